@@ -1,0 +1,1 @@
+//! Finds the instances of a time service in ZooKeeper, picks one, asks for the time, survives failures.

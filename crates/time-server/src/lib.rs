@@ -1,0 +1,1 @@
+//! An asynchronous TCP time service whose every listener is a registered instance.
