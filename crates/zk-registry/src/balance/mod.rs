@@ -1,0 +1,1 @@
+//! Choosing an instance, and surviving the ones that fail.

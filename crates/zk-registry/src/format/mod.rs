@@ -1,0 +1,122 @@
+//! How an instance is written in ZooKeeper, and read back.
+//!
+//! A format is chosen per registry: [`Curator`] (the default), [`CuratorStrict`] for fleets with very old readers, and
+//! [`Plain`] for the program of 2016, whose node names are addresses. Records are private: what leaves this module is an
+//! [`Instance`].
+
+mod curator;
+mod plain;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub use curator::{Curator, CuratorStrict};
+pub use plain::Plain;
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind};
+use crate::instance::{Instance, InstanceId, ServiceName};
+
+/// A way to write instances into ZooKeeper. Sealed until 1.0: it must still grow to sequential names, siblings that are
+/// not instances, and data in the name.
+pub trait Format: fmt::Debug + Send + Sync + sealed::Codec {
+    /// The word that selects this format in configuration, as [`named`] takes it.
+    fn name(&self) -> &'static str;
+}
+
+/// The format of that name: `curator`, `curator-strict` or `plain`.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`] for any other word.
+pub fn named(name: &str) -> Result<Arc<dyn Format>, Error> {
+    match name {
+        "curator" => Ok(Arc::new(Curator)),
+        "curator-strict" => Ok(Arc::new(CuratorStrict)),
+        "plain" => Ok(Arc::new(Plain)),
+        _ => {
+            let message = format!("unknown format {name:?}; use curator, curator-strict or plain");
+            Err(Error::new(ErrorKind::Invalid, message))
+        }
+    }
+}
+
+/// Who wrote a record: which process, on which host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Owner {
+    /// Boot id, network namespace and host name in one word; `None` where one of them is unknown.
+    pub host: Option<String>,
+    /// One uuid per `Registry::open`.
+    pub incarnation: Uuid,
+}
+
+/// What a node under a service turned out to be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Decoded {
+    /// The instance. Its id is the node's name, whatever the record says.
+    pub instance: Instance,
+    /// Who wrote it, if the record says so.
+    pub owner: Option<Owner>,
+}
+
+/// What kind of node the parents of an instance are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Parents {
+    /// The server removes them some time after their last child.
+    Container,
+    /// They stay.
+    Persistent,
+}
+
+/// What a format needs to know of a node besides its data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NodeKind {
+    /// Whether a session owns the node.
+    pub ephemeral: bool,
+    /// How many children it has.
+    pub children: u32,
+}
+
+pub(crate) mod sealed {
+    use super::{Decoded, Error, Instance, InstanceId, NodeKind, Owner, Parents, ServiceName, SystemTime};
+
+    /// The private half of a format. Pure: same arguments, same bytes.
+    pub trait Codec {
+        /// The bytes of an instance's node. An error of kind `Invalid` when the instance carries what this format cannot.
+        fn encode(
+            &self,
+            service: &ServiceName,
+            id: &InstanceId,
+            instance: &Instance,
+            owner: &Owner,
+            registered: SystemTime,
+        ) -> Result<Vec<u8>, Error>;
+
+        /// What a node's name and bytes say, or why they say nothing.
+        fn decode(&self, service: &ServiceName, id: &InstanceId, data: &[u8]) -> Result<Decoded, String>;
+
+        /// Whether the node is part of the tree rather than an instance: neither listed nor rejected.
+        fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool;
+
+        /// What kind of node the parents are.
+        fn parents(&self) -> Parents;
+
+        /// Whether a record of this format can say that an instance is draining.
+        fn carries_status(&self) -> bool;
+    }
+}
+
+macro_rules! sketch {
+    ($($name:ident $word:literal),*) => {$(
+        impl Format for $name { fn name(&self) -> &'static str { $word } }
+        impl sealed::Codec for $name {
+            fn encode(&self, _: &ServiceName, _: &InstanceId, _: &Instance, _: &Owner, _: SystemTime) -> Result<Vec<u8>, Error> { Ok(vec![]) }
+            fn decode(&self, _: &ServiceName, _: &InstanceId, _: &[u8]) -> Result<Decoded, String> { Err(String::new()) }
+            fn is_namespace(&self, _: NodeKind, _: &[u8]) -> bool { false }
+            fn parents(&self) -> Parents { Parents::Persistent }
+            fn carries_status(&self) -> bool { false }
+        }
+    )*};
+}
+sketch!(Curator "curator", CuratorStrict "curator-strict", Plain "plain");

@@ -1,0 +1,200 @@
+//! What a service looked like at one point of ZooKeeper's history: an immutable value, cheap to clone.
+//!
+//! A snapshot never changes; a newer one replaces it. Losing ZooKeeper changes its [`Freshness`] and nothing else.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use crate::instance::{Instance, InstanceId, ServiceName};
+
+/// A point in ZooKeeper's history: every write has a larger one than all writes before it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Zxid(pub i64);
+
+impl fmt::Display for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// One listed instance with what ZooKeeper knows of its node. Derefs to the [`Instance`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Member {
+    pub(crate) id: InstanceId,
+    pub(crate) instance: Instance,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) session: i64,
+    pub(crate) created: Zxid,
+    pub(crate) modified: Zxid,
+}
+
+/// Which life of an instance this is: the same process registered again has the same one, a restarted process another.
+///
+/// It is the uuid in the record, or, in a record without one, the zxid that created the node.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Incarnation(pub(crate) u128);
+
+impl Member {
+    /// The id: the node's name.
+    pub fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    /// Which life of the instance this is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The write that created the node.
+    pub fn created(&self) -> Zxid {
+        self.created
+    }
+
+    /// The write that last changed the node's data.
+    pub fn modified(&self) -> Zxid {
+        self.modified
+    }
+
+    /// The session that owns the node; 0 for a node that nobody owns.
+    pub fn session(&self) -> i64 {
+        self.session
+    }
+}
+
+impl Deref for Member {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.instance
+    }
+}
+
+/// How much a snapshot may be trusted to be current.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Freshness {
+    /// Read from a snapshot file; ZooKeeper has not been heard yet.
+    Disk {
+        /// When the file was written.
+        written: SystemTime,
+    },
+    /// The server was heard within 1.125 connection timeouts, and no change is known that is not in here.
+    Live,
+    /// Nothing is known yet.
+    Pending,
+    /// ZooKeeper is not heard; this is what it said last.
+    Stale {
+        /// Up to when the contents are known to have been true.
+        since: Instant,
+    },
+}
+
+/// A node under the service that is no instance anybody could use, and why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rejected {
+    /// The node's name.
+    pub id: String,
+    /// Why it was rejected, for a person to read.
+    pub reason: String,
+}
+
+/// One service at one point of ZooKeeper's history. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Snapshot(Arc<Contents>);
+
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) service: ServiceName,
+    pub(crate) members: Vec<Arc<Member>>,
+    pub(crate) suspects: Vec<Arc<Member>>,
+    pub(crate) rejected: Vec<Rejected>,
+    pub(crate) freshness: Freshness,
+    pub(crate) revision: u64,
+    pub(crate) watermark: Zxid,
+}
+
+impl Snapshot {
+    pub(crate) fn new(contents: Contents) -> Self {
+        Self(Arc::new(contents))
+    }
+
+    /// A snapshot of a fixed set of instances, [`Freshness::Live`]: for tests and static resolvers. Later instances with
+    /// the id of an earlier one, and instances without a usable id, are left out.
+    pub fn fixed(service: &ServiceName, instances: impl IntoIterator<Item = Instance>) -> Self {
+        let members: std::collections::BTreeMap<InstanceId, Arc<Member>> = instances
+            .into_iter()
+            .filter_map(|instance| {
+                let id = instance.id().ok()?;
+                let incarnation = Incarnation(0);
+                let (created, modified) = (Zxid(0), Zxid(0));
+                let member = Member { id: id.clone(), instance, incarnation, session: 0, created, modified };
+                Some((id, Arc::new(member)))
+            })
+            .collect();
+        Self::new(Contents {
+            service: service.clone(),
+            members: members.into_values().collect(),
+            suspects: Vec::new(),
+            rejected: Vec::new(),
+            freshness: Freshness::Live,
+            revision: 1,
+            watermark: Zxid(0),
+        })
+    }
+
+    /// The service.
+    pub fn service(&self) -> &ServiceName {
+        &self.0.service
+    }
+
+    /// The instances, sorted by id: exactly ZooKeeper's at the watermark.
+    pub fn instances(&self) -> impl ExactSizeIterator<Item = &Arc<Member>> + Clone {
+        self.0.members.iter()
+    }
+
+    /// How many instances there are.
+    pub fn len(&self) -> usize {
+        self.0.members.len()
+    }
+
+    /// Whether there is no instance.
+    pub fn is_empty(&self) -> bool {
+        self.0.members.is_empty()
+    }
+
+    /// The instance of that id.
+    pub fn get(&self, id: &InstanceId) -> Option<&Arc<Member>> {
+        let at = self.0.members.binary_search_by(|member| member.id.cmp(id)).ok()?;
+        self.0.members.get(at)
+    }
+
+    /// Instances that vanished in a mass disappearance and may still be alive, sorted by id. Use them only when nothing
+    /// else is left.
+    pub fn suspects(&self) -> impl ExactSizeIterator<Item = &Arc<Member>> + Clone {
+        self.0.suspects.iter()
+    }
+
+    /// Nodes under the service that are no usable instance, sorted by id.
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.0.rejected
+    }
+
+    /// How much this may be trusted to be current, as of its publication.
+    pub fn freshness(&self) -> Freshness {
+        self.0.freshness
+    }
+
+    /// Counts the publications of this view, from 1; 0 is the pending snapshot before the first.
+    pub fn revision(&self) -> u64 {
+        self.0.revision
+    }
+
+    /// Every change up to this point is in here; later ones may be.
+    pub fn watermark(&self) -> Zxid {
+        self.0.watermark
+    }
+}
