@@ -2,13 +2,18 @@
 
 pub mod balance;
 mod connect;
+mod backoff;
 mod error;
 pub mod format;
+mod heard;
+mod host;
 mod instance;
 mod path;
 mod registration;
 mod registry;
 mod resolve;
+mod runtime;
+mod services;
 mod session;
 mod snapshot;
 mod store;

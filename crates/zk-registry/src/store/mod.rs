@@ -51,6 +51,8 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
     fn timeout(&self) -> Duration;
     /// How long the server may be silent before `Disconnected` is announced (announced after 1 to 1.125 of it).
     fn connection_timeout(&self) -> Duration;
+    /// Our own address on the route to the server, where it is known.
+    fn local(&self) -> Option<std::net::SocketAddr>;
     /// The changes of the session's state, each one after the call. Conflated, but never loses that there was a change
     /// to `Connected`.
     fn states(&self) -> Box<dyn States>;
