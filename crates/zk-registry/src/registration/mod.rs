@@ -6,6 +6,8 @@ mod book;
 mod entry;
 pub(crate) mod registrar;
 mod requests;
+#[cfg(test)]
+mod schedules;
 
 use std::any::Any;
 use std::fmt;
