@@ -9,9 +9,11 @@
 //! | a real process | [`process`] |
 //! | to wait without a sleep | [`eventually`] |
 //! | a readable, repeatable failure | [`steps`] |
+//! | figures | [`bench`] |
 //!
 //! Whatever cannot do its job panics and says why: that fails the test, which is what a test wants of its tools.
 
+pub mod bench;
 pub mod eventually;
 pub mod four_letter;
 pub mod process;

@@ -287,6 +287,15 @@ fn programs() -> &'static PathBuf {
     })
 }
 
+/// The target directory of this build.
+///
+/// # Panics
+///
+/// When the running program does not lie in one.
+pub fn target_directory() -> PathBuf {
+    layout().0
+}
+
 /// The target directory and the profile of the running test: it lies in `<target>/<profile>[/deps]`.
 fn layout() -> (PathBuf, String) {
     let exe = std::env::current_exe().expect("a running program has a path");
