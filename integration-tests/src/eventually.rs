@@ -55,7 +55,7 @@ pub async fn eventually<V: Verdict>(
     let start = Instant::now();
     let deadline = start + within;
     let mut pause = Duration::from_millis(2);
-    let mut last = "none: the first look never returned".to_owned();
+    let mut last = "none".to_owned();
     let mut looks = 0_u32;
     loop {
         match timeout_at(deadline, probe()).await {
@@ -65,7 +65,7 @@ pub async fn eventually<V: Verdict>(
             },
             Err(_) => {
                 panic!(
-                    "{what}: not within {within:?}; look {} never returned; last answer: {last}",
+                    "{what}: not within {within:?}; look {} had not returned; last answer: {last}",
                     looks + 1
                 )
             }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[should_panic(expected = "look 1 never returned")]
+    #[should_panic(expected = "look 1 had not returned; last answer: none")]
     async fn a_probe_that_hangs_does_not_hang_the_test() {
         eventually(Duration::from_secs(1), "a stuck probe", async || std::future::pending::<bool>().await)
             .await;

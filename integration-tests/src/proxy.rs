@@ -11,6 +11,7 @@
 //! | a request that was executed and whose reply is lost | [`Proxy::lose_reply`] |
 //!
 //! It works on streams, not on packets: what a frozen direction holds is delivered after the thaw, nothing is lost.
+//! It runs on the runtime of its test: a test that blocks its thread blocks its proxies.
 
 mod frames;
 mod link;
@@ -23,10 +24,12 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Mutex, watch};
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::eventually::eventually;
+use link::Link;
 pub use trip::{Request, Trip};
 use trip::{Trips, Wire};
 
@@ -88,7 +91,6 @@ impl Proxy {
             framing,
             rules: watch::Sender::new(Rules::default()),
             trips: Trips::default(),
-            tracker: TaskTracker::new(),
             stop: stop.clone(),
             carried: [AtomicU64::new(0), AtomicU64::new(0)],
             accepted: AtomicU64::new(0),
@@ -249,7 +251,6 @@ struct Shared {
     framing: Framing,
     rules: watch::Sender<Rules>,
     trips: Trips,
-    tracker: TaskTracker,
     stop: CancellationToken,
     carried: [AtomicU64; 2],
     accepted: AtomicU64,
@@ -265,12 +266,16 @@ enum Gate {
 fn accepting(listener: TcpListener, shared: Arc<Shared>) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
-            // A failed accept concerns a peer that is gone already.
-            let Ok((client, _)) = listener.accept().await else { continue };
+            let Ok((client, _)) = listener.accept().await else {
+                // Out of descriptors, most likely: trying at once would fail at once.
+                sleep(Duration::from_millis(10)).await;
+                continue;
+            };
             shared.accepted.fetch_add(1, Ordering::Relaxed);
             let stopped = shared.stop.clone().cancelled_owned();
-            let link = link::run(client, Arc::clone(&shared));
-            shared.tracker.spawn(async move {
+            // Here, not in its task, the connection becomes one that a cut concerns.
+            let link = Link::enter(Arc::clone(&shared)).carry(client);
+            tokio::spawn(async move {
                 tokio::select! {
                     () = stopped => {}
                     () = link => {}
@@ -278,6 +283,11 @@ fn accepting(listener: TcpListener, shared: Arc<Shared>) -> AbortOnDropHandle<()
             });
         }
     }))
+}
+
+/// `host:port` of every proxy, separated by commas.
+pub fn hosts(proxies: &[Proxy]) -> String {
+    proxies.iter().map(|proxy| proxy.address.to_string()).collect::<Vec<_>>().join(",")
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {

@@ -5,9 +5,12 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
@@ -61,6 +64,7 @@ impl Launch {
     ///
     /// When they do not come up; the message holds what `docker/zk` printed.
     pub async fn start(self) -> Servers {
+        spawn_blocking(sweep).await.expect("sweeping does not panic");
         let slots = Arc::clone(&SLOTS);
         let permit = slots.acquire_many_owned(self.nodes.into()).await.expect("it is never closed");
         let mut complaint = String::new();
@@ -85,7 +89,6 @@ impl Launch {
         let port = free_ports();
         let tls = port + PORTS - 1;
         let mut environment = vec![
-            ("ZK_NAME", name.clone()),
             ("ZK_PORT", port.to_string()),
             ("ZK_TLS_PORT", tls.to_string()),
             ("ZK_TICK", self.tick.as_millis().to_string()),
@@ -248,6 +251,7 @@ impl Control {
         let script = checkout().join("docker/zk");
         Command::new(&script)
             .args(arguments)
+            .env("ZK_NAME", &self.name)
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .current_dir(checkout())
             .stdin(Stdio::null())
@@ -263,6 +267,28 @@ fn judge(arguments: &[&str], output: &Output) -> Result<String, String> {
     }
     let complained = String::from_utf8_lossy(&output.stderr);
     Err(format!("docker/zk {}: {}\n{said}{complained}", arguments.join(" "), output.status))
+}
+
+/// Erases, once per process, what test processes left behind that were killed before their drops ran.
+fn sweep() {
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(|| {
+        let Ok(names) = std::fs::read_dir(checkout().join(".zk")) else { return };
+        for name in names.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            if owner(&name).is_some_and(|owner| kill(owner, None) == Err(Errno::ESRCH)) {
+                let output = Control { name, environment: Vec::new() }.output(&["clean".to_owned()]);
+                if let Err(said) = judge(&["clean"], &output) {
+                    eprintln!("{said}");
+                }
+            }
+        }
+    });
+}
+
+/// The process that started the servers of this name.
+fn owner(name: &str) -> Option<Pid> {
+    let (process, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    Some(Pid::from_raw(process.parse().ok().filter(|id| *id > 1)?))
 }
 
 /// The root of the checkout: this package is one level below it.
@@ -294,8 +320,31 @@ fn free_ports() -> u16 {
 /// Servers that run at once: each is a JVM of about 100 MB that takes a good part of a core while it starts.
 const AT_ONCE: usize = 4;
 static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
+/// What the names of all test servers begin with; the process id and a number follow.
+const PREFIX: &str = "zk-registry-test-";
 const ATTEMPTS: u32 = 3;
 /// Client ports of three nodes, room for the ports that an ensemble uses among itself, and TLS.
 const PORTS: u16 = 20;
 /// The exit code of `docker/zk` for what a backend cannot do.
 const NOT_POSSIBLE: i32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_test_servers_have_an_owner() {
+        assert_eq!(owner("zk-registry-test-4711-0"), Some(Pid::from_raw(4711)));
+        for other in
+            ["zk-registry", "cache", "zk-registry-test-", "zk-registry-test-x-1", "zk-registry-test-0-1"]
+        {
+            assert_eq!(owner(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn neighbouring_ports_are_free_and_below_the_kernels_own() {
+        let port = free_ports();
+        assert!((20_000..32_000).contains(&port));
+    }
+}

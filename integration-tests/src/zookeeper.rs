@@ -7,6 +7,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::four_letter;
+use crate::proxy::Proxy;
 use crate::raw::Raw;
 use crate::servers::Launch;
 
@@ -85,6 +86,19 @@ impl ZooKeeper {
         Raw::connect(&self.connect_string()).await
     }
 
+    /// A [`Proxy::zookeeper`] before every server; [`hosts`](crate::proxy::hosts) names them all.
+    ///
+    /// # Panics
+    ///
+    /// When no port can be bound.
+    pub async fn proxies(&self) -> Vec<Proxy> {
+        let mut proxies = Vec::new();
+        for address in &self.addresses {
+            proxies.push(Proxy::zookeeper(*address).await);
+        }
+        proxies
+    }
+
     /// Creates an empty subtree for one test, so that no two tests ever see each other.
     ///
     /// # Panics
@@ -129,7 +143,7 @@ impl Chroot {
         self.through(&self.hosts)
     }
 
-    /// The same subtree, reached over other hosts: a [`Proxy`](crate::proxy::Proxy), a dead server beside a living one.
+    /// The same subtree, reached over other hosts: a [`Proxy`], a dead server beside a living one.
     pub fn through(&self, hosts: impl std::fmt::Display) -> String {
         format!("{hosts}{}", self.path)
     }

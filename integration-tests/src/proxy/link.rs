@@ -11,54 +11,70 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::trip::Fate;
 use super::{Cut, Direction, Framing, Rules, Shared, frames};
 
-pub(super) async fn run(client: TcpStream, shared: Arc<Shared>) {
-    let mut rules = shared.rules.subscribe();
-    let born = rules.borrow().cuts;
-    let link = Listed { id: shared.trips.enter(born), shared: &shared };
-    let (end, sockets) = carry(client, &shared, link.id, &mut rules, born).await;
-    if end == Cut::Rst {
-        sockets.iter().for_each(reset_on_close);
-        return;
-    }
-    // FIN is out when `shutdown` returns. Closing a socket with unread input would turn it into a RST, so what the
-    // peers still say is read, for a while, after the link has left the list.
-    let mut farewells = tokio::task::JoinSet::new();
-    for mut socket in sockets {
-        // A failure means that the peer has closed already.
-        let _ = socket.shutdown().await;
-        farewells.spawn(async move {
-            let mut rest = [0; 4096];
-            let drain = async { while socket.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
-            // Whether the peer closed or the time is over: the socket is dropped now.
-            let _ = timeout(FAREWELL, drain).await;
-        });
-    }
-    drop(link);
-    farewells.join_all().await;
+/// A connection in the list of those that a cut must end; it leaves the list however it ends.
+pub(super) struct Link {
+    id: u64,
+    /// How often everything had been cut before it came.
+    born: u64,
+    shared: Arc<Shared>,
 }
 
-/// Carries bytes until the link ends; returns how, with the sockets that are still to be closed.
-async fn carry(
-    mut client: TcpStream,
-    shared: &Shared,
-    link: u64,
-    rules: &mut watch::Receiver<Rules>,
-    born: u64,
-) -> (Cut, Vec<TcpStream>) {
+impl Link {
+    pub(super) fn enter(shared: Arc<Shared>) -> Self {
+        let born = shared.rules.borrow().cuts;
+        Self { id: shared.trips.enter(born), born, shared }
+    }
+
+    /// Carries the connection to its end.
+    pub(super) async fn carry(self, client: TcpStream) {
+        let (end, sockets) = connect_and_pump(client, &self).await;
+        if end == Cut::Rst {
+            sockets.iter().for_each(reset_on_close);
+            drop(sockets);
+            return;
+        }
+        // FIN is out when `shutdown` returns. Closing a socket with unread input would turn it into a RST, so what the
+        // peers still say is read, for a while, after the link has left the list.
+        let mut farewells = JoinSet::new();
+        for mut socket in sockets {
+            // A failure means that the peer has closed already.
+            let _ = socket.shutdown().await;
+            farewells.spawn(async move {
+                let mut rest = [0; 4096];
+                let drain = async { while socket.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
+                // Whether the peer closed or the time is over: the socket is dropped now.
+                let _ = timeout(FAREWELL, drain).await;
+            });
+        }
+        drop(self);
+        farewells.join_all().await;
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.shared.trips.leave(self.id);
+    }
+}
+
+/// Returns how the link is to end, with the sockets that are still to be closed.
+async fn connect_and_pump(mut client: TcpStream, link: &Link) -> (Cut, Vec<TcpStream>) {
+    let shared = &*link.shared;
+    let mut rules = shared.rules.subscribe();
     let mut cuts = rules.clone();
-    let cut = async move {
-        match cuts.wait_for(|rules| rules.cuts > born).await {
+    let mut cut = pin!(async move {
+        match cuts.wait_for(|rules| rules.cuts > link.born).await {
             Ok(rules) => rules.how,
             // The proxy is gone, and this task is about to be dropped.
             Err(_) => Cut::Rst,
         }
-    };
-    tokio::pin!(cut);
+    });
 
     let connected = async {
         // It fails only when the proxy is gone.
@@ -80,7 +96,7 @@ async fn carry(
     let end = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let pump = |direction| Pump { direction, shared, link, rules: rules.clone() };
+        let pump = |direction| Pump { direction, shared, link: link.id, rules: rules.clone() };
         let both = async {
             tokio::try_join!(
                 pump(Direction::ToServer).run(from_client, to_server),
@@ -93,18 +109,6 @@ async fn carry(
         }
     };
     (end, vec![client, server])
-}
-
-/// Keeps the link in the list of links while it lives, however it ends.
-struct Listed<'a> {
-    id: u64,
-    shared: &'a Shared,
-}
-
-impl Drop for Listed<'_> {
-    fn drop(&mut self) {
-        self.shared.trips.leave(self.id);
-    }
 }
 
 /// The link was reset by a peer, or is to be by us.

@@ -79,6 +79,6 @@ async fn a_missing_line_names_itself() {
 async fn the_workspace_programs_are_built_and_start() {
     for program in [Program::time_server(), Program::time_client()] {
         let process = program.arg("--help").start();
-        process.exit(SOON).await;
+        assert!(process.exit(SOON).await.success());
     }
 }
