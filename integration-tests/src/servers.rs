@@ -106,7 +106,8 @@ impl Launch {
     }
 }
 
-/// Running servers, stopped and erased on drop. Nodes are counted from 1.
+/// Running servers, stopped and erased on drop; when a test fails meanwhile, the ends of their logs are shown. Nodes
+/// are counted from 1.
 #[derive(Debug)]
 pub struct Servers {
     zookeeper: ZooKeeper,
@@ -231,6 +232,9 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            (1..=self.addresses().len()).for_each(|node| self.control.show_log(node));
+        }
         let output = self.control.output(&["clean".to_owned()]);
         if let Err(said) = judge(&["clean"], &output) {
             // A drop may run while a test fails: a second panic would abort the whole run.
@@ -257,6 +261,14 @@ impl Control {
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("running {}: {error}", script.display()))
+    }
+
+    fn show_log(&self, node: usize) {
+        let output = self.output(&["logs".to_owned(), node.to_string()]);
+        let log = String::from_utf8_lossy(&output.stdout);
+        let lines: Vec<&str> = log.lines().collect();
+        let end = &lines[lines.len().saturating_sub(LOG_LINES)..];
+        eprintln!("--- the last of the log of server {node} of {}:\n{}\n---", self.name, end.join("\n"));
     }
 }
 
@@ -323,6 +335,8 @@ static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::ne
 /// What the names of all test servers begin with; the process id and a number follow.
 const PREFIX: &str = "zk-registry-test-";
 const ATTEMPTS: u32 = 3;
+/// How much of a server's log a failed test shows.
+const LOG_LINES: usize = 40;
 /// Client ports of three nodes, room for the ports that an ensemble uses among itself, and TLS.
 const PORTS: u16 = 20;
 /// The exit code of `docker/zk` for what a backend cannot do.
