@@ -153,7 +153,8 @@ async fn run(seed: u64) {
     let nodes = cluster.dump();
     for port in 1..=IDS {
         let path = path(port);
-        let wanting: Vec<&Registration> = processes.iter().filter_map(|process| process.held.get(&port)).collect();
+        let wanting: Vec<&Registration> =
+            processes.iter().filter_map(|process| process.held.get(&port)).collect();
         let owner = nodes.get(&path).map(|node| node.stat.owner);
         if wanting.is_empty() {
             assert_eq!(owner, None, "seed {seed}: {path} is listed and nobody registered it");
@@ -162,11 +163,16 @@ async fn run(seed: u64) {
         assert!(owner.is_some(), "seed {seed}: {path} is not listed: {wanting:?}");
         let registered = wanting
             .iter()
-            .filter(|registration| matches!(*registration.states().borrow(), RegistrationState::Registered { .. }))
+            .filter(|registration| {
+                matches!(*registration.states().borrow(), RegistrationState::Registered { .. })
+            })
             .count();
         assert_eq!(registered, 1, "seed {seed}: {path}: {wanting:?}");
         let sessions: Vec<_> = processes.iter().filter_map(|process| process.network.session()).collect();
-        assert!(owner.is_some_and(|owner| sessions.contains(&owner)), "seed {seed}: {path} is owned by a ghost");
+        assert!(
+            owner.is_some_and(|owner| sessions.contains(&owner)),
+            "seed {seed}: {path} is owned by a ghost"
+        );
         let said = wanting.iter().find(|registration| {
             matches!(*registration.states().borrow(), RegistrationState::Registered { .. })
         });
@@ -181,7 +187,10 @@ async fn run(seed: u64) {
             sleep(gone_within + Duration::from_secs(1)).await;
         }
     }
-    assert!(cluster.dump().values().all(|node| node.stat.owner == 0), "seed {seed}: something outlived the close");
+    assert!(
+        cluster.dump().values().all(|node| node.stat.owner == 0),
+        "seed {seed}: something outlived the close"
+    );
 }
 
 #[test]
