@@ -16,7 +16,7 @@ demo: ## ZooKeeper, a server with three listeners, a client: who answered
 test: ## every test, on a ZooKeeper of its own
 	@.ci/with-zk cargo test --workspace --all-features --no-fail-fast
 ci: ## what a change must pass: format, clippy, docs, scripts, features, tests, licences, the packaged crate
-	@.ci/checks && .ci/packaged && $(MAKE) --no-print-directory test
+	@.ci/checks && .ci/packaged && $(if $(TESTED_APART),:,$(MAKE) --no-print-directory test)
 ci-deep: ## `ci`, then the tests without an engine, the oldest supported compiler and cargo-deny
 	@$(MAKE) --no-print-directory ci && .ci/deep
 bench: ## the tables of docs/BENCHMARKS.md
