@@ -94,7 +94,8 @@ impl Registry {
             Background::nowhere()
         });
         let heard = Heard::new(Instant::now());
-        let inner = Inner { background, connect, context, options, heard, slots: Mutex::default(), connection };
+        let inner =
+            Inner { background, connect, context, options, heard, slots: Mutex::default(), connection };
         let first = inner.open_slot(state, inner.heard.clone());
         inner.slots().push(first);
         Self(Arc::new(inner))
@@ -116,7 +117,9 @@ impl Registry {
             match &*connection.borrow_and_update() {
                 ConnectionState::Connected { .. } => return Ok(()),
                 ConnectionState::Failed(error) => return Err(error.clone()),
-                ConnectionState::Connecting { last: Some(error) } if error.kind() == ErrorKind::AuthFailed => {
+                ConnectionState::Connecting { last: Some(error) }
+                    if error.kind() == ErrorKind::AuthFailed =>
+                {
                     return Err(error.clone());
                 }
                 ConnectionState::Closed => return Err(closed()),
@@ -174,12 +177,17 @@ impl Registry {
     }
 
     /// Checks what can be checked before anything is sent.
-    fn prepare(&self, service: &ServiceName, instance: &Instance) -> Result<(InstanceId, String, Wanted), Error> {
+    fn prepare(
+        &self,
+        service: &ServiceName,
+        instance: &Instance,
+    ) -> Result<(InstanceId, String, Wanted), Error> {
         if let ConnectionState::Failed(error) = &*self.0.connection.borrow() {
             return Err(error.clone());
         }
         if !instance.is_dialable() && instance.ssl_port().is_none() {
-            let message = format!("{:?} of {service}: an instance needs a host and a port", instance.address());
+            let message =
+                format!("{:?} of {service}: an instance needs a host and a port", instance.address());
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         let id = instance.id()?;
@@ -191,7 +199,10 @@ impl Registry {
             let now = std::time::SystemTime::now();
             let record = context.format.encode(&service, &instance_id, &instance, &context.us.owner, now)?;
             if record.len() > MAX_RECORD {
-                let message = format!("the record of {instance_id} has {} bytes; at most {MAX_RECORD} are sent", record.len());
+                let message = format!(
+                    "the record of {instance_id} has {} bytes; at most {MAX_RECORD} are sent",
+                    record.len()
+                );
                 return Err(Error::new(ErrorKind::TooLarge, message));
             }
             Ok(())
@@ -263,7 +274,8 @@ impl Inner {
         let (supervisor, commands) = mpsc::unbounded_channel();
         let pending = Link { epoch: 0, ups: 0, phase: Phase::Connecting, store: None };
         let (link_sender, link) = watch::channel(pending);
-        let (registrar, task) = registrar::registrar(self.context.clone(), link.clone(), supervisor.downgrade());
+        let (registrar, task) =
+            registrar::registrar(self.context.clone(), link.clone(), supervisor.downgrade());
         self.background.spawn(task.run());
         if !matches!(*state.borrow(), ConnectionState::Failed(_)) {
             let supervisor = Supervisor {
@@ -283,7 +295,8 @@ impl Inner {
     /// A registrar whose session has room for `load` more path bytes.
     fn registrar_for(&self, load: usize) -> Registrar {
         let mut slots = self.slots();
-        let has_room = |slot: &&Slot| slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES;
+        let has_room =
+            |slot: &&Slot| slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES;
         let registrar = match slots.iter().find(has_room) {
             Some(slot) => slot.registrar.clone(),
             None => {

@@ -313,7 +313,8 @@ impl Supervisor {
         let first = self.link.borrow().ups == 0;
         let store = store.clone();
         let schemes = self.settings.schemes.clone();
-        let chroot = (first && self.settings.chroot == Chroot::Create).then(|| store.make_chroot(self.settings.acl));
+        let chroot =
+            (first && self.settings.chroot == Chroot::Create).then(|| store.make_chroot(self.settings.acl));
         let probe: Reply<()> = if first {
             store.ephemerals().map(|reply| reply.map(|_| ())).boxed()
         } else {
@@ -325,7 +326,8 @@ impl Supervisor {
             if let Some(known) = known {
                 let known = known.await.map_err(Greeting::from)?;
                 if let Some(missing) = schemes.iter().find(|scheme| !known.iter().any(|k| k == *scheme)) {
-                    let message = format!("the server ignored our {missing} credentials: it does not support them");
+                    let message =
+                        format!("the server ignored our {missing} credentials: it does not support them");
                     return Err(Greeting::Unauthenticated(Error::new(ErrorKind::AuthFailed, message)));
                 }
             }
@@ -362,10 +364,16 @@ impl Supervisor {
         info!("connection lost");
     }
 
-    async fn close(&self, store: &Arc<dyn Store>, within: Duration, done: Option<oneshot::Sender<Withdrawn>>) {
+    async fn close(
+        &self,
+        store: &Arc<dyn Store>,
+        within: Duration,
+        done: Option<oneshot::Sender<Withdrawn>>,
+    ) {
         // Whoever lives on the session stops first, so that nothing is queued behind the goodbye.
         self.link.send_modify(|link| link.phase = Phase::Closed);
-        let acknowledged = timeout(within + Duration::from_secs(1), store.close(within)).await.unwrap_or(false);
+        let acknowledged =
+            timeout(within + Duration::from_secs(1), store.close(within)).await.unwrap_or(false);
         store.abort();
         let outcome = if acknowledged {
             Withdrawn::Confirmed

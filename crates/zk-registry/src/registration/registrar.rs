@@ -59,11 +59,19 @@ pub(crate) enum Order {
     /// The registry is closed, and this is how.
     Close(Withdrawn),
     /// Somebody saw the node of this path change.
-    Nudge { path: String },
+    Nudge {
+        path: String,
+    },
     Register(Box<New>),
     /// The wanted attributes changed.
-    Update { key: Key, done: oneshot::Sender<Result<Zxid, Error>> },
-    Withdraw { key: Key, done: Option<oneshot::Sender<Withdrawn>> },
+    Update {
+        key: Key,
+        done: oneshot::Sender<Result<Zxid, Error>>,
+    },
+    Withdraw {
+        key: Key,
+        done: Option<oneshot::Sender<Withdrawn>>,
+    },
 }
 
 /// A registration that begins.
@@ -264,7 +272,8 @@ impl Task {
                 _ => return,
             }
         };
-        let mut round = Round { writes: std::mem::take(&mut self.writes), owned: self.audit_due, ..Round::default() };
+        let mut round =
+            Round { writes: std::mem::take(&mut self.writes), owned: self.audit_due, ..Round::default() };
         self.audit_due = false;
         for service in std::mem::take(&mut self.parents) {
             let kind = match self.context.format.parents() {
@@ -347,8 +356,10 @@ impl Task {
                 kept.busy = false;
                 kept.approach = Approach::Create;
                 kept.states.send_if_modified(|state| {
-                    let was_up =
-                        matches!(state, RegistrationState::Registered { .. } | RegistrationState::Suspended { .. });
+                    let was_up = matches!(
+                        state,
+                        RegistrationState::Registered { .. } | RegistrationState::Suspended { .. }
+                    );
                     if was_up {
                         *state = RegistrationState::Pending;
                     }

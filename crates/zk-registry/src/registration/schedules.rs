@@ -134,7 +134,8 @@ async fn run(seed: u64) {
     let nodes = cluster.dump();
     for port in 1..=IDS {
         let path = path(port);
-        let wanting: Vec<&Registration> = processes.iter().filter_map(|process| process.held.get(&port)).collect();
+        let wanting: Vec<&Registration> =
+            processes.iter().filter_map(|process| process.held.get(&port)).collect();
         let owner = nodes.get(&path).map(|node| node.stat.owner);
         if wanting.is_empty() {
             assert_eq!(owner, None, "seed {seed}: {path} is listed and nobody registered it");
@@ -144,11 +145,16 @@ async fn run(seed: u64) {
         assert!(!world.withdrawn.contains(&path), "seed {seed}: {path} came back");
         let registered = wanting
             .iter()
-            .filter(|registration| matches!(*registration.states().borrow(), RegistrationState::Registered { .. }))
+            .filter(|registration| {
+                matches!(*registration.states().borrow(), RegistrationState::Registered { .. })
+            })
             .count();
         assert_eq!(registered, 1, "seed {seed}: {path}: {wanting:?}");
         let sessions: Vec<_> = processes.iter().filter_map(|process| process.network.session()).collect();
-        assert!(owner.is_some_and(|owner| sessions.contains(&owner)), "seed {seed}: {path} is owned by a ghost");
+        assert!(
+            owner.is_some_and(|owner| sessions.contains(&owner)),
+            "seed {seed}: {path} is owned by a ghost"
+        );
         let said = wanting.iter().find(|registration| {
             matches!(*registration.states().borrow(), RegistrationState::Registered { .. })
         });
@@ -161,7 +167,10 @@ async fn run(seed: u64) {
         let outcome = process.registry.close(Duration::from_secs(1)).await;
         assert_eq!(outcome, Withdrawn::Confirmed, "seed {seed}");
     }
-    assert!(cluster.dump().values().all(|node| node.stat.owner == 0), "seed {seed}: something outlived the close");
+    assert!(
+        cluster.dump().values().all(|node| node.stat.owner == 0),
+        "seed {seed}: something outlived the close"
+    );
 }
 
 #[test]
