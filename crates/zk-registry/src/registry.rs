@@ -67,7 +67,7 @@ impl Registry {
         };
         let background = options.validate().and(background);
         let chroot_len = to.chroot.as_ref().map_or(0, String::len);
-        Self::over(Arc::new(ZooKeeper::new(&to, &options)), chroot_len, options, background)
+        Self::over(Arc::new(ZooKeeper::new(&to, &options)), chroot_len, options, background, rand::random())
     }
 
     /// The same over any store.
@@ -76,6 +76,7 @@ impl Registry {
         chroot_len: usize,
         options: Options,
         background: Result<Background, Error>,
+        seed: u64,
     ) -> Self {
         let context = Context {
             base: options.base.clone(),
@@ -84,6 +85,7 @@ impl Registry {
             audit_interval: options.audit_interval,
             session_timeout: options.session_timeout,
             chroot_len,
+            seed,
             us: Arc::new(Identity::new(crate::host::identity())),
             sessions: Arc::new(Sessions::default()),
             book: Arc::new(Book::default()),
@@ -283,6 +285,7 @@ impl Inner {
                 settings: Settings::from(&self.options),
                 sessions: self.context.sessions.clone(),
                 heard,
+                seed: self.context.seed,
                 commands,
                 link: link_sender,
                 state,

@@ -144,6 +144,7 @@ pub(crate) struct Supervisor {
     pub(crate) settings: Settings,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) heard: Heard,
+    pub(crate) seed: u64,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) link: watch::Sender<Link>,
     pub(crate) state: watch::Sender<ConnectionState>,
@@ -164,7 +165,7 @@ enum Ended {
 impl Supervisor {
     /// Keeps a session open until told to close, or until every handle is gone.
     pub(crate) async fn run(mut self) {
-        let mut rng = SmallRng::from_rng(&mut rand::rng());
+        let mut rng = SmallRng::seed_from_u64(self.seed);
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let attempt = self.connect.connect();

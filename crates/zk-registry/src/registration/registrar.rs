@@ -125,6 +125,8 @@ pub(crate) struct Context {
     pub(crate) audit_interval: Duration,
     pub(crate) session_timeout: Duration,
     pub(crate) chroot_len: usize,
+    /// Where every jitter of this registry comes from.
+    pub(crate) seed: u64,
     pub(crate) us: Arc<Identity>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) book: Arc<Book>,
@@ -198,6 +200,7 @@ pub(crate) fn registrar(
     let load = Arc::new(AtomicUsize::new(0));
     let handle = Registrar { orders: sender, session_timeout: session_timeout.clone(), load: load.clone() };
     let task = Task {
+        rng: SmallRng::seed_from_u64(context.seed),
         audit_at: Instant::now() + context.audit_interval,
         context,
         orders,
@@ -205,7 +208,6 @@ pub(crate) fn registrar(
         supervisor,
         session_timeout,
         load,
-        rng: SmallRng::from_rng(&mut rand::rng()),
         entries: HashMap::new(),
         due: BTreeSet::new(),
         timers: BTreeSet::new(),
