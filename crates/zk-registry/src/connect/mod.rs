@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use string::ConnectString;
+pub(crate) use string::Host;
 
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
