@@ -6,3 +6,4 @@ mod conformance;
 mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
+mod registration;
