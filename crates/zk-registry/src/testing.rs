@@ -60,6 +60,7 @@ pub fn registry() -> Registry {
 ///
 /// When it does not; the message names what failed.
 #[doc(hidden)]
+#[cfg(feature = "testing")]
 pub async fn conformance(server: &str) {
     crate::store::conformance::ask(server).await;
 }

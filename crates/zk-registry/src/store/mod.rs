@@ -15,6 +15,7 @@
 pub(crate) mod conformance;
 mod limits;
 #[cfg(any(test, feature = "testing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "some faults are for our own tests"))]
 pub(crate) mod memory;
 pub(crate) mod zookeeper;
 

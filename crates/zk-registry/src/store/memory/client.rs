@@ -222,6 +222,9 @@ impl Store for Session {
     }
 
     fn close(&self, within: Duration) -> BoxFuture<'static, bool> {
+        if let State::Over(_) = *self.states.borrow() {
+            return Box::pin(async { false });
+        }
         let mut states = self.states();
         let (cluster, id) = (self.cluster.clone(), self.id);
         cluster.close(id);

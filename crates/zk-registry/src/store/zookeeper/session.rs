@@ -276,6 +276,9 @@ impl Store for Session {
         let mut states = self.states.clone();
         let lifeline = self.lifeline.clone();
         drop(self.client.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if states.peek_state().is_terminated() {
+            return Box::pin(async { false });
+        }
         // On its own, because nobody may be waiting for it.
         let closing = self.runtime.spawn(async move {
             let closed = async {
