@@ -190,7 +190,7 @@ pub(crate) enum Fault {
     /// An operation of a multi failed; none was executed.
     Multi {
         index: usize,
-        fault: Box<Fault>,
+        fault: Box<Self>,
     },
     NoAuth,
     NoNode,

@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::super::{ConnectFault, End, Event, Fault, Op, State as SessionState};
-use super::tree::{Actor, Change, Identity, Tree, parent};
+use super::super::{ConnectFault, End, Event, Fault, Op, Stat, State as SessionState};
+use super::tree::{Actor, Applied, Change, Identity, Tree, parent};
 use super::{Counts, Fate};
 
 /// Everything behind the lock of a cluster.
@@ -74,8 +74,11 @@ pub(super) enum Network {
 
 pub(super) struct Request {
     pub(super) writes: bool,
-    pub(super) execute: Box<dyn FnOnce(Result<Served<'_>, Fault>) -> Packet + Send>,
+    pub(super) execute: Execute,
 }
+
+/// Executes a request, or fails it unexecuted; makes the answer.
+pub(super) type Execute = Box<dyn FnOnce(Result<Served<'_>, Fault>) -> Packet + Send>;
 
 /// What a request is executed on.
 pub(super) struct Served<'a> {
@@ -319,10 +322,10 @@ impl State {
         let Some(session) = self.sessions.get(&key) else { return };
         let network = self.clients[session.client].network;
         match session.state() {
-            SessionState::Connected if network == Network::Frozen => {
-                if now >= session.heard + session.connection_timeout() {
-                    self.disconnect(key, session.heard, now);
-                }
+            SessionState::Connected
+                if network == Network::Frozen && now >= session.heard + session.connection_timeout() =>
+            {
+                self.disconnect(key, session.heard, now);
             }
             SessionState::Disconnected if now >= session.given_up_at() => {
                 self.end(key, End::Expired, now);
@@ -513,10 +516,10 @@ impl State {
         key: i64,
         ops: &[Op],
         now: Instant,
-    ) -> Result<Vec<Option<super::super::Stat>>, (usize, Fault)> {
+    ) -> Result<Vec<Option<Stat>>, (usize, Fault)> {
         let Some(session) = self.sessions.get(&key) else { return Err((0, Fault::Over)) };
         let identity = &self.clients[session.client].identity;
-        let (stats, changes) = self.tree.apply(Actor { session: session.id, identity }, ops)?;
+        let Applied { stats, changes } = self.tree.apply(Actor { session: session.id, identity }, ops)?;
         self.counts.transactions += 1;
         self.counts.writes += ops.len() as u64;
         let client = session.client;
