@@ -84,6 +84,7 @@ pub(super) type Execute = Box<dyn FnOnce(Result<Served<'_>, Fault>) -> Packet + 
 pub(super) struct Served<'a> {
     pub(super) state: &'a mut State,
     pub(super) session: i64,
+    pub(super) client: usize,
     pub(super) now: Instant,
 }
 
@@ -402,8 +403,14 @@ impl State {
         }
     }
 
+    /// Executes a request, if the server still knows the session. The answer is on its way then.
     fn execute(&mut self, key: i64, request: Request, now: Instant) {
-        let packet = (request.execute)(Ok(Served { state: self, session: key, now }));
+        let Some(client) =
+            self.sessions.get(&key).filter(|session| session.alive).map(|session| session.client)
+        else {
+            return fail(request, lost());
+        };
+        let packet = (request.execute)(Ok(Served { state: self, session: key, client, now }));
         let half = self.settings.latency / 2;
         match self.sessions.get_mut(&key) {
             Some(session) => session.down.push_back((now + half, packet)),
@@ -473,7 +480,7 @@ impl State {
         };
         let mut unexecuted = Vec::new();
         for (n, (_, request)) in sent.into_iter().enumerate() {
-            if n < executed && self.running {
+            if n < executed {
                 self.execute(key, request, now);
             } else {
                 unexecuted.push(request);
@@ -587,14 +594,10 @@ impl State {
 }
 
 impl Served<'_> {
-    pub(super) fn client(&self) -> usize {
-        self.state.sessions.get(&self.session).map_or(0, |session| session.client)
-    }
-
     /// What the session's server knows.
     pub(super) fn tree(&mut self) -> (&Tree, &Identity) {
         self.state.counts.reads += 1;
-        let client = &self.state.clients[self.client()];
+        let client = &self.state.clients[self.client];
         let tree = client.follower.as_ref().map_or(&self.state.tree, |follower| &follower.tree);
         (tree, &client.identity)
     }

@@ -176,6 +176,16 @@ async fn an_expired_session_is_thrown_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_expired_session_had_under_way_is_not_executed() {
+    let (cluster, _, store) = world().await;
+    cluster.set_fate(Fate::Executed);
+    let create = store.create("/a", b"", Kind::Ephemeral, Acl::Open);
+    cluster.expire(store.id());
+    assert!(matches!(create.await, Err(Fault::Ambiguous(_))));
+    assert!(cluster.node("/a").is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_can_be_over_for_its_client_alone() {
     let (cluster, connector, store) = world().await;
     make(&store, "/a").await;
