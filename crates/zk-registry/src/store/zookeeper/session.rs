@@ -282,6 +282,9 @@ impl Store for Session {
         let own_expiry =
             Instant::now() + self.timeout.mul_f64(1.4).saturating_sub(self.connection_timeout.mul_f64(1.125));
         drop(self.client.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if states.peek_state().is_terminated() {
+            return Box::pin(async { false });
+        }
         // On its own, because nobody may be waiting for it.
         let closing = self.runtime.spawn(async move {
             let closed = async {
