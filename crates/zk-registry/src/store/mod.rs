@@ -11,10 +11,13 @@
 //! - After `Connected` a watch delivers nothing until `rearm` is acknowledged.
 //! - Stats are always valid. Nothing panics, whatever happens to the session.
 
+mod limits;
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
 pub(crate) mod zookeeper;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +54,9 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
     fn timeout(&self) -> Duration;
     /// How long the server may be silent before `Disconnected` is announced (announced after 1 to 1.125 of it).
     fn connection_timeout(&self) -> Duration;
+    /// The local address from which packets go to the server, if it could be found out: the one to tell others about.
+    /// The port is of no meaning.
+    fn local(&self) -> Option<SocketAddr>;
     /// The changes of the session's state, each one after the call. Conflated, but never loses that there was a change
     /// to `Connected`.
     fn states(&self) -> Box<dyn States>;
