@@ -201,11 +201,11 @@ impl Announcing {
         let withdrawn = registration.withdraw(self.patience).await;
         self.board.set_state(n, &RegistrationState::Withdrawn(withdrawn));
         match withdrawn {
-            Withdrawn::Confirmed => info!(%address, "withdrawn"),
             Withdrawn::Superseded => info!(%address, "withdrawn: somebody else had taken the place"),
             Withdrawn::Unconfirmed { gone_within } => {
                 warn!(%address, ?gone_within, "ZooKeeper did not confirm the withdrawal; the node goes with its session");
             }
+            _ => info!(%address, "withdrawn"),
         }
     }
 }

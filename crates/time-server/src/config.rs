@@ -141,7 +141,7 @@ mod tests {
             ("--zone", ""),
             ("--metadata", "=x"),
             ("--notice", "soon"),
-            ("--linger", "-1s"),
+            ("--linger", "half a second"),
             ("--drain-timeout", "1"),
             ("--max-connections", "0"),
             ("--max-per-peer", "many"),

@@ -3,7 +3,7 @@
 //! Leaving: say "draining" and wait for the notice, withdraw, accept a little longer, empty the accept queues and close the
 //! listeners, finish what is under way, close the session. What ZooKeeper does not acknowledge in time is not waited for.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -137,6 +137,17 @@ impl Daemon {
         }
     }
 }
+
+impl Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(error) => error.fmt(f),
+            Self::Usage(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
 
 /// How long ZooKeeper has to acknowledge a step of leaving. It answers in milliseconds or, being down, not at all.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(3);
