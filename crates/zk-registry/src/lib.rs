@@ -89,6 +89,8 @@ mod services;
 mod session;
 mod snapshot;
 mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use connect::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
 pub use error::{Error, ErrorKind};
