@@ -72,6 +72,7 @@
 //! ZooKeeper's default lets anybody who reaches it write anything: an open registry lets anyone redirect traffic. Use
 //! [`Credentials`], an [`Acl`] and [`Tls`].
 
+mod address;
 mod backoff;
 pub mod balance;
 mod connect;

@@ -1,6 +1,5 @@
 //! The facade: one [`Registry`] per process registers instances and watches services over shared sessions.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -11,6 +11,8 @@
 //! - After `Connected` a watch delivers nothing until `rearm` is acknowledged.
 //! - Stats are always valid. Nothing panics, whatever happens to the session.
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod conformance;
 mod limits;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
