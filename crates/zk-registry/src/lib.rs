@@ -81,6 +81,7 @@ pub mod format;
 mod heard;
 mod host;
 mod instance;
+mod members;
 mod path;
 mod registration;
 mod registry;
@@ -101,4 +102,4 @@ pub use registration::{OnConflict, Registering, Registration, RegistrationState,
 pub use registry::Registry;
 pub use resolve::{Closed, Resolve, ServiceWatch, SnapshotSender};
 pub use session::ConnectionState;
-pub use snapshot::{Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
+pub use snapshot::{Change, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
