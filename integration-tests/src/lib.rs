@@ -1,1 +1,25 @@
 //! The harness, the end-to-end tests against a real ZooKeeper, and the benchmarks.
+//!
+//! | a test wants | it asks |
+//! |---|---|
+//! | a ZooKeeper, and a subtree of its own | [`zookeeper`] |
+//! | servers that it may kill, freeze, restart | [`servers`] |
+//! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
+//! | a broken network | [`proxy`] |
+//! | a real process | [`process`] |
+//! | to wait without a sleep | [`eventually`] |
+//! | a readable, repeatable failure | [`steps`] |
+//! | figures | [`bench`] |
+//!
+//! Whatever cannot do its job panics and says why: that fails the test, which is what a test wants of its tools.
+
+pub mod bench;
+pub mod eventually;
+pub mod four_letter;
+pub mod process;
+pub mod proxy;
+pub mod raw;
+pub mod raw_events;
+pub mod servers;
+pub mod steps;
+pub mod zookeeper;

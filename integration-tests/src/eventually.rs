@@ -1,0 +1,144 @@
+//! Waiting for a condition, so that no test sleeps and hopes.
+
+use std::fmt::{Debug, Display};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// What a probe may answer: it holds (with a value), or not yet (with the reason).
+pub trait Verdict {
+    /// What the wait returns once the condition holds.
+    type Value;
+
+    /// The value, or why it does not hold yet.
+    fn verdict(self) -> Result<Self::Value, String>;
+}
+
+impl Verdict for bool {
+    type Value = ();
+
+    fn verdict(self) -> Result<(), String> {
+        if self { Ok(()) } else { Err("false".to_owned()) }
+    }
+}
+
+impl<T> Verdict for Option<T> {
+    type Value = T;
+
+    fn verdict(self) -> Result<T, String> {
+        self.ok_or_else(|| "nothing".to_owned())
+    }
+}
+
+impl<T, E: Display> Verdict for Result<T, E> {
+    type Value = T;
+
+    fn verdict(self) -> Result<T, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// Polls `probe` until it holds and returns its value.
+///
+/// A probe answers with a `bool`, an `Option` or a `Result`; the last is best, because its error is what the panic
+/// shows. Polls are 2 ms apart at first, 50 ms at last.
+///
+/// # Panics
+///
+/// When `within` has passed: the message says what was awaited, for how long, how often it was looked at, and the
+/// last answer. A probe that does not return in time is abandoned and named as such.
+pub async fn eventually<V: Verdict>(
+    within: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> V,
+) -> V::Value {
+    let start = Instant::now();
+    let deadline = start + within;
+    let mut pause = Duration::from_millis(2);
+    let mut last = "none".to_owned();
+    let mut looks = 0_u32;
+    loop {
+        match timeout_at(deadline, probe()).await {
+            Ok(answer) => match answer.verdict() {
+                Ok(value) => return value,
+                Err(reason) => last = reason,
+            },
+            Err(_) => {
+                panic!(
+                    "{what}: not within {within:?}; look {} had not returned; last answer: {last}",
+                    looks + 1
+                )
+            }
+        }
+        looks += 1;
+        if Instant::now() >= deadline {
+            panic!(
+                "{what}: not within {within:?} ({looks} looks, {:?}); last answer: {last}",
+                start.elapsed()
+            );
+        }
+        sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Polls `probe` for the whole of `lasting` and wants it to hold at every look, 5 ms apart.
+///
+/// # Panics
+///
+/// At the first look at which it does not hold.
+pub async fn always<V: Verdict<Value: Debug>>(
+    lasting: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> V,
+) {
+    let start = Instant::now();
+    while start.elapsed() < lasting {
+        if let Err(reason) = probe().await.verdict() {
+            panic!("{what}: no longer after {:?} of {lasting:?}: {reason}", start.elapsed());
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_condition_that_comes_true_ends_the_wait() {
+        let mut looks = 0;
+        let value = eventually(Duration::from_secs(1), "three looks", async || {
+            looks += 1;
+            (looks == 3).then_some("here")
+        })
+        .await;
+        assert_eq!((value, looks), ("here", 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "the answer: not within 1s")]
+    async fn a_condition_that_stays_false_names_itself() {
+        eventually(Duration::from_secs(1), "the answer", async || Err::<(), _>("still 41")).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "last answer: still 41")]
+    async fn a_condition_that_stays_false_shows_the_last_answer() {
+        eventually(Duration::from_secs(1), "the answer", async || Err::<(), _>("still 41")).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "look 1 had not returned; last answer: none")]
+    async fn a_probe_that_hangs_does_not_hang_the_test() {
+        eventually(Duration::from_secs(1), "a stuck probe", async || std::future::pending::<bool>().await)
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "no longer after")]
+    async fn a_condition_that_breaks_is_noticed() {
+        let start = Instant::now();
+        always(Duration::from_secs(1), "calm", async || start.elapsed() < Duration::from_millis(500)).await;
+    }
+}

@@ -1,0 +1,308 @@
+//! Programs under test as real processes: their lines with times, signals, exit status.
+//!
+//! Output is read by threads, not by the test's runtime, so that a time stamp stays true while a test is busy.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use nix::sys::signal::Signal;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::eventually::eventually;
+use crate::servers::checkout;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    descriptors: Option<u32>,
+}
+
+impl Program {
+    /// The workspace's `time-server`, built from this checkout in this build's profile.
+    ///
+    /// # Panics
+    ///
+    /// When it does not compile.
+    pub fn time_server() -> Self {
+        Self::at(programs().join("time-server"))
+    }
+
+    /// The workspace's `time-client`, as [`Program::time_server`].
+    ///
+    /// # Panics
+    ///
+    /// When it does not compile.
+    pub fn time_client() -> Self {
+        Self::at(programs().join("time-client"))
+    }
+
+    /// Any program: a path, or a name that is looked up in `PATH`.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), arguments: Vec::new(), environment: Vec::new(), descriptors: None }
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    pub fn args(mut self, arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// An environment variable beside the inherited ones.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// The most file descriptors that the process may have open.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
+    /// Starts it, with no input and with its output captured.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start(&self) -> Process {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut command = self.command();
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("starting {}: {error}", self.path.display()));
+        let stdout = Lines::read(child.stdout.take().expect("it is piped"));
+        let stderr = Lines::read(child.stderr.take().expect("it is piped"));
+        Process { id: child.id(), name, child: Mutex::new(child), stdout, stderr }
+    }
+
+    /// A limit is set by a shell that then becomes the program: the process id stays the same.
+    fn command(&self) -> Command {
+        let Some(most) = self.descriptors else { return Command::new(&self.path) };
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(&self.path);
+        shell
+    }
+}
+
+/// A running program. Dropping it kills it; when a test fails meanwhile, what it wrote is shown.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    id: u32,
+    child: Mutex<Child>,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Process {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What it wrote to its standard output.
+    pub fn stdout(&self) -> &Lines {
+        &self.stdout
+    }
+
+    /// What it wrote to its standard error.
+    pub fn stderr(&self) -> &Lines {
+        &self.stderr
+    }
+
+    /// Sends a signal: `SIGTERM`, `SIGINT`, `SIGKILL`, `SIGSTOP`, `SIGCONT`.
+    ///
+    /// # Panics
+    ///
+    /// When the process has ended already.
+    pub fn signal(&self, signal: Signal) {
+        let mut child = self.child();
+        // Looking first, under the lock, keeps the signal from a later process of the same id.
+        if let Ok(Some(status)) = child.try_wait() {
+            drop(child);
+            panic!("{} got no {signal}: it had ended with {status}", self.name);
+        }
+        let id = i32::try_from(self.id).expect("process ids fit");
+        kill(Pid::from_raw(id), signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.name));
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn status(&self) -> Option<ExitStatus> {
+        self.child().try_wait().unwrap_or_else(|error| panic!("waiting for {}: {error}", self.name))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs after `within`.
+    pub async fn exit(&self, within: Duration) -> ExitStatus {
+        eventually(within, &format!("the end of {}", self.name), async || self.status()).await
+    }
+
+    /// Waits for a line on its standard output that contains `text`.
+    ///
+    /// # Panics
+    ///
+    /// When there is none `within` that time; the message shows the last lines.
+    pub async fn says(&self, text: &str, within: Duration) -> Line {
+        self.stdout.first(&self.name, text, within).await
+    }
+
+    /// Waits for a line on its standard error that contains `text`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Process::says`].
+    pub async fn logs(&self, text: &str, within: Duration) -> Line {
+        self.stderr.first(&self.name, text, within).await
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let mut child = self.child();
+        // An error of either means that it has ended, which is what is wanted.
+        let _ = child.kill();
+        let _ = child.wait();
+        if thread::panicking() {
+            eprintln!(
+                "--- {} wrote:\n{}--- and logged:\n{}---",
+                self.name,
+                self.stdout.text(),
+                self.stderr.text()
+            );
+        }
+    }
+}
+
+/// One line and when it was read.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// When it was read.
+    pub at: Instant,
+    /// Its text, without the line's end.
+    pub text: String,
+}
+
+/// The lines of one stream so far.
+#[derive(Clone, Debug, Default)]
+pub struct Lines(Arc<Mutex<Vec<Line>>>);
+
+impl Lines {
+    fn read(stream: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let sink = lines.clone();
+        // The thread ends with the stream: when the process and whoever inherited its output are gone.
+        thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            let mut bytes = Vec::new();
+            while stream.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
+                let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
+                sink.0.lock().unwrap_or_else(PoisonError::into_inner).push(Line { at: Instant::now(), text });
+                bytes.clear();
+            }
+        });
+        lines
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Those that contain `text`.
+    pub fn containing(&self, text: &str) -> Vec<Line> {
+        self.all().into_iter().filter(|line| line.text.contains(text)).collect()
+    }
+
+    /// All of them as one text.
+    pub fn text(&self) -> String {
+        self.all().into_iter().map(|line| line.text + "\n").collect()
+    }
+
+    /// Waits until `count` lines contain `text`, and returns the last of those.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer `within` that time; the message shows the last lines.
+    pub async fn nth(&self, whose: &str, count: usize, text: &str, within: Duration) -> Line {
+        eventually(within, &format!("{count} times {text:?} from {whose}"), async || {
+            let found = self.containing(text);
+            found
+                .get(count - 1)
+                .cloned()
+                .ok_or_else(|| format!("{} times, after\n{}", found.len(), self.tail()))
+        })
+        .await
+    }
+
+    async fn first(&self, whose: &str, text: &str, within: Duration) -> Line {
+        self.nth(whose, 1, text, within).await
+    }
+
+    fn tail(&self) -> String {
+        let lines = self.all();
+        lines[lines.len().saturating_sub(20)..].iter().map(|line| format!("{}\n", line.text)).collect()
+    }
+}
+
+/// Where this build's programs are. They are built here, once per process: a test runner does not build another
+/// package's programs, and a stale one would be tested silently.
+fn programs() -> &'static PathBuf {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let (target, profile) = layout();
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--locked", "-p", "time-server", "-p", "time-client", "--profile"])
+            .arg(if profile == "debug" { "dev" } else { &profile })
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(checkout())
+            .output()
+            .unwrap_or_else(|error| panic!("running cargo: {error}"));
+        assert!(built.status.success(), "building the programs:\n{}", String::from_utf8_lossy(&built.stderr));
+        target.join(profile)
+    })
+}
+
+/// The target directory of this build.
+///
+/// # Panics
+///
+/// When the running program does not lie in one.
+pub fn target_directory() -> PathBuf {
+    layout().0
+}
+
+/// The target directory and the profile of the running test: it lies in `<target>/<profile>[/deps]`.
+fn layout() -> (PathBuf, String) {
+    let exe = std::env::current_exe().expect("a running program has a path");
+    let mut directory = exe.parent().expect("a file is in a directory");
+    if directory.ends_with("deps") || directory.ends_with("examples") {
+        directory = directory.parent().expect("deps lies in the profile's directory");
+    }
+    let profile = directory.file_name().expect("the profile names it").to_string_lossy().into_owned();
+    (directory.parent().expect("the profile lies in the target directory").to_owned(), profile)
+}

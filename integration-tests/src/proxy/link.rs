@@ -1,0 +1,216 @@
+//! One proxied connection: two pumps, and the ways in which it ends.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::trip::Fate;
+use super::{Cut, Direction, Framing, Rules, Shared, frames};
+
+/// A connection in the list of those that a cut must end; it leaves the list however it ends.
+pub(super) struct Link {
+    id: u64,
+    /// How often everything had been cut before it came.
+    born: u64,
+    shared: Arc<Shared>,
+}
+
+impl Link {
+    pub(super) fn enter(shared: Arc<Shared>) -> Self {
+        let born = shared.rules.borrow().cuts;
+        Self { id: shared.trips.enter(born), born, shared }
+    }
+
+    /// Carries the connection to its end.
+    pub(super) async fn carry(self, client: TcpStream) {
+        let (end, sockets) = connect_and_pump(client, &self).await;
+        if end == Cut::Rst {
+            sockets.iter().for_each(reset_on_close);
+            drop(sockets);
+            return;
+        }
+        // FIN is out when `shutdown` returns. Closing a socket with unread input would turn it into a RST, so what the
+        // peers still say is read, for a while, after the link has left the list.
+        let mut farewells = JoinSet::new();
+        for mut socket in sockets {
+            // A failure means that the peer has closed already.
+            let _ = socket.shutdown().await;
+            farewells.spawn(async move {
+                let mut rest = [0; 4096];
+                let drain = async { while socket.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
+                // Whether the peer closed or the time is over: the socket is dropped now.
+                let _ = timeout(FAREWELL, drain).await;
+            });
+        }
+        drop(self);
+        farewells.join_all().await;
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.shared.trips.leave(self.id);
+    }
+}
+
+/// Returns how the link is to end, with the sockets that are still to be closed.
+async fn connect_and_pump(mut client: TcpStream, link: &Link) -> (Cut, Vec<TcpStream>) {
+    let shared = &*link.shared;
+    let mut rules = shared.rules.subscribe();
+    let mut cuts = rules.clone();
+    let mut cut = pin!(async move {
+        match cuts.wait_for(|rules| rules.cuts > link.born).await {
+            Ok(rules) => rules.how,
+            // The proxy is gone, and this task is about to be dropped.
+            Err(_) => Cut::Rst,
+        }
+    });
+
+    let connected = async {
+        // It fails only when the proxy is gone.
+        let _ = rules.wait_for(|rules| !rules.black_hole).await;
+        TcpStream::connect(shared.server).await
+    };
+    let mut server = tokio::select! {
+        how = &mut cut => return (how, vec![client]),
+        connected = connected => match connected {
+            Ok(server) => server,
+            Err(_) => return (Cut::Rst, vec![client]),
+        },
+    };
+    for socket in [&client, &server] {
+        // The proxy must not add Nagle's delays to what it measures. A failure shows at the first read anyway.
+        let _ = socket.set_nodelay(true);
+    }
+
+    let end = {
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
+        let pump = |direction| Pump { direction, shared, link: link.id, rules: rules.clone() };
+        let both = async {
+            tokio::try_join!(
+                pump(Direction::ToServer).run(from_client, to_server),
+                pump(Direction::ToClient).run(from_server, to_client),
+            )
+        };
+        tokio::select! {
+            how = &mut cut => how,
+            ended = both => ended.map_or(Cut::Rst, |_| Cut::Fin),
+        }
+    };
+    (end, vec![client, server])
+}
+
+/// The link was reset by a peer, or is to be by us.
+struct Reset;
+
+/// Some bytes and when they are due.
+type Piece = (Instant, Bytes);
+
+struct Pump<'a> {
+    direction: Direction,
+    shared: &'a Shared,
+    link: u64,
+    rules: watch::Receiver<Rules>,
+}
+
+impl Pump<'_> {
+    /// Returns when the source has ended in an orderly way and the end was passed on.
+    async fn run(mut self, source: ReadHalf<'_>, mut sink: WriteHalf<'_>) -> Result<(), Reset> {
+        let (queue, due) = mpsc::channel(QUEUE);
+        let ended = {
+            let reading = pin!(read(source, self.shared.framing, self.rules.clone(), queue));
+            let writing = pin!(self.write(due, &mut sink));
+            match select(reading, writing).await {
+                // What was read before the source ended is still on its way.
+                Either::Left((ended, writing)) => writing.await.and(ended),
+                Either::Right((Ok(()), reading)) => reading.await,
+                Either::Right((Err(reset), _)) => return Err(reset),
+            }
+        };
+        self.thawed(self.direction).await;
+        ended?;
+        sink.shutdown().await.map_err(|_| Reset)
+    }
+
+    /// Delivers until the queue is empty and its other end is gone.
+    async fn write(&mut self, mut due: mpsc::Receiver<Piece>, sink: &mut WriteHalf<'_>) -> Result<(), Reset> {
+        while let Some((at, bytes)) = due.recv().await {
+            sleep_until(at).await;
+            self.thawed(self.direction).await;
+            let fate = self.shared.trips.judge(self.link, self.direction, &bytes);
+            let pass = match fate {
+                Fate::Pass => bytes.len(),
+                Fate::Reset { pass } => pass,
+            };
+            if sink.write_all(&bytes[..pass]).await.is_err() {
+                // The sink's reset travels the other way, which may be frozen.
+                self.thawed(self.direction.opposite()).await;
+                return Err(Reset);
+            }
+            self.shared.carried[self.direction as usize].fetch_add(pass as u64, Ordering::Relaxed);
+            if fate != Fate::Pass {
+                return Err(Reset);
+            }
+        }
+        Ok(())
+    }
+
+    async fn thawed(&mut self, direction: Direction) {
+        // It fails only when the proxy is gone, and this task with it.
+        let _ = self.rules.wait_for(|rules| !rules.frozen[direction as usize]).await;
+    }
+}
+
+/// Reads as long as there is room, so that a delay costs no throughput; stamps each piece with its time of delivery.
+async fn read(
+    mut source: ReadHalf<'_>,
+    framing: Framing,
+    rules: watch::Receiver<Rules>,
+    queue: mpsc::Sender<Piece>,
+) -> Result<(), Reset> {
+    let mut buffer = BytesMut::with_capacity(ROOM);
+    loop {
+        buffer.reserve(ROOM);
+        let ended = match source.read_buf(&mut buffer).await {
+            Ok(read) => (read == 0).then_some(Ok(())),
+            Err(_) => Some(Err(Reset)),
+        };
+        let at = Instant::now() + rules.borrow().delay;
+        let whole = matches!(framing, Framing::Bytes) || ended.is_some();
+        while let Some(piece) = if whole { rest(&mut buffer) } else { frames::next(&mut buffer) } {
+            if queue.send((at, piece)).await.is_err() {
+                // The writer has ended the link.
+                return Err(Reset);
+            }
+        }
+        if let Some(ended) = ended {
+            return ended;
+        }
+    }
+}
+
+fn rest(buffer: &mut BytesMut) -> Option<Bytes> {
+    (!buffer.is_empty()).then(|| buffer.split().freeze())
+}
+
+fn reset_on_close(socket: &TcpStream) {
+    // A failure means that the socket is dead already.
+    let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+/// How long the peers may take to close after a FIN.
+const FAREWELL: Duration = Duration::from_secs(5);
+const ROOM: usize = 64 * 1024;
+/// Pieces under way in one direction.
+const QUEUE: usize = 256;

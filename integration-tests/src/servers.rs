@@ -1,0 +1,350 @@
+//! ZooKeeper servers of a test's own, that it may kill, freeze and restart. Everything goes through `docker/zk`.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Once};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+
+use crate::zookeeper::ZooKeeper;
+
+/// How to start servers. The backend is the environment's `BACKEND`, else what `docker/zk` chooses.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    topology: &'static str,
+    nodes: u16,
+    tick: Duration,
+    client_certificate: &'static str,
+    config: Vec<String>,
+}
+
+impl Launch {
+    pub(crate) fn new(topology: &'static str, nodes: u16) -> Self {
+        Self {
+            topology,
+            nodes,
+            tick: Duration::from_millis(500),
+            client_certificate: "want",
+            config: Vec::new(),
+        }
+    }
+
+    /// The server's tick; session timeouts are clamped to 2 ticks at least. Defaults to 500 milliseconds.
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
+        self
+    }
+
+    /// One more line of `zoo.cfg`.
+    pub fn config(mut self, key: &str, value: &str) -> Self {
+        self.config.push(format!("{key}={value}"));
+        self
+    }
+
+    /// Refuse TLS clients without a certificate. By default they are let in.
+    pub fn require_client_certificate(mut self) -> Self {
+        self.client_certificate = "need";
+        self
+    }
+
+    /// Starts the servers and waits until all of them serve.
+    ///
+    /// At most four servers run at once in one test process: a further start waits for an earlier one's drop. A test
+    /// therefore starts its ensemble before it starts anything smaller.
+    ///
+    /// # Panics
+    ///
+    /// When they do not come up; the message holds what `docker/zk` printed.
+    pub async fn start(self) -> Servers {
+        spawn_blocking(sweep).await.expect("sweeping does not panic");
+        let slots = Arc::clone(&SLOTS);
+        let permit = slots.acquire_many_owned(self.nodes.into()).await.expect("it is never closed");
+        let mut complaint = String::new();
+        for _ in 0..ATTEMPTS {
+            let mut servers = self.describe();
+            match servers.run(&["up", self.topology]).await {
+                Ok(_) => {
+                    servers.permit = Some(permit);
+                    return servers;
+                }
+                // Another process may have taken a port between our look and the server's bind.
+                Err(said) => complaint = said,
+            }
+        }
+        panic!("ZooKeeper did not come up, {ATTEMPTS} times: {complaint}");
+    }
+
+    fn describe(&self) -> Servers {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("zk-registry-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = free_ports();
+        let tls = port + PORTS - 1;
+        let mut environment = vec![
+            ("ZK_PORT", port.to_string()),
+            ("ZK_TLS_PORT", tls.to_string()),
+            ("ZK_TICK", self.tick.as_millis().to_string()),
+            ("ZK_CLIENT_AUTH", self.client_certificate.to_owned()),
+        ];
+        if !self.config.is_empty() {
+            environment.push(("ZK_CFG_EXTRA", self.config.join(" ")));
+        }
+        Servers {
+            zookeeper: ZooKeeper::at((0..self.nodes).map(|n| loopback(port + n))),
+            secure: (self.topology == "secure").then(|| loopback(tls)),
+            control: Arc::new(Control { name, environment }),
+            permit: None,
+        }
+    }
+}
+
+/// Running servers, stopped and erased on drop. Nodes are counted from 1.
+#[derive(Debug)]
+pub struct Servers {
+    zookeeper: ZooKeeper,
+    secure: Option<SocketAddr>,
+    control: Arc<Control>,
+    /// Held until the drop, which lets the next servers start.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Servers {
+    type Target = ZooKeeper;
+
+    fn deref(&self) -> &ZooKeeper {
+        &self.zookeeper
+    }
+}
+
+impl Servers {
+    /// The name and password that the secure server knows.
+    pub const SASL: (&'static str, &'static str) = ("bob", "bobsecret");
+
+    /// The TLS address of a secure server.
+    ///
+    /// # Panics
+    ///
+    /// When these servers were not started by [`ZooKeeper::secure`].
+    pub fn tls_address(&self) -> SocketAddr {
+        self.secure.expect("only ZooKeeper::secure() has a TLS port")
+    }
+
+    /// A file of the secure server's certificate directory: `ca.pem`, `client.crt`, `client.key`, and the foreign
+    /// `other-ca.pem`, `other-client.crt`, `other-client.key`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such file.
+    pub fn certificate(&self, file: &str) -> PathBuf {
+        let path = checkout().join(".zk").join(&self.control.name).join("certs").join(file);
+        assert!(path.is_file(), "{} does not exist", path.display());
+        path
+    }
+
+    /// Ends the server's process at once, as `kill -9` does.
+    ///
+    /// # Panics
+    ///
+    /// Like every command here: when `docker/zk` fails, with what it printed.
+    pub async fn kill(&self, node: usize) {
+        self.on("kill", node).await;
+    }
+
+    /// Stops the server in an orderly way.
+    pub async fn stop(&self, node: usize) {
+        self.on("stop", node).await;
+    }
+
+    /// Starts a stopped or killed server and waits for its process only; see [`Servers::wait`].
+    pub async fn start(&self, node: usize) {
+        self.on("start", node).await;
+    }
+
+    /// Kills the server, starts it again on its data and waits until all servers serve.
+    pub async fn restart(&self, node: usize) {
+        self.kill(node).await;
+        self.start(node).await;
+        self.wait().await;
+    }
+
+    /// Freezes the server: its connections stay open and nothing answers.
+    pub async fn pause(&self, node: usize) {
+        self.on("pause", node).await;
+    }
+
+    /// Lets a frozen server go on.
+    pub async fn resume(&self, node: usize) {
+        self.on("resume", node).await;
+    }
+
+    /// Waits until every server serves.
+    pub async fn wait(&self) {
+        self.must(&["wait"]).await;
+    }
+
+    /// Cuts a node from its peers, not from its clients. `false` when the backend cannot (only an engine can).
+    pub async fn isolate(&self, node: usize) -> bool {
+        let output = self.output(&["isolate", &node.to_string()]).await;
+        if output.status.code() == Some(NOT_POSSIBLE) {
+            return false;
+        }
+        judge(&["isolate"], &output).unwrap_or_else(|said| panic!("{said}"));
+        true
+    }
+
+    /// Undoes [`Servers::isolate`].
+    pub async fn rejoin(&self, node: usize) {
+        self.on("rejoin", node).await;
+    }
+
+    /// What the server has logged.
+    pub async fn logs(&self, node: usize) -> String {
+        self.must(&["logs", &node.to_string()]).await
+    }
+
+    async fn on(&self, verb: &str, node: usize) {
+        self.must(&[verb, &node.to_string()]).await;
+    }
+
+    async fn must(&self, arguments: &[&str]) -> String {
+        self.run(arguments).await.unwrap_or_else(|said| panic!("{said}"))
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Result<String, String> {
+        judge(arguments, &self.output(arguments).await)
+    }
+
+    async fn output(&self, arguments: &[&str]) -> Output {
+        let control = Arc::clone(&self.control);
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        spawn_blocking(move || control.output(&arguments)).await.expect("the command itself does not panic")
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        let output = self.control.output(&["clean".to_owned()]);
+        if let Err(said) = judge(&["clean"], &output) {
+            // A drop may run while a test fails: a second panic would abort the whole run.
+            eprintln!("{said}");
+        }
+    }
+}
+
+/// What `docker/zk` is told at every call, apart from the verb.
+#[derive(Debug)]
+struct Control {
+    name: String,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Control {
+    fn output(&self, arguments: &[String]) -> Output {
+        let script = checkout().join("docker/zk");
+        Command::new(&script)
+            .args(arguments)
+            .env("ZK_NAME", &self.name)
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
+            .current_dir(checkout())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("running {}: {error}", script.display()))
+    }
+}
+
+fn judge(arguments: &[&str], output: &Output) -> Result<String, String> {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(said);
+    }
+    let complained = String::from_utf8_lossy(&output.stderr);
+    Err(format!("docker/zk {}: {}\n{said}{complained}", arguments.join(" "), output.status))
+}
+
+/// Erases, once per process, what test processes left behind that were killed before their drops ran.
+fn sweep() {
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(|| {
+        let Ok(names) = std::fs::read_dir(checkout().join(".zk")) else { return };
+        for name in names.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            if owner(&name).is_some_and(|owner| kill(owner, None) == Err(Errno::ESRCH)) {
+                let output = Control { name, environment: Vec::new() }.output(&["clean".to_owned()]);
+                if let Err(said) = judge(&["clean"], &output) {
+                    eprintln!("{said}");
+                }
+            }
+        }
+    });
+}
+
+/// The process that started the servers of this name.
+fn owner(name: &str) -> Option<Pid> {
+    let (process, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    Some(Pid::from_raw(process.parse().ok().filter(|id| *id > 1)?))
+}
+
+/// The root of the checkout: this package is one level below it.
+pub(crate) fn checkout() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package)
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// The first of [`PORTS`] neighbouring free ports, below the range that the kernel hands out by itself.
+fn free_ports() -> u16 {
+    const FIRST: u32 = 20_000;
+    const BLOCKS: u32 = 600;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..BLOCKS {
+        // Two test processes at once start at different places.
+        let block = (std::process::id() * 37 + NEXT.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
+        let port = u16::try_from(FIRST + block * u32::from(PORTS)).expect("20000 + 600 * 20 fits");
+        if (port..port + PORTS).all(|port| TcpListener::bind(loopback(port)).is_ok()) {
+            return port;
+        }
+    }
+    panic!("no {PORTS} neighbouring free ports from {FIRST} on");
+}
+
+/// Servers that run at once: each is a JVM of about 100 MB that takes a good part of a core while it starts.
+const AT_ONCE: usize = 4;
+static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
+/// What the names of all test servers begin with; the process id and a number follow.
+const PREFIX: &str = "zk-registry-test-";
+const ATTEMPTS: u32 = 3;
+/// Client ports of three nodes, room for the ports that an ensemble uses among itself, and TLS.
+const PORTS: u16 = 20;
+/// The exit code of `docker/zk` for what a backend cannot do.
+const NOT_POSSIBLE: i32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_test_servers_have_an_owner() {
+        assert_eq!(owner("zk-registry-test-4711-0"), Some(Pid::from_raw(4711)));
+        for other in
+            ["zk-registry", "cache", "zk-registry-test-", "zk-registry-test-x-1", "zk-registry-test-0-1"]
+        {
+            assert_eq!(owner(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn neighbouring_ports_are_free_and_below_the_kernels_own() {
+        let port = free_ports();
+        assert!((20_000..32_000).contains(&port));
+    }
+}

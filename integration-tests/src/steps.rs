@@ -1,0 +1,31 @@
+//! What makes a failed test readable and repeatable: captured logs and printed seeds.
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tracing_subscriber::EnvFilter;
+
+/// Sends tracing events to the test's captured output, which the test runner shows for a failed test only.
+///
+/// The filter is `RUST_LOG`, by default `info,zookeeper_client=warn`. Calling it again changes nothing.
+pub fn init_tracing() {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zookeeper_client=warn"));
+    // An error means that an earlier test of this process was first, which is as good.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
+
+/// A generator whose seed is printed, taken from the environment variable `SEED` for a replay, else drawn.
+///
+/// # Panics
+///
+/// When `SEED` is set and is no number.
+pub fn seeded(what: &str) -> StdRng {
+    let seed = match std::env::var("SEED") {
+        Ok(text) => {
+            text.parse().unwrap_or_else(|_| panic!("SEED={text}: expected a number from 0 to 2^64 - 1"))
+        }
+        Err(_) => rand::random(),
+    };
+    println!("{what}: replay with SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}

@@ -1,0 +1,225 @@
+//! The harness against a real ZooKeeper: servers that go and come back, faults on a session, the view from outside.
+
+use std::time::Duration;
+
+use integration_tests::eventually::eventually;
+use integration_tests::four_letter;
+use integration_tests::proxy::{Direction, Proxy, Request};
+use integration_tests::raw::{CreateMode, Raw};
+use integration_tests::raw_events::Happened;
+use integration_tests::steps::init_tracing;
+use integration_tests::zookeeper::ZooKeeper;
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn every_chroot_is_empty_and_apart() {
+    let zk = ZooKeeper::shared();
+    let (one, two) = (zk.chroot("apart").await, zk.chroot("apart").await);
+    assert_ne!(one, two);
+    let (first, second) = (one.raw().await, two.raw().await);
+    first.create("/only-here", b"", CreateMode::Persistent).await.unwrap();
+    assert_eq!(first.list("/").await.unwrap().unwrap(), ["only-here"]);
+    assert!(second.list("/").await.unwrap().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_raw_client_reads_what_it_writes() {
+    let raw = ZooKeeper::shared().chroot("raw").await.raw().await;
+    raw.create("/a", b"1", CreateMode::Ephemeral).await.unwrap();
+    raw.set("/a", b"2").await.unwrap();
+    let (data, stat) = raw.get("/a").await.unwrap().unwrap();
+    assert_eq!((data.as_slice(), stat.version, stat.ephemeral_owner), (&b"2"[..], 1, raw.session()));
+    let both = raw.get_many(&["/a".to_owned(), "/none".to_owned()]).await.unwrap();
+    assert!(both[0].is_some() && both[1].is_none());
+    raw.delete("/a").await.unwrap();
+    assert_eq!(raw.get("/a").await.unwrap(), None);
+    raw.create_many((0..1201).map(|n| (format!("/n{n}"), vec![0; 10]))).await.unwrap();
+    assert_eq!(raw.list("/").await.unwrap().unwrap().len(), 1201);
+}
+
+#[tokio::test]
+async fn a_closed_session_has_left_nothing_behind() {
+    let chroot = ZooKeeper::shared().chroot("closed").await;
+    let (owner, witness) = (chroot.raw().await, chroot.raw().await);
+    owner.create("/mine", b"", CreateMode::Ephemeral).await.unwrap();
+    owner.close().await;
+    witness.sync("/").await.unwrap();
+    assert_eq!(witness.get("/mine").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn events_are_recorded_in_order_and_completely() {
+    let chroot = ZooKeeper::shared().chroot("events").await;
+    let (writer, reader) = (chroot.raw().await, chroot.raw().await);
+    writer.mkdir("/s/t").await.unwrap();
+    let events = reader.events("/s").await.unwrap();
+    for n in 0..50 {
+        writer.create(&format!("/s/t/{n}"), b"", CreateMode::Persistent).await.unwrap();
+    }
+    writer.set("/s/t/7", b"x").await.unwrap();
+    writer.delete("/s/t/8").await.unwrap();
+    events.settled().await.unwrap();
+    assert_eq!(events.count(Happened::Created), 50);
+    let last: Vec<_> = events.all().into_iter().skip(50).map(|seen| (seen.happened, seen.path)).collect();
+    assert_eq!(last, [(Happened::Changed, "/s/t/7".to_owned()), (Happened::Deleted, "/s/t/8".to_owned())]);
+    assert_eq!(events.gaps(), 0);
+}
+
+#[tokio::test]
+async fn the_server_shows_the_watches_of_a_session() {
+    let zk = ZooKeeper::shared();
+    let chroot = zk.chroot("watches").await;
+    let raw = chroot.raw().await;
+    let events = raw.events("/").await.unwrap();
+    let session = format!("{:#x}", raw.session());
+    let watches = four_letter::watches(zk.address(1)).await.unwrap();
+    assert_eq!(watches[&session], [chroot.path()]);
+    drop(events);
+    eventually(SOON, "the watch is gone", async || {
+        !four_letter::watches(zk.address(1)).await.unwrap().contains_key(&session)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_recording_survives_a_cut_and_says_so() {
+    let zk = ZooKeeper::shared();
+    let chroot = zk.chroot("recording").await;
+    let proxy = Proxy::zookeeper(zk.address(1)).await;
+    let (writer, reader) = (chroot.raw().await, Raw::connect(&chroot.through(proxy.address())).await);
+    let events = reader.events("/").await.unwrap();
+    proxy.cut_rst().await;
+    eventually(SOON, "the gap is counted", async || events.gaps() == 1).await;
+    eventually(SOON, "the watch is armed again", async || {
+        let name = format!("/{:08x}", rand::random::<u32>());
+        writer.create(&name, b"", CreateMode::Persistent).await.unwrap();
+        events.settled().await.is_ok() && events.all().iter().any(|seen| seen.path == name)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_outlives_cuts_and_freezes_shorter_than_its_timeout() {
+    let zk = ZooKeeper::shared();
+    let chroot = zk.chroot("cuts").await;
+    let proxy = Proxy::zookeeper(zk.address(1)).await;
+    let raw = Raw::connect(&chroot.through(proxy.address())).await;
+    raw.create("/mine", b"", CreateMode::Ephemeral).await.unwrap();
+    for round in 0..3 {
+        match round {
+            0 => proxy.cut_fin().await,
+            1 => proxy.cut_rst().await,
+            _ => {
+                proxy.refuse().await;
+                proxy.cut_rst().await;
+                proxy.accept().await;
+            }
+        }
+        eventually(SOON, "an answer", async || raw.sync("/").await).await;
+    }
+    for direction in Direction::BOTH {
+        proxy.freeze(direction);
+        let (answer, ()) = tokio::join!(raw.sync("/"), async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            proxy.thaw();
+        });
+        answer.unwrap();
+    }
+    let (_, stat) = raw.get("/mine").await.unwrap().unwrap();
+    assert_eq!(stat.ephemeral_owner, raw.session());
+    assert_eq!(proxy.accepted(), 4);
+}
+
+#[tokio::test]
+async fn a_lost_reply_leaves_an_executed_request() {
+    let zk = ZooKeeper::shared();
+    let chroot = zk.chroot("ambiguous").await;
+    let proxy = Proxy::zookeeper(zk.address(1)).await;
+    let (raw, witness) = (Raw::connect(&chroot.through(proxy.address())).await, chroot.raw().await);
+    raw.create("/before", b"", CreateMode::Persistent).await.unwrap();
+    let trip = proxy.lose_reply(Request::Create);
+    raw.get("/before").await.unwrap();
+    raw.create("/ambiguous", b"", CreateMode::Persistent).await.unwrap_err();
+    trip.sprung(SOON).await;
+    assert!(witness.get("/ambiguous").await.unwrap().is_some());
+    raw.create("/after", b"", CreateMode::Persistent).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_outage_longer_than_the_timeout_expires_the_session() {
+    init_tracing();
+    let zk = ZooKeeper::single().tick(Duration::from_millis(200)).start().await;
+    let proxy = Proxy::zookeeper(zk.address(1)).await;
+    let connector = zookeeper_client::Client::connector().with_session_timeout(Duration::from_millis(1000));
+    let raw = Raw::connect_with(&proxy.address().to_string(), connector).await;
+    let witness = zk.raw().await;
+    raw.create("/mine", b"", CreateMode::Ephemeral).await.unwrap();
+    proxy.refuse().await;
+    proxy.cut_rst().await;
+    eventually(SOON, "the server expires it", async || witness.get("/mine").await.unwrap().is_none()).await;
+    proxy.accept().await;
+    eventually(SOON, "the client learns of it", async || raw.client().state().is_terminated()).await;
+}
+
+#[tokio::test]
+async fn a_server_can_be_killed_restarted_paused_and_resumed() {
+    init_tracing();
+    let zk = ZooKeeper::single().start().await;
+    let raw = zk.raw().await;
+    raw.create("/kept", b"data", CreateMode::Persistent).await.unwrap();
+
+    zk.kill(1).await;
+    assert_eq!(zk.mode(1).await, None);
+    zk.start(1).await;
+    zk.wait().await;
+    assert_eq!(zk.mode(1).await.as_deref(), Some("standalone"));
+    assert_eq!(zk.raw().await.get("/kept").await.unwrap().unwrap().0, b"data");
+
+    zk.pause(1).await;
+    assert_eq!(zk.mode(1).await, None, "a frozen server does not answer");
+    zk.resume(1).await;
+    eventually(SOON, "it serves again", async || zk.mode(1).await).await;
+
+    zk.stop(1).await;
+    assert_eq!(zk.mode(1).await, None);
+    assert!(!zk.logs(1).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_ensemble_elects_another_leader() {
+    init_tracing();
+    let zk = ZooKeeper::ensemble().start().await;
+    let leader = zk.leader().await.expect("three servers that serve have a leader");
+    let raw = zk.raw().await;
+    raw.create("/kept", b"", CreateMode::Persistent).await.unwrap();
+    zk.kill(leader).await;
+    let next =
+        eventually(SOON, "another leader", async || zk.leader().await.filter(|next| *next != leader)).await;
+    zk.start(leader).await;
+    zk.wait().await;
+    assert_eq!(zk.leader().await, Some(next));
+    let raw = zk.raw().await;
+    raw.sync("/").await.unwrap();
+    assert!(raw.get("/kept").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn the_secure_server_knows_its_user() {
+    use zookeeper_client::{Client, SaslOptions, TlsOptions};
+
+    init_tracing();
+    let zk = ZooKeeper::secure().start().await;
+    let (user, password) = integration_tests::servers::Servers::SASL;
+    let sasl = Client::connector().with_sasl(SaslOptions::digest_md5(user, password));
+    let raw = Raw::connect_with(&zk.connect_string(), sasl).await;
+    let users = raw.client().list_auth_users().await.unwrap();
+    assert!(users.iter().any(|found| found.scheme() == "sasl"), "{users:?}");
+
+    let pem = |file| std::fs::read_to_string(zk.certificate(file)).unwrap();
+    let tls = TlsOptions::new().with_pem_ca(&pem("ca.pem")).unwrap();
+    let tls = tls.with_pem_identity(&pem("client.crt"), &pem("client.key")).unwrap();
+    let to = format!("tcp+tls://{}", zk.tls_address());
+    let raw = Raw::connect_with(&to, Client::connector().with_tls(tls)).await;
+    raw.sync("/").await.unwrap();
+}

@@ -1,0 +1,7 @@
+//! The end-to-end tests: one binary, one module per subject.
+
+#![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
+
+mod harness_network;
+mod harness_process;
+mod harness_zookeeper;
