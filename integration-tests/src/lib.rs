@@ -9,7 +9,7 @@
 //! | a real process | [`process`] |
 //! | to wait without a sleep | [`eventually`] |
 //! | a readable, repeatable failure | [`steps`] |
-//! | figures | [`bench`] |
+//! | figures | [`mod@bench`] |
 //!
 //! Whatever cannot do its job panics and says why: that fails the test, which is what a test wants of its tools.
 

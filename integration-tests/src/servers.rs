@@ -1,16 +1,15 @@
 //! ZooKeeper servers of a test's own, that it may kill, freeze and restart. Everything goes through `docker/zk`.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
@@ -67,7 +66,7 @@ impl Launch {
         spawn_blocking(sweep).await.expect("sweeping does not panic");
         let slots = Arc::clone(&SLOTS);
         let permit = slots.acquire_many_owned(self.nodes.into()).await.expect("it is never closed");
-        let mut complaint = String::new();
+        let mut complaint = None;
         for _ in 0..ATTEMPTS {
             let mut servers = self.describe();
             match servers.run(&["up", self.topology]).await {
@@ -76,9 +75,10 @@ impl Launch {
                     return servers;
                 }
                 // Another process may have taken a port between our look and the server's bind.
-                Err(said) => complaint = said,
+                Err(refused) => complaint = Some(refused),
             }
         }
+        let complaint = complaint.map_or_else(String::new, |refused| refused.said);
         panic!("ZooKeeper did not come up, {ATTEMPTS} times: {complaint}");
     }
 
@@ -106,7 +106,8 @@ impl Launch {
     }
 }
 
-/// Running servers, stopped and erased on drop. Nodes are counted from 1.
+/// Running servers, stopped and erased on drop; when a test fails meanwhile, the ends of their logs are shown. Nodes
+/// are counted from 1.
 #[derive(Debug)]
 pub struct Servers {
     zookeeper: ZooKeeper,
@@ -192,12 +193,11 @@ impl Servers {
 
     /// Cuts a node from its peers, not from its clients. `false` when the backend cannot (only an engine can).
     pub async fn isolate(&self, node: usize) -> bool {
-        let output = self.output(&["isolate", &node.to_string()]).await;
-        if output.status.code() == Some(NOT_POSSIBLE) {
-            return false;
+        match self.run(&["isolate", &node.to_string()]).await {
+            Ok(_) => true,
+            Err(refused) if refused.code == Some(NOT_POSSIBLE) => false,
+            Err(refused) => panic!("{refused}"),
         }
-        judge(&["isolate"], &output).unwrap_or_else(|said| panic!("{said}"));
-        true
     }
 
     /// Undoes [`Servers::isolate`].
@@ -215,27 +215,22 @@ impl Servers {
     }
 
     async fn must(&self, arguments: &[&str]) -> String {
-        self.run(arguments).await.unwrap_or_else(|said| panic!("{said}"))
+        self.run(arguments).await.unwrap_or_else(|refused| panic!("{refused}"))
     }
 
-    async fn run(&self, arguments: &[&str]) -> Result<String, String> {
-        judge(arguments, &self.output(arguments).await)
-    }
-
-    async fn output(&self, arguments: &[&str]) -> Output {
+    async fn run(&self, arguments: &[&str]) -> Result<String, Refused> {
         let control = Arc::clone(&self.control);
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        spawn_blocking(move || control.output(&arguments)).await.expect("the command itself does not panic")
+        spawn_blocking(move || control.run(&arguments)).await.expect("running a command does not panic")
     }
 }
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        let output = self.control.output(&["clean".to_owned()]);
-        if let Err(said) = judge(&["clean"], &output) {
-            // A drop may run while a test fails: a second panic would abort the whole run.
-            eprintln!("{said}");
+        if std::thread::panicking() {
+            (1..=self.addresses().len()).for_each(|node| self.control.show_log(node));
         }
+        self.control.clean();
     }
 }
 
@@ -247,48 +242,63 @@ struct Control {
 }
 
 impl Control {
-    fn output(&self, arguments: &[String]) -> Output {
-        let script = checkout().join("docker/zk");
-        Command::new(&script)
-            .args(arguments)
-            .env("ZK_NAME", &self.name)
-            .envs(self.environment.iter().map(|(key, value)| (key, value)))
+    /// What the command printed.
+    fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Result<String, Refused> {
+        let mut command = Command::new(checkout().join("docker/zk"));
+        command.args(arguments).env("ZK_NAME", &self.name).envs(self.environment.iter().cloned());
+        let output = command
             .current_dir(checkout())
             .stdin(Stdio::null())
             .output()
-            .unwrap_or_else(|error| panic!("running {}: {error}", script.display()))
+            .map_err(|error| Refused { code: None, said: format!("{command:?}: {error}") })?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if output.status.success() {
+            return Ok(said.into_owned());
+        }
+        let complained = String::from_utf8_lossy(&output.stderr);
+        let said = format!("{command:?}: {}\n{said}{complained}", output.status);
+        Err(Refused { code: output.status.code(), said })
+    }
+
+    /// Used where a test may be failing already: a second panic would abort the whole run.
+    fn clean(&self) {
+        if let Err(refused) = self.run(&["clean"]) {
+            eprintln!("{refused}");
+        }
+    }
+
+    /// As [`Control::clean`].
+    fn show_log(&self, node: usize) {
+        let log = self.run(&["logs", &node.to_string()]).unwrap_or_else(|refused| refused.said);
+        let lines: Vec<&str> = log.lines().collect();
+        let end = &lines[lines.len().saturating_sub(LOG_LINES)..];
+        eprintln!("--- the last of the log of server {node} of {}:\n{}\n---", self.name, end.join("\n"));
     }
 }
 
-fn judge(arguments: &[&str], output: &Output) -> Result<String, String> {
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(said);
-    }
-    let complained = String::from_utf8_lossy(&output.stderr);
-    Err(format!("docker/zk {}: {}\n{said}{complained}", arguments.join(" "), output.status))
+/// A command that failed.
+#[derive(Debug)]
+struct Refused {
+    code: Option<i32>,
+    said: String,
 }
 
-/// Erases, once per process, what test processes left behind that were killed before their drops ran.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said)
+    }
+}
+
+/// Erases, once per process, what test processes left behind that were killed before their drops ran: the names of
+/// test servers say whose they are.
 fn sweep() {
     static SWEPT: Once = Once::new();
     SWEPT.call_once(|| {
-        let Ok(names) = std::fs::read_dir(checkout().join(".zk")) else { return };
-        for name in names.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-            if owner(&name).is_some_and(|owner| kill(owner, None) == Err(Errno::ESRCH)) {
-                let output = Control { name, environment: Vec::new() }.output(&["clean".to_owned()]);
-                if let Err(said) = judge(&["clean"], &output) {
-                    eprintln!("{said}");
-                }
-            }
+        let nobody = Control { name: format!("{PREFIX}sweep"), environment: Vec::new() };
+        if let Err(refused) = nobody.run(&["sweep"]) {
+            eprintln!("{refused}");
         }
     });
-}
-
-/// The process that started the servers of this name.
-fn owner(name: &str) -> Option<Pid> {
-    let (process, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
-    Some(Pid::from_raw(process.parse().ok().filter(|id| *id > 1)?))
 }
 
 /// The root of the checkout: this package is one level below it.
@@ -320,9 +330,11 @@ fn free_ports() -> u16 {
 /// Servers that run at once: each is a JVM of about 100 MB that takes a good part of a core while it starts.
 const AT_ONCE: usize = 4;
 static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
-/// What the names of all test servers begin with; the process id and a number follow.
+/// What the names of all test servers begin with; the process id and a number follow, as `docker/zk sweep` expects.
 const PREFIX: &str = "zk-registry-test-";
 const ATTEMPTS: u32 = 3;
+/// How much of a server's log a failed test shows.
+const LOG_LINES: usize = 40;
 /// Client ports of three nodes, room for the ports that an ensemble uses among itself, and TLS.
 const PORTS: u16 = 20;
 /// The exit code of `docker/zk` for what a backend cannot do.
@@ -331,16 +343,6 @@ const NOT_POSSIBLE: i32 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_of_test_servers_have_an_owner() {
-        assert_eq!(owner("zk-registry-test-4711-0"), Some(Pid::from_raw(4711)));
-        for other in
-            ["zk-registry", "cache", "zk-registry-test-", "zk-registry-test-x-1", "zk-registry-test-0-1"]
-        {
-            assert_eq!(owner(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn neighbouring_ports_are_free_and_below_the_kernels_own() {

@@ -114,9 +114,9 @@ impl Metrics {
     }
 
     /// Says in which of `states` the registration of a listener is.
-    pub(crate) fn set_registration(&self, address: &str, states: &[&'static str], current: &str) {
+    pub(crate) fn set_registration(&self, listener: &str, states: &[&'static str], current: &str) {
         for state in states {
-            let labels = [("address", address.to_owned()), ("state", (*state).to_owned())];
+            let labels = [("listener", listener.to_owned()), ("state", (*state).to_owned())];
             self.0.registrations.get_or_create(&labels).set(i64::from(*state == current));
         }
     }
@@ -218,8 +218,8 @@ mod tests {
         for line in [
             r#"time_server_requests_total{kind="now"} 1"#,
             r#"time_server_errors_total{kind="peer_limit"} 1"#,
-            r#"time_server_registration{address="127.0.0.1:1",state="pending"} 0"#,
-            r#"time_server_registration{address="127.0.0.1:1",state="registered"} 1"#,
+            r#"time_server_registration{listener="127.0.0.1:1",state="pending"} 0"#,
+            r#"time_server_registration{listener="127.0.0.1:1",state="registered"} 1"#,
             "time_server_connections_open 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");

@@ -21,7 +21,8 @@ impl Heard {
 
     /// The server was heard, or its silence is still shorter than what would have been announced.
     pub(crate) fn stamp(&self, now: Instant) {
-        let millis = u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX);
+        let millis =
+            u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX);
         self.stamp.store(millis.max(1), Ordering::Relaxed);
     }
 

@@ -72,6 +72,7 @@
 //! ZooKeeper's default lets anybody who reaches it write anything: an open registry lets anyone redirect traffic. Use
 //! [`Credentials`], an [`Acl`] and [`Tls`].
 
+mod address;
 mod backoff;
 pub mod balance;
 mod connect;
@@ -89,6 +90,8 @@ mod services;
 mod session;
 mod snapshot;
 mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use connect::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
 pub use error::{Error, ErrorKind};

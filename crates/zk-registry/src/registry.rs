@@ -1,6 +1,5 @@
 //! The facade: one [`Registry`] per process registers instances and watches services over shared sessions.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,7 +66,7 @@ impl Registry {
         };
         let background = options.validate().and(background);
         let chroot_len = to.chroot.as_ref().map_or(0, String::len);
-        Self::over(Arc::new(ZooKeeper::new(&to, &options)), chroot_len, options, background)
+        Self::over(Arc::new(ZooKeeper::new(&to, &options)), chroot_len, options, background, rand::random())
     }
 
     /// The same over any store.
@@ -76,6 +75,7 @@ impl Registry {
         chroot_len: usize,
         options: Options,
         background: Result<Background, Error>,
+        seed: u64,
     ) -> Self {
         let context = Context {
             base: options.base.clone(),
@@ -84,6 +84,7 @@ impl Registry {
             audit_interval: options.audit_interval,
             session_timeout: options.session_timeout,
             chroot_len,
+            seed,
             us: Arc::new(Identity::new(crate::host::identity())),
             sessions: Arc::new(Sessions::default()),
             book: Arc::new(Book::default()),
@@ -94,7 +95,8 @@ impl Registry {
             Background::nowhere()
         });
         let heard = Heard::new(Instant::now());
-        let inner = Inner { background, connect, context, options, heard, slots: Mutex::default(), connection };
+        let inner =
+            Inner { background, connect, context, options, heard, slots: Mutex::default(), connection };
         let first = inner.open_slot(state, inner.heard.clone());
         inner.slots().push(first);
         Self(Arc::new(inner))
@@ -116,7 +118,9 @@ impl Registry {
             match &*connection.borrow_and_update() {
                 ConnectionState::Connected { .. } => return Ok(()),
                 ConnectionState::Failed(error) => return Err(error.clone()),
-                ConnectionState::Connecting { last: Some(error) } if error.kind() == ErrorKind::AuthFailed => {
+                ConnectionState::Connecting { last: Some(error) }
+                    if error.kind() == ErrorKind::AuthFailed =>
+                {
                     return Err(error.clone());
                 }
                 ConnectionState::Closed => return Err(closed()),
@@ -174,12 +178,17 @@ impl Registry {
     }
 
     /// Checks what can be checked before anything is sent.
-    fn prepare(&self, service: &ServiceName, instance: &Instance) -> Result<(InstanceId, String, Wanted), Error> {
+    fn prepare(
+        &self,
+        service: &ServiceName,
+        instance: &Instance,
+    ) -> Result<(InstanceId, String, Wanted), Error> {
         if let ConnectionState::Failed(error) = &*self.0.connection.borrow() {
             return Err(error.clone());
         }
         if !instance.is_dialable() && instance.ssl_port().is_none() {
-            let message = format!("{:?} of {service}: an instance needs a host and a port", instance.address());
+            let message =
+                format!("{:?} of {service}: an instance needs a host and a port", instance.address());
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         let id = instance.id()?;
@@ -191,7 +200,10 @@ impl Registry {
             let now = std::time::SystemTime::now();
             let record = context.format.encode(&service, &instance_id, &instance, &context.us.owner, now)?;
             if record.len() > MAX_RECORD {
-                let message = format!("the record of {instance_id} has {} bytes; at most {MAX_RECORD} are sent", record.len());
+                let message = format!(
+                    "the record of {instance_id} has {} bytes; at most {MAX_RECORD} are sent",
+                    record.len()
+                );
                 return Err(Error::new(ErrorKind::TooLarge, message));
             }
             Ok(())
@@ -263,7 +275,8 @@ impl Inner {
         let (supervisor, commands) = mpsc::unbounded_channel();
         let pending = Link { epoch: 0, ups: 0, phase: Phase::Connecting, store: None };
         let (link_sender, link) = watch::channel(pending);
-        let (registrar, task) = registrar::registrar(self.context.clone(), link.clone(), supervisor.downgrade());
+        let (registrar, task) =
+            registrar::registrar(self.context.clone(), link.clone(), supervisor.downgrade());
         self.background.spawn(task.run());
         if !matches!(*state.borrow(), ConnectionState::Failed(_)) {
             let supervisor = Supervisor {
@@ -271,6 +284,7 @@ impl Inner {
                 settings: Settings::from(&self.options),
                 sessions: self.context.sessions.clone(),
                 heard,
+                seed: self.context.seed,
                 commands,
                 link: link_sender,
                 state,
@@ -283,7 +297,8 @@ impl Inner {
     /// A registrar whose session has room for `load` more path bytes.
     fn registrar_for(&self, load: usize) -> Registrar {
         let mut slots = self.slots();
-        let has_room = |slot: &&Slot| slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES;
+        let has_room =
+            |slot: &&Slot| slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES;
         let registrar = match slots.iter().find(has_room) {
             Some(slot) => slot.registrar.clone(),
             None => {

@@ -33,13 +33,16 @@ pub(crate) async fn walk(
             for (names, paths) in names.chunks(CHUNK).zip(paths.chunks(CHUNK)) {
                 let nodes = store.read(paths).await.map_err(|fault| unreadable(&path, &fault))?;
                 for (name, node) in names.iter().zip(nodes) {
-                    let child = parent.as_ref().map_or_else(|| name.clone(), |parent| format!("{parent}/{name}"));
+                    let child =
+                        parent.as_ref().map_or_else(|| name.clone(), |parent| format!("{parent}/{name}"));
                     // A name that we could not have written is nobody's service.
                     let child = child.parse::<ServiceName>().ok().filter(|child| base.allows(child));
                     match node {
                         Err(Fault::NoNode) => {}
                         Err(_) => has_instances = true,
-                        Ok(node) if node.stat.owner != 0 || is_instance(format, parent.as_ref(), name, &node) => {
+                        Ok(node)
+                            if node.stat.owner != 0 || is_instance(format, parent.as_ref(), name, &node) =>
+                        {
                             has_instances = true;
                         }
                         Ok(node) if node.stat.children > 0 => below.extend(child.map(Some)),

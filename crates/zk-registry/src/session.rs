@@ -144,6 +144,7 @@ pub(crate) struct Supervisor {
     pub(crate) settings: Settings,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) heard: Heard,
+    pub(crate) seed: u64,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) link: watch::Sender<Link>,
     pub(crate) state: watch::Sender<ConnectionState>,
@@ -164,7 +165,7 @@ enum Ended {
 impl Supervisor {
     /// Keeps a session open until told to close, or until every handle is gone.
     pub(crate) async fn run(mut self) {
-        let mut rng = SmallRng::from_rng(&mut rand::rng());
+        let mut rng = SmallRng::seed_from_u64(self.seed);
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let attempt = self.connect.connect();
@@ -313,7 +314,8 @@ impl Supervisor {
         let first = self.link.borrow().ups == 0;
         let store = store.clone();
         let schemes = self.settings.schemes.clone();
-        let chroot = (first && self.settings.chroot == Chroot::Create).then(|| store.make_chroot(self.settings.acl));
+        let chroot =
+            (first && self.settings.chroot == Chroot::Create).then(|| store.make_chroot(self.settings.acl));
         let probe: Reply<()> = if first {
             store.ephemerals().map(|reply| reply.map(|_| ())).boxed()
         } else {
@@ -325,7 +327,8 @@ impl Supervisor {
             if let Some(known) = known {
                 let known = known.await.map_err(Greeting::from)?;
                 if let Some(missing) = schemes.iter().find(|scheme| !known.iter().any(|k| k == *scheme)) {
-                    let message = format!("the server ignored our {missing} credentials: it does not support them");
+                    let message =
+                        format!("the server ignored our {missing} credentials: it does not support them");
                     return Err(Greeting::Unauthenticated(Error::new(ErrorKind::AuthFailed, message)));
                 }
             }
@@ -362,10 +365,16 @@ impl Supervisor {
         info!("connection lost");
     }
 
-    async fn close(&self, store: &Arc<dyn Store>, within: Duration, done: Option<oneshot::Sender<Withdrawn>>) {
+    async fn close(
+        &self,
+        store: &Arc<dyn Store>,
+        within: Duration,
+        done: Option<oneshot::Sender<Withdrawn>>,
+    ) {
         // Whoever lives on the session stops first, so that nothing is queued behind the goodbye.
         self.link.send_modify(|link| link.phase = Phase::Closed);
-        let acknowledged = timeout(within + Duration::from_secs(1), store.close(within)).await.unwrap_or(false);
+        let acknowledged =
+            timeout(within + Duration::from_secs(1), store.close(within)).await.unwrap_or(false);
         store.abort();
         let outcome = if acknowledged {
             Withdrawn::Confirmed

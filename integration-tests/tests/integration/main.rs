@@ -5,3 +5,4 @@
 mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
+mod registration;

@@ -1,1 +1,56 @@
-//! Choosing an instance, and surviving the ones that fail.
+//! Which one: choosing among the instances of a snapshot, and surviving those that fail.
+//!
+//! A [`Balancer`] adopts [`Snapshot`](crate::Snapshot)s and gives out one [`Lease`] per call. *Mechanism* is here: identity,
+//! load, health, what may be picked at all. *Policy* is pluggable: a [`Strategy`] builds a [`Picker`] for one immutable
+//! [`EndpointSet`], an [`Ejection`] says when an instance is left alone and for how long, a [`Retry`] whether to try again.
+//!
+//! What it does not do: dial, call, or write anything to ZooKeeper. An ejection is this client's opinion. It has no task
+//! and no timer either: time and chance come in with each call, so a test can pause the one and seed the other.
+//!
+//! ```
+//! use zk_registry::balance::{Balancer, Outcome, strategy::Random};
+//! use zk_registry::{Instance, ServiceName, Snapshot};
+//!
+//! let service: ServiceName = "time".parse()?;
+//! let balancer = Balancer::new(Random);
+//! balancer.update(&Snapshot::fixed(&service, [Instance::new("10.0.0.1", 8897), Instance::new("10.0.0.2", 8897)]));
+//!
+//! let lease = balancer.pick()?;
+//! let _address = lease.instance().address(); // dial it, call it, and say how it went
+//! lease.finish(Outcome::Success);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Behavior
+//!
+//! - `pick` is O(1), allocates nothing and takes no lock. What may not be picked is rejected (at most four tries of the
+//!   strategy, then a scan), so an ejection costs no rebuilding.
+//! - In this order: listed and available; suspects; whatever is listed, ejected or not. Draining instances and those
+//!   without an address are never picked.
+//! - Load (calls in flight) is kept per id, health per id and incarnation: changing a weight does not end an ejection, and a
+//!   restarted process starts clean.
+//! - Losing ZooKeeper changes nothing: the balancer keeps what it has.
+
+mod adopt;
+mod balancer;
+mod ejection;
+mod endpoint;
+mod event;
+mod hash;
+mod lease;
+mod pick;
+mod set;
+mod shared;
+pub mod strategy;
+mod tally;
+mod tier;
+mod vitals;
+
+pub use balancer::{Balancer, Options};
+pub use ejection::{Cause, Ejection};
+pub use endpoint::{Endpoint, Index, Phase};
+pub use event::{Change, Event, Observer};
+pub use lease::{Lease, Outcome};
+pub use pick::{Key, Pick, PickError};
+pub use set::EndpointSet;
+pub use strategy::{Picker, Strategy, Tracking};

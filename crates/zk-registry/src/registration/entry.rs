@@ -29,7 +29,11 @@ impl Identity {
 pub(super) enum Seen {
     Absent,
     /// A node, and what its record says, if anything.
-    Node { node: Node, instance: Option<Instance>, owner: Option<Owner> },
+    Node {
+        node: Node,
+        instance: Option<Instance>,
+        owner: Option<Owner>,
+    },
     /// There, but not for us to read.
     Unreadable,
 }
@@ -66,17 +70,23 @@ pub(super) enum Step {
     Adopt(Attributes),
     Conflict(String),
     Create,
-    Delete { version: i32 },
+    Delete {
+        version: i32,
+    },
     /// Nothing of ours is there, as it should be.
     Gone,
     /// Lose the session and start over.
     Replaced,
     /// The node is ours and says what it should.
     Rest(Stat),
-    Set { version: i32 },
+    Set {
+        version: i32,
+    },
     /// Nothing of ours is there, but somebody else's.
     Superseded,
-    TakeOver { version: i32 },
+    TakeOver {
+        version: i32,
+    },
 }
 
 impl Intent {
@@ -225,7 +235,10 @@ mod tests {
         intent.inherit = true;
         assert_eq!(intent.step(&seen, &us, &ids()), Step::TakeOver { version: 5 });
         let elsewhere = Owner { host: Some("other".to_owned()), ..sibling.clone() };
-        assert!(matches!(intent.step(&node(STRANGER, 5, "b", Some(elsewhere)), &us, &ids()), Step::Conflict(_)));
+        assert!(matches!(
+            intent.step(&node(STRANGER, 5, "b", Some(elsewhere)), &us, &ids()),
+            Step::Conflict(_)
+        ));
         let unknown = Identity { owner: Owner { host: None, ..us.owner } };
         assert!(matches!(intent.step(&seen, &unknown, &ids()), Step::Conflict(_)));
     }
@@ -251,7 +264,10 @@ mod tests {
     #[test]
     fn a_withdrawal_deletes_what_is_ours_at_the_version_just_read() {
         assert_eq!(intent(None).step(&node(OURS, 2, "a", None), &us(), &ids()), Step::Delete { version: 2 });
-        assert_eq!(intent(None).step(&node(EARLIER, 2, "a", None), &us(), &ids()), Step::Delete { version: 2 });
+        assert_eq!(
+            intent(None).step(&node(EARLIER, 2, "a", None), &us(), &ids()),
+            Step::Delete { version: 2 }
+        );
         assert_eq!(intent(None).step(&Seen::Absent, &us(), &ids()), Step::Gone);
     }
 }

@@ -59,11 +59,19 @@ pub(crate) enum Order {
     /// The registry is closed, and this is how.
     Close(Withdrawn),
     /// Somebody saw the node of this path change.
-    Nudge { path: String },
+    Nudge {
+        path: String,
+    },
     Register(Box<New>),
     /// The wanted attributes changed.
-    Update { key: Key, done: oneshot::Sender<Result<Zxid, Error>> },
-    Withdraw { key: Key, done: Option<oneshot::Sender<Withdrawn>> },
+    Update {
+        key: Key,
+        done: oneshot::Sender<Result<Zxid, Error>>,
+    },
+    Withdraw {
+        key: Key,
+        done: Option<oneshot::Sender<Withdrawn>>,
+    },
 }
 
 /// A registration that begins.
@@ -117,6 +125,8 @@ pub(crate) struct Context {
     pub(crate) audit_interval: Duration,
     pub(crate) session_timeout: Duration,
     pub(crate) chroot_len: usize,
+    /// Where every jitter of this registry comes from.
+    pub(crate) seed: u64,
     pub(crate) us: Arc<Identity>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) book: Arc<Book>,
@@ -190,6 +200,7 @@ pub(crate) fn registrar(
     let load = Arc::new(AtomicUsize::new(0));
     let handle = Registrar { orders: sender, session_timeout: session_timeout.clone(), load: load.clone() };
     let task = Task {
+        rng: SmallRng::seed_from_u64(context.seed),
         audit_at: Instant::now() + context.audit_interval,
         context,
         orders,
@@ -197,7 +208,6 @@ pub(crate) fn registrar(
         supervisor,
         session_timeout,
         load,
-        rng: SmallRng::from_rng(&mut rand::rng()),
         entries: HashMap::new(),
         due: BTreeSet::new(),
         timers: BTreeSet::new(),
@@ -264,7 +274,8 @@ impl Task {
                 _ => return,
             }
         };
-        let mut round = Round { writes: std::mem::take(&mut self.writes), owned: self.audit_due, ..Round::default() };
+        let mut round =
+            Round { writes: std::mem::take(&mut self.writes), owned: self.audit_due, ..Round::default() };
         self.audit_due = false;
         for service in std::mem::take(&mut self.parents) {
             let kind = match self.context.format.parents() {
@@ -347,8 +358,10 @@ impl Task {
                 kept.busy = false;
                 kept.approach = Approach::Create;
                 kept.states.send_if_modified(|state| {
-                    let was_up =
-                        matches!(state, RegistrationState::Registered { .. } | RegistrationState::Suspended { .. });
+                    let was_up = matches!(
+                        state,
+                        RegistrationState::Registered { .. } | RegistrationState::Suspended { .. }
+                    );
                     if was_up {
                         *state = RegistrationState::Pending;
                     }

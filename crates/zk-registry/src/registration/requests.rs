@@ -67,16 +67,25 @@ impl Round {
 
     /// Sends everything now; the future only awaits (and makes the single creates of a chunk that failed).
     pub(super) fn send(self, store: Arc<dyn Store>, acl: Acl) -> BoxFuture<'static, Answers> {
-        let parents: Vec<_> = self.parents.into_iter().map(|(service, paths, kind)| {
-            let replies: Vec<_> = paths.iter().map(|path| store.create(path, b"", kind, acl)).collect();
-            (service, replies)
-        }).collect();
+        let parents: Vec<_> = self
+            .parents
+            .into_iter()
+            .map(|(service, paths, kind)| {
+                let replies: Vec<_> = paths.iter().map(|path| store.create(path, b"", kind, acl)).collect();
+                (service, replies)
+            })
+            .collect();
         let creates = Creates::send(self.creates, &*store, acl);
-        let writes: Vec<_> = self.writes.into_iter().map(|(key, write)| (key, write.send(&*store, acl))).collect();
-        let reads: Vec<_> = self.reads.chunks(CHUNK_OPS).map(|chunk| {
-            let (keys, paths): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
-            (keys, store.read(&paths))
-        }).collect();
+        let writes: Vec<_> =
+            self.writes.into_iter().map(|(key, write)| (key, write.send(&*store, acl))).collect();
+        let reads: Vec<_> = self
+            .reads
+            .chunks(CHUNK_OPS)
+            .map(|chunk| {
+                let (keys, paths): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
+                (keys, store.read(&paths))
+            })
+            .collect();
         let owned = self.owned.then(|| store.ephemerals());
         Box::pin(async move {
             let mut answers = Answers::default();
@@ -95,7 +104,9 @@ impl Round {
                         answers.items.extend(keys.into_iter().zip(nodes.into_iter().map(Answer::Read)));
                     }
                     Err(fault) => {
-                        answers.items.extend(keys.into_iter().map(|key| (key, Answer::Read(Err(fault.clone())))));
+                        answers
+                            .items
+                            .extend(keys.into_iter().map(|key| (key, Answer::Read(Err(fault.clone())))));
                     }
                 }
             }
@@ -122,9 +133,11 @@ impl Creates {
         let mut sent = Self { alone: Vec::new(), chunks: Vec::new() };
         for chunk in chunked(items) {
             if chunk.len() < WORTH_A_MULTI {
-                sent.alone.extend(chunk.into_iter().map(|(key, path, data)| {
-                    (key, store.create(&path, &data, Kind::Ephemeral, acl))
-                }));
+                sent.alone.extend(
+                    chunk
+                        .into_iter()
+                        .map(|(key, path, data)| (key, store.create(&path, &data, Kind::Ephemeral, acl))),
+                );
             } else {
                 let create = |(_, path, data): &(Key, String, Bytes)| Op::Create {
                     path: path.clone(),
@@ -202,7 +215,9 @@ impl Write {
         match self {
             Self::Delete { path, version } => Sent::Delete(store.delete(&path, Some(version))),
             Self::Set { path, data, version } => Sent::Set(store.set(&path, &data, Some(version))),
-            Self::TakeOver { path, data, version } => Sent::TakeOver(store.multi(take_over(&path, &data, version, acl))),
+            Self::TakeOver { path, data, version } => {
+                Sent::TakeOver(store.multi(take_over(&path, &data, version, acl)))
+            }
         }
     }
 }

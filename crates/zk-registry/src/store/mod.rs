@@ -1,7 +1,7 @@
 //! The seam to ZooKeeper: one [`Store`] is one session.
 //!
-//! Two implementations: `zookeeper.rs`, the only file that names the client crate, and `memory.rs`, the same semantics in
-//! memory on tokio's clock, with faults on command. One conformance suite runs on both.
+//! Two implementations: `zookeeper`, the only folder that names the client crate, and `memory`, the same semantics in memory
+//! on tokio's clock, with faults on command. One conformance suite runs on both.
 //!
 //! The contract that both keep:
 //! - A request is ordered at the call, not at the poll. Dropping the future does not unsend it.
@@ -11,6 +11,8 @@
 //! - After `Connected` a watch delivers nothing until `rearm` is acknowledged.
 //! - Stats are always valid. Nothing panics, whatever happens to the session.
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod conformance;
 mod limits;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
@@ -165,6 +167,13 @@ pub(crate) struct Stat {
     pub(crate) children: u32,
     /// The owning session; 0 for a node that is not ephemeral.
     pub(crate) owner: i64,
+}
+
+/// How long a disconnected session is waited for before it is given up, with T the session timeout and C the connection
+/// timeout: less than the client crate would wait, whose deadline is 1.4 T after the last byte, and `Disconnected` comes up
+/// to 1.125 C after that.
+pub(crate) fn patience(session: Duration, connection: Duration) -> Duration {
+    session.min((session * 13 / 10).saturating_sub(connection))
 }
 
 /// Why a request failed.

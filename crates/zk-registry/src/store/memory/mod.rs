@@ -341,6 +341,11 @@ impl Connector {
         self.cluster.lock().lag(self.client);
     }
 
+    /// Its server hears the leader again.
+    pub(crate) fn catch_up(&self) {
+        self.cluster.lock().catch_up(self.client, Instant::now());
+    }
+
     fn set_network(&self, network: Network) {
         self.cluster.lock().set_network(self.client, network, Instant::now());
     }

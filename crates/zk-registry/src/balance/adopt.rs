@@ -1,0 +1,92 @@
+//! From one snapshot to the next: who is a candidate now, and whose load and health go on.
+//!
+//! Pure. An id that stays keeps its load; with the same incarnation it keeps its health too.
+
+use std::sync::Arc;
+
+use super::endpoint::Endpoint;
+use super::vitals::{Clock, Vitals};
+use crate::instance::Status;
+use crate::snapshot::{Freshness, Member, Snapshot};
+
+/// Everybody that the last snapshot named, in the order of their ids.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    known: Vec<Endpoint>,
+    /// Whether ZooKeeper was heard: only then is a name that was not there before a new instance.
+    heard: bool,
+}
+
+/// A snapshot sorted by what may be done with its instances.
+#[derive(Debug, Default)]
+pub(super) struct Adopted {
+    pub(super) listed: Vec<Endpoint>,
+    pub(super) suspects: Vec<Endpoint>,
+    pub(super) draining: usize,
+    pub(super) undialable: usize,
+}
+
+impl Roster {
+    /// Adopts `snapshot`. An instance that is new since ZooKeeper was first heard starts slowly until `ramp_end`.
+    pub(super) fn adopt(&mut self, snapshot: &Snapshot, clock: Clock, ramp_end: u64) -> Adopted {
+        let ramp_end = if self.heard { ramp_end } else { 0 };
+        let mut adopted = Adopted::default();
+        let mut known = Vec::with_capacity(snapshot.len() + snapshot.suspects().len());
+
+        let mut before = self.known.as_slice();
+        for member in snapshot.instances() {
+            let endpoint = inherit(&mut before, member, false, clock, ramp_end);
+            endpoint.vitals.relisted();
+            if !member.is_dialable() {
+                adopted.undialable += 1;
+            } else if member.status() == Status::Draining {
+                adopted.draining += 1;
+            } else {
+                adopted.listed.push(endpoint.clone());
+            }
+            known.push(endpoint);
+        }
+        let mut before = self.known.as_slice();
+        for member in snapshot.suspects() {
+            let endpoint = inherit(&mut before, member, true, clock, 0);
+            if member.is_dialable() {
+                adopted.suspects.push(endpoint.clone());
+            }
+            known.push(endpoint);
+        }
+
+        known.sort_by(|a, b| a.id().cmp(b.id()));
+        self.known = known;
+        self.heard |= snapshot.freshness() == Freshness::Live;
+        adopted
+    }
+}
+
+/// The endpoint for `member`, with the vitals of its predecessor among those `before`. Both sides are sorted by id, so each
+/// call goes on where the last one stopped.
+fn inherit(
+    before: &mut &[Endpoint],
+    member: &Arc<Member>,
+    suspect: bool,
+    clock: Clock,
+    ramp_end: u64,
+) -> Endpoint {
+    while let [first, rest @ ..] = before {
+        if first.id() >= member.id() {
+            break;
+        }
+        *before = rest;
+    }
+    let earlier = before.first().filter(|first| first.id() == member.id());
+    let (vitals, life, is_new) = match earlier {
+        Some(earlier) if earlier.member.incarnation() == member.incarnation() => {
+            (Arc::clone(&earlier.vitals), earlier.life, false)
+        }
+        Some(earlier) => (Arc::clone(&earlier.vitals), earlier.vitals.reborn(), true),
+        None => (Arc::new(Vitals::new()), 0, true),
+    };
+    if is_new {
+        vitals.ramp_until(ramp_end);
+    }
+    Endpoint { member: Arc::clone(member), vitals, life, suspect, clock }
+}

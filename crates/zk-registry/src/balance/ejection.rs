@@ -1,0 +1,126 @@
+//! When an instance is left alone, and for how long: rules only. They are this client's opinion, never written to ZooKeeper.
+//!
+//! available -> ejected (a growing, jittered time) -> probing (one call at a time) -> available. After Finagle's failure
+//! accrual and Envoy's outlier detection.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// The rules of ejection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Ejection {
+    /// So many failures in a row eject. `None` switches the rule off. Defaults to 5.
+    pub consecutive_failures: Option<NonZeroU32>,
+    /// An instance whose success rate is this far below the average of the other available ones is ejected. The rate is a
+    /// moving average over about 16 calls, so that it takes at least four failures. Above 1 the rule is off. Defaults to 0.3.
+    pub success_margin: f64,
+    /// The first ejection takes about that long, each further one twice as long. Defaults to 5 seconds.
+    pub base: Duration,
+    /// No ejection takes longer. Defaults to 5 minutes.
+    pub cap: Duration,
+    /// So many calls in a row must succeed, one at a time, before an ejected instance is available again. Defaults to 3.
+    pub probes: NonZeroU32,
+    /// At most this share of the listed instances is ejected at once, rounded down: with the default never the only one, one
+    /// of two, two of three. Defaults to 0.7.
+    pub max_share: f64,
+    /// With less than this share of the listed instances available, ejections are ignored: using all is better than heaping
+    /// everything on the few. Defaults to 0.25.
+    pub panic_below: f64,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: NonZeroU32::new(5),
+            success_margin: 0.3,
+            base: Duration::from_secs(5),
+            cap: Duration::from_secs(300),
+            probes: NonZeroU32::MIN.saturating_add(2),
+            max_share: 0.7,
+            panic_below: 0.25,
+        }
+    }
+}
+
+/// Why an instance was ejected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Too many failures in a row.
+    ConsecutiveFailures,
+    /// It failed when it was probed.
+    FailedProbe,
+    /// It succeeds much less often than the others.
+    SuccessRate,
+}
+
+impl Ejection {
+    /// Never ejects.
+    pub fn off() -> Self {
+        Self { max_share: 0.0, ..Self::default() }
+    }
+
+    /// Whether `streak` failures in a row are enough.
+    pub(super) fn is_streak(&self, streak: u32) -> bool {
+        self.consecutive_failures.is_some_and(|limit| streak >= limit.get())
+    }
+
+    /// Whether a success rate of `own` is worth comparing: others may at best have 1.
+    pub(super) fn is_suspicious(&self, own: f64) -> bool {
+        own < 1.0 - self.success_margin
+    }
+
+    /// Whether a success rate of `own` is too far below that of the `others`.
+    pub(super) fn falls_behind(&self, own: f64, others: f64) -> bool {
+        own < others - self.success_margin
+    }
+
+    /// Whether one more of `total` may be ejected when `ejected` are.
+    pub(super) fn has_room(&self, ejected: usize, total: usize) -> bool {
+        (ejected + 1) as f64 <= self.max_share * total as f64
+    }
+
+    /// Whether `available` of `total` are too few.
+    pub(super) fn is_panic(&self, available: usize, total: usize) -> bool {
+        (available as f64) < self.panic_below * total as f64
+    }
+
+    /// How long an ejection takes after `before` earlier ones; `chance` is in `[0, 1)`. Half of it is certain, half is jitter.
+    pub(super) fn duration(&self, before: u32, chance: f64) -> Duration {
+        let full = self.base.saturating_mul(1_u32.checked_shl(before).unwrap_or(u32::MAX)).min(self.cap);
+        full.div_f64(2.0) + full.mul_f64(chance / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_doubles_up_to_the_cap_and_half_of_it_is_jitter() {
+        let rules = Ejection::default();
+        for (before, seconds) in [(0, 5.0), (1, 10.0), (3, 40.0), (6, 300.0), (200, 300.0)] {
+            assert_eq!(rules.duration(before, 0.0).as_secs_f64(), seconds / 2.0, "{before}");
+            assert!(rules.duration(before, 0.999).as_secs_f64() > seconds * 0.99);
+            assert!(rules.duration(before, 0.999).as_secs_f64() < seconds);
+        }
+    }
+
+    #[test]
+    fn the_share_is_rounded_down_and_never_takes_the_only_one() {
+        let rules = Ejection::default();
+        let most = |total| (0..=total).find(|&ejected| !rules.has_room(ejected, total)).unwrap();
+        assert_eq!([1, 2, 3, 10].map(most), [0, 1, 2, 7]);
+        assert!(!Ejection::off().has_room(0, 1_000_000));
+    }
+
+    #[test]
+    fn panic_begins_below_the_threshold_and_not_at_it() {
+        let rules = Ejection::default();
+        assert!(rules.is_panic(0, 1));
+        assert!(rules.is_panic(1, 5));
+        assert!(!rules.is_panic(1, 4));
+        assert!(!rules.is_panic(0, 0));
+    }
+}

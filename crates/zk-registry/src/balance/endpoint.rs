@@ -1,0 +1,108 @@
+//! One instance as a balancer sees it: what the registry says of it, and what this client has learned.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::vitals::{Clock, Vitals};
+use crate::instance::{Instance, InstanceId};
+use crate::snapshot::Member;
+
+/// The place of an endpoint in its [`EndpointSet`](super::EndpointSet).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Index(u32);
+
+impl Index {
+    /// The `place`th endpoint, counted from 0. A place outside the set is never picked.
+    pub const fn new(place: usize) -> Self {
+        Self(if place < u32::MAX as usize { place as u32 } else { u32::MAX })
+    }
+
+    /// The place, counted from 0.
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One candidate: the instance, its load and its health. Derefs to the [`Instance`].
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub(super) member: Arc<Member>,
+    pub(super) vitals: Arc<Vitals>,
+    /// Which life of the vitals this endpoint belongs to; an outcome of an earlier life says nothing about this one.
+    pub(super) life: u32,
+    /// Listed no more, perhaps alive: picked only when nothing better is left.
+    pub(super) suspect: bool,
+    pub(super) clock: Clock,
+}
+
+/// Whether a balancer picks an endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It is picked.
+    Available,
+    /// A suspect that could not be dialled: it is not picked until it is listed again.
+    Dropped,
+    /// It failed; it is not picked until then, and then with one call at a time.
+    Ejected {
+        /// When the first probe may go out.
+        until: Instant,
+    },
+    /// It may return: a single call is under way to find out.
+    Probing,
+}
+
+impl Endpoint {
+    /// The instance's id.
+    pub fn id(&self) -> &InstanceId {
+        self.member.id()
+    }
+
+    /// The instance and what ZooKeeper knows of its node.
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// The share of traffic it wants relative to the others.
+    pub fn weight(&self) -> NonZeroU16 {
+        self.member.weight()
+    }
+
+    /// Whether it is no longer listed and only perhaps alive.
+    pub fn is_suspect(&self) -> bool {
+        self.suspect
+    }
+
+    /// How many calls this balancer has under way to it. 0 when in-flight calls are not [tracked](super::Tracking).
+    pub fn in_flight(&self) -> u32 {
+        self.vitals.in_flight()
+    }
+
+    /// The peak-sensitive moving average of its answer times, decayed up to `now`: a slower answer counts in full at once, a
+    /// faster one gradually, and without news it sinks towards zero within a few times [`Options::decay`](super::Options).
+    /// `None` before the first answer, or when latency is not [tracked](super::Tracking).
+    pub fn latency(&self, now: Instant) -> Option<Duration> {
+        self.vitals.latency(self.clock, self.clock.at(now)).map(|nanos| Duration::from_nanos(nanos as u64))
+    }
+
+    /// The moving share of its calls that succeeded, 1 for one that never failed. Cancelled calls do not count.
+    pub fn success_rate(&self) -> f64 {
+        f64::from(self.vitals.success())
+    }
+
+    /// Whether the balancer picks it.
+    pub fn phase(&self) -> Phase {
+        self.vitals.phase(self.clock)
+    }
+}
+
+impl std::ops::Deref for Endpoint {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.member
+    }
+}

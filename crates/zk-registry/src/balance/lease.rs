@@ -1,0 +1,114 @@
+//! One call to one instance, from its pick to its outcome.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::endpoint::{Endpoint, Index};
+use super::set::EndpointSet;
+use super::tally::Padded;
+use crate::instance::Instance;
+use crate::snapshot::Member;
+
+/// How a call went, seen from the caller.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The caller gave up or does not care any more. Blames nobody; that it took so long is remembered if it is news.
+    Cancelled,
+    /// The instance failed: an error, a broken connection, no answer in time. Part of the work may have been done.
+    Failure,
+    /// The instance did nothing: the dial failed, or it said at once that it cannot. Counts as a failure; safe to retry
+    /// elsewhere; drops a suspect.
+    Refused,
+    /// The answer came. An answer that says no (not found, not allowed) is one.
+    Success,
+}
+
+/// The permission to make one call. Finish it with the outcome; dropping it counts as [`Outcome::Cancelled`].
+///
+/// It holds on to the set that it was picked from: keep it for a call, not for a connection's life.
+#[must_use = "dropping a lease at once is a cancelled call"]
+pub struct Lease {
+    pin: Arc<Padded<Arc<EndpointSet>>>,
+    index: Index,
+    probe: bool,
+    over: bool,
+    began: Instant,
+}
+
+impl Lease {
+    pub(super) fn new(
+        pin: &Arc<Padded<Arc<EndpointSet>>>,
+        index: Index,
+        probe: bool,
+        began: Instant,
+    ) -> Self {
+        let lease = Self { pin: Arc::clone(pin), index, probe, over: false, began };
+        lease.set().shared.begin(lease.endpoint());
+        lease
+    }
+
+    /// The instance to call.
+    pub fn instance(&self) -> &Instance {
+        self.endpoint()
+    }
+
+    /// The instance to call and what ZooKeeper knows of its node.
+    pub fn member(&self) -> &Arc<Member> {
+        self.endpoint().member()
+    }
+
+    /// The instance to call, its load and its health.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.set()[self.index]
+    }
+
+    /// Whether this call finds out whether an ejected instance is well again.
+    pub fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// When it was picked.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Ends the call now, by tokio's clock. The time since the pick is the latency that is learned.
+    pub fn finish(self, outcome: Outcome) {
+        self.finish_at(outcome, Instant::now());
+    }
+
+    /// Ends the call at `now`.
+    pub fn finish_at(mut self, outcome: Outcome, now: Instant) {
+        self.end(outcome, now);
+    }
+
+    fn end(&mut self, outcome: Outcome, now: Instant) {
+        self.over = true;
+        self.set().shared.end(self.endpoint(), outcome, self.probe, self.began, now);
+    }
+
+    fn set(&self) -> &EndpointSet {
+        &self.pin.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.over {
+            self.end(Outcome::Cancelled, Instant::now());
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("instance", self.instance())
+            .field("probe", &self.probe)
+            .field("began", &self.began)
+            .finish_non_exhaustive()
+    }
+}

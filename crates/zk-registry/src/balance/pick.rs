@@ -1,0 +1,139 @@
+//! One question to a balancer, and the reasons for having no answer.
+
+use std::fmt;
+
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::hash;
+use crate::instance::InstanceId;
+
+/// What a pick may depend on: the key of the call, the time, chance, and what was tried before.
+pub struct Pick<'a> {
+    /// What calls that belong together have in common; strategies that do not hash ignore it.
+    pub key: Option<Key>,
+    /// The time.
+    pub now: Instant,
+    /// Chance. A small generator of the calling thread is best.
+    pub rng: &'a mut dyn Rng,
+    /// Instances that must not be picked, because this call tried them already.
+    pub avoid: &'a [InstanceId],
+    pub(super) attempt: u32,
+}
+
+impl<'a> Pick<'a> {
+    /// A pick without key that avoids nothing.
+    pub fn new(now: Instant, rng: &'a mut dyn Rng) -> Self {
+        Self { key: None, now, rng, avoid: &[], attempt: 0 }
+    }
+
+    /// Sets the key.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<Key>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Sets the instances that must not be picked.
+    #[must_use]
+    pub fn avoiding(mut self, avoid: &'a [InstanceId]) -> Self {
+        self.avoid = avoid;
+        self
+    }
+
+    /// How many of the picker's proposals for this call were rejected so far: 0 the first time. A picker that would propose
+    /// the same endpoint again must take it into account.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// A random number below `len`, which must not be 0: one call of the generator.
+    pub fn below(&mut self, len: usize) -> usize {
+        hash::below(self.rng.next_u32(), len)
+    }
+}
+
+impl fmt::Debug for Pick<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pick")
+            .field("key", &self.key)
+            .field("now", &self.now)
+            .field("avoid", &self.avoid)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The hash of what calls that belong together have in common: a user, a document, a cache key.
+///
+/// Made from text or bytes it is the same in every process and every version of this library.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Key(u64);
+
+impl Key {
+    /// The key as a number, spread evenly.
+    pub(super) const fn hash(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Self(hash::bytes(text.as_bytes()))
+    }
+}
+
+impl From<&[u8]> for Key {
+    fn from(bytes: &[u8]) -> Self {
+        Self(hash::bytes(bytes))
+    }
+}
+
+impl From<u64> for Key {
+    fn from(number: u64) -> Self {
+        Self(hash::nth(number, 0))
+    }
+}
+
+/// Why there is nothing to pick.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum PickError {
+    /// Every candidate is among those to avoid: all were tried. Start over with an empty list, or give up.
+    AllExcluded,
+    /// The registry says that the service has no instance.
+    Empty,
+    /// Nothing is known yet: ZooKeeper has not answered since the start.
+    Pending,
+    /// The service had no instance when ZooKeeper was last heard.
+    Stale {
+        /// Up to when that is known to have been true.
+        since: Instant,
+    },
+    /// There are instances, but none of them takes new calls.
+    Unusable {
+        /// How many finish what they have and take nothing new.
+        draining: usize,
+        /// How many have no address to dial.
+        undialable: usize,
+    },
+}
+
+impl fmt::Display for PickError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllExcluded => f.write_str("every instance was tried already"),
+            Self::Empty => f.write_str("the service has no instance"),
+            Self::Pending => f.write_str("the instances are not known yet: ZooKeeper has not answered"),
+            Self::Stale { since } => {
+                let age = Instant::now().saturating_duration_since(*since);
+                write!(f, "the service had no instance {age:.1?} ago, and ZooKeeper has not been heard since")
+            }
+            Self::Unusable { draining, undialable } => {
+                write!(f, "no instance takes calls: {draining} draining, {undialable} without an address")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PickError {}

@@ -1,0 +1,90 @@
+//! The candidates of one moment: never empty, never changing, in the order of their ids.
+
+use std::ops::Index as At;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::adopt::Roster;
+use super::balancer::Options;
+use super::endpoint::{Endpoint, Index};
+use super::shared::Shared;
+use super::strategy::Tracking;
+use crate::snapshot::Snapshot;
+
+/// The endpoints that a [`Picker`](super::Picker) chooses from. There is at least one.
+#[derive(Debug)]
+pub struct EndpointSet {
+    endpoints: Box<[Endpoint]>,
+    equal_weights: bool,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl EndpointSet {
+    /// The candidates of a snapshot, as a new balancer would see them; `None` when there are none. For trying a strategy out.
+    pub fn of(snapshot: &Snapshot) -> Option<Arc<Self>> {
+        let shared = Arc::new(Shared::new(Options::default(), Tracking::default(), Instant::now()));
+        Self::new(Roster::default().adopt(snapshot, shared.clock, 0).listed, shared)
+    }
+
+    pub(super) fn new(endpoints: Vec<Endpoint>, shared: Arc<Shared>) -> Option<Arc<Self>> {
+        let weight = endpoints.first()?.weight();
+        let equal_weights = endpoints.iter().all(|endpoint| endpoint.weight() == weight);
+        Some(Arc::new(Self { endpoints: endpoints.into(), equal_weights, shared }))
+    }
+
+    /// The endpoints for which `keep` is true, and where they stand in this set; `None` when there are none. The part shares
+    /// load and health with the whole.
+    pub fn part(&self, keep: impl Fn(&Endpoint) -> bool) -> Option<(Arc<Self>, Vec<Index>)> {
+        let (indices, endpoints): (Vec<_>, Vec<_>) = self
+            .iter()
+            .enumerate()
+            .filter(|(_, endpoint)| keep(endpoint))
+            .map(|(place, endpoint)| (Index::new(place), endpoint.clone()))
+            .unzip();
+        Self::new(endpoints, Arc::clone(&self.shared)).map(|part| (part, indices))
+    }
+
+    /// How many endpoints there are: at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
+    pub fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// The endpoints in the order of their ids.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Endpoint> + Clone {
+        self.endpoints.iter()
+    }
+
+    /// The endpoint at `index`, if it is within the set.
+    pub fn get(&self, index: Index) -> Option<&Endpoint> {
+        self.endpoints.get(index.get())
+    }
+
+    /// Whether all weights are the same, so that a strategy may ignore them.
+    pub fn has_equal_weights(&self) -> bool {
+        self.equal_weights
+    }
+
+    /// The sum of all weights.
+    pub fn total_weight(&self) -> u64 {
+        self.iter().map(|endpoint| u64::from(endpoint.weight().get())).sum()
+    }
+
+    /// How many calls the balancer has under way to all its endpoints. 0 unless the strategy asks for it with
+    /// [`Tracking::total`].
+    pub fn total_in_flight(&self) -> u64 {
+        self.shared.total_in_flight()
+    }
+}
+
+/// # Panics
+///
+/// When the index is outside the set.
+impl At<Index> for EndpointSet {
+    type Output = Endpoint;
+
+    fn index(&self, index: Index) -> &Endpoint {
+        &self.endpoints[index.get()]
+    }
+}

@@ -1,0 +1,281 @@
+//! What all sets of one balancer have in common: clock, rules, and the changes of phase, which happen one at a time.
+//!
+//! Only failures, probes and updates come here under the lock; a pick and a successful call never do.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::balancer::Options;
+use super::ejection::Cause;
+use super::endpoint::Endpoint;
+use super::event::{Change, Event};
+use super::hash;
+use super::lease::Outcome;
+use super::set::EndpointSet;
+use super::strategy::Tracking;
+use super::tally::Tally;
+use super::vitals::{Clock, Gate};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) options: Options,
+    pub(super) tracking: Tracking,
+    /// Calls under way to all instances; only where a strategy asks for it.
+    total: Option<Box<Tally>>,
+    /// Ejections are ignored, because too few instances are available.
+    panic: AtomicBool,
+    phases: Mutex<Phases>,
+}
+
+/// Changes of phase. The count is always that of the listed set.
+#[derive(Debug, Default)]
+struct Phases {
+    listed: Weak<EndpointSet>,
+    total: usize,
+    ejected: usize,
+    /// When success rates may be compared again: that reads the whole set.
+    next_comparison: u64,
+    seed: u64,
+    log: Throttle,
+}
+
+impl Shared {
+    pub(super) fn new(options: Options, tracking: Tracking, epoch: Instant) -> Self {
+        Self {
+            clock: Clock::new(epoch, options.decay),
+            tracking,
+            total: tracking.total.then(Box::default),
+            panic: AtomicBool::new(false),
+            phases: Mutex::new(Phases {
+                seed: options.seed.unwrap_or_else(rand::random),
+                ..Phases::default()
+            }),
+            options,
+        }
+    }
+
+    pub(super) fn total_in_flight(&self) -> u64 {
+        self.total.as_ref().map_or(0, |total| total.sum())
+    }
+
+    /// Whether ejections are ignored.
+    pub(super) fn is_panic(&self) -> bool {
+        self.panic.load(Relaxed)
+    }
+
+    /// A call to `endpoint` begins.
+    pub(super) fn begin(&self, endpoint: &Endpoint) {
+        if self.tracking.in_flight {
+            endpoint.vitals.begin();
+        }
+        if let Some(total) = &self.total {
+            total.add();
+        }
+    }
+
+    /// A call to `endpoint`, which began `elapsed` before `now`, is over.
+    pub(super) fn end(
+        &self,
+        endpoint: &Endpoint,
+        outcome: Outcome,
+        probe: bool,
+        began: Instant,
+        now: Instant,
+    ) {
+        if self.tracking.in_flight {
+            endpoint.vitals.end();
+        }
+        if let Some(total) = &self.total {
+            total.subtract();
+        }
+        if endpoint.life != endpoint.vitals.life() {
+            return; // the process that was called is no more: nothing is learned of its successor
+        }
+        if self.tracking.latency {
+            let elapsed = now.saturating_duration_since(began).as_nanos() as f64;
+            match outcome {
+                Outcome::Success => endpoint.vitals.answered(self.clock, self.clock.at(now), elapsed),
+                _ => endpoint.vitals.outlasted(self.clock, self.clock.at(now), elapsed),
+            }
+        }
+        match outcome {
+            Outcome::Cancelled if probe => endpoint.vitals.release_probe(self.clock.at(now)),
+            Outcome::Cancelled => {}
+            Outcome::Failure | Outcome::Refused => self.failed(endpoint, outcome, probe, now),
+            Outcome::Success => {
+                endpoint.vitals.succeeded();
+                if probe {
+                    self.passed(endpoint, now);
+                }
+            }
+        }
+    }
+
+    /// A call failed: that may be the one too many.
+    #[cold]
+    fn failed(&self, endpoint: &Endpoint, outcome: Outcome, probe: bool, now: Instant) {
+        let vitals = &endpoint.vitals;
+        let streak = vitals.failed();
+        if endpoint.suspect {
+            if outcome == Outcome::Refused && vitals.gate() != Gate::DROPPED {
+                vitals.drop_suspect();
+                self.tell(now, Change::Dropped { instance: endpoint.id().clone() });
+            }
+            return;
+        }
+        let rules = &self.options.ejection;
+        let own = endpoint.success_rate();
+        if !probe && !rules.is_streak(streak) && !rules.is_suspicious(own) {
+            return;
+        }
+        let at = self.clock.at(now);
+        let mut phases = self.lock();
+        let cause = match vitals.gate() {
+            Gate::OPEN if rules.is_streak(streak) => Cause::ConsecutiveFailures,
+            Gate::OPEN
+                if phases.may_compare(at) && rules.falls_behind(own, phases.success_of_others(endpoint)) =>
+            {
+                Cause::SuccessRate
+            }
+            gate if gate != Gate::OPEN && probe => Cause::FailedProbe,
+            _ => return,
+        };
+        if cause != Cause::FailedProbe && !rules.has_room(phases.ejected, phases.total) {
+            return;
+        }
+        let before = vitals.count_ejection(at);
+        let chance = hash::unit(phases.chance());
+        let until = at + rules.duration(before, chance).as_nanos() as u64;
+        vitals.eject(until);
+        let change = Change::Ejected {
+            instance: endpoint.id().clone(),
+            cause,
+            until: self.clock.instant(until),
+            times: NonZeroU32::MIN.saturating_add(before),
+        };
+        self.changed(&mut phases, now, change);
+    }
+
+    /// A probe succeeded: so many of them, and the instance is back.
+    #[cold]
+    fn passed(&self, endpoint: &Endpoint, now: Instant) {
+        let at = self.clock.at(now);
+        let mut phases = self.lock();
+        if endpoint.vitals.gate() == Gate::OPEN {
+            return; // another probe of a panic was faster
+        }
+        if endpoint.vitals.probe_passed() < self.options.ejection.probes.get() {
+            endpoint.vitals.release_probe(at);
+            return;
+        }
+        // Its record is clean once it has been well for as long as it was ejected.
+        let last = self.options.ejection.duration(endpoint.vitals.ejections().saturating_sub(1), 1.0);
+        endpoint.vitals.readmit(at + last.as_nanos() as u64);
+        self.changed(&mut phases, now, Change::Available { instance: endpoint.id().clone() });
+    }
+
+    /// A probe begins.
+    #[cold]
+    pub(super) fn probing(&self, endpoint: &Endpoint, now: Instant) {
+        debug!(instance = %endpoint.id(), "probing an ejected instance");
+        self.tell(now, Change::Probing { instance: endpoint.id().clone() });
+    }
+
+    /// `listed` are the instances from now on.
+    pub(super) fn adopt(&self, listed: Option<&Arc<EndpointSet>>, now: Instant) {
+        let mut phases = self.lock();
+        phases.listed = listed.map_or_else(Weak::new, Arc::downgrade);
+        self.count(&mut phases, now);
+    }
+
+    fn changed(&self, phases: &mut Phases, now: Instant, change: Change) {
+        if let Some(left_out) = phases.log.admit(self.clock.at(now)) {
+            info!(?change, left_out, "an instance changed phase");
+        }
+        self.tell(now, change);
+        self.count(phases, now);
+    }
+
+    /// Counts the ejected, and judges whether too few are left.
+    fn count(&self, phases: &mut Phases, now: Instant) {
+        let listed = phases.listed.upgrade();
+        phases.total = listed.as_ref().map_or(0, |set| set.len());
+        phases.ejected =
+            listed.map_or(0, |set| set.iter().filter(|one| one.vitals.gate() != Gate::OPEN).count());
+        let available = phases.total - phases.ejected;
+        let panic = self.options.ejection.is_panic(available, phases.total);
+        if self.panic.swap(panic, Relaxed) != panic {
+            let total = phases.total;
+            info!(available, total, panic, "ejections are ignored while too few instances are available");
+            self.tell(now, if panic { Change::PanicBegan { available, total } } else { Change::PanicEnded });
+        }
+    }
+
+    fn tell(&self, at: Instant, change: Change) {
+        if let Some(observer) = &self.options.observer {
+            observer.observe(&Event { at, change });
+        }
+    }
+
+    /// A panic of an observer leaves nothing half done that matters: counts are taken anew.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Phases> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Phases {
+    /// Allows one comparison in 50 ms.
+    fn may_compare(&mut self, at: u64) -> bool {
+        let due = at >= self.next_comparison;
+        if due {
+            self.next_comparison = at + Duration::from_millis(50).as_nanos() as u64;
+        }
+        due
+    }
+
+    /// The average success rate of the other available instances; 0 when there is none.
+    fn success_of_others(&self, one: &Endpoint) -> f64 {
+        let Some(listed) = self.listed.upgrade() else { return 0.0 };
+        let (count, sum) = listed
+            .iter()
+            .filter(|other| other.vitals.gate() == Gate::OPEN && !Arc::ptr_eq(&other.vitals, &one.vitals))
+            .fold((0_u32, 0.0), |(count, sum), other| (count + 1, sum + other.success_rate()));
+        sum / f64::from(count.max(1))
+    }
+
+    fn chance(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(1);
+        hash::nth(self.seed, 0)
+    }
+}
+
+/// Lets ten lines a second through and counts the others.
+#[derive(Debug, Default)]
+struct Throttle {
+    second: u64,
+    lines: u64,
+    left_out: u64,
+}
+
+impl Throttle {
+    /// Whether a line may be written at `at`, and if so how many were left out since the last one.
+    fn admit(&mut self, at: u64) -> Option<u64> {
+        let second = at / 1_000_000_000;
+        if second != self.second {
+            (self.second, self.lines) = (second, 0);
+        }
+        self.lines += 1;
+        if self.lines > 10 {
+            self.left_out += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.left_out))
+    }
+}

@@ -1,0 +1,55 @@
+//! One after the other.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::balance::tally::Padded;
+use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
+
+/// Picks one instance after the other, in the order of their ids, and ignores weights.
+///
+/// Use it when calls cost the same and there are few clients: the shares are exact. It starts anywhere, so that many
+/// clients do not march in step, and goes on where it was when the set changes. The turn of an instance that must not be
+/// picked goes to any other, not to its neighbour. One shared counter, for which threads queue.
+#[derive(Clone, Debug)]
+pub struct RoundRobin {
+    cursor: Arc<Padded<AtomicUsize>>,
+}
+
+impl RoundRobin {
+    /// Begins with the `first`th instance, counted from 0.
+    pub fn starting_at(first: usize) -> Self {
+        Self { cursor: Arc::new(Padded(AtomicUsize::new(first))) }
+    }
+}
+
+/// Begins anywhere.
+impl Default for RoundRobin {
+    fn default() -> Self {
+        // Half of the range is left before the counter wraps: for ever, in practice.
+        Self::starting_at(RandomState::new().hash_one(()) as usize >> 1)
+    }
+}
+
+impl Strategy for RoundRobin {
+    fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
+        Box::new(Turns { cursor: Arc::clone(&self.cursor), len: set.len() })
+    }
+}
+
+struct Turns {
+    cursor: Arc<Padded<AtomicUsize>>,
+    len: usize,
+}
+
+impl Picker for Turns {
+    fn pick(&self, pick: &mut Pick<'_>) -> Index {
+        if pick.attempt() > 0 {
+            return Index::new(pick.below(self.len));
+        }
+        Index::new(self.cursor.0.fetch_add(1, Relaxed) % self.len)
+    }
+}

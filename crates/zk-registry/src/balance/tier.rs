@@ -1,0 +1,151 @@
+//! A set and the picker that was built for it, always together; and what of the picker's proposals is accepted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::endpoint::{Endpoint, Index};
+use super::hash;
+use super::lease::Lease;
+use super::pick::Pick;
+use super::set::EndpointSet;
+use super::shared::Shared;
+use super::strategy::{Picker, Strategy};
+use super::tally::{LANES, Padded, lane};
+use super::vitals::Gate;
+
+/// Candidates of the same rank.
+pub(super) struct Tier {
+    pub(super) set: Arc<EndpointSet>,
+    picker: Box<dyn Picker>,
+    /// One handle per lane: threads that pick at the same time do not count references on the same cache line.
+    pins: Box<[Arc<Padded<Arc<EndpointSet>>>]>,
+}
+
+/// How often the picker is asked before all are gone through.
+const ATTEMPTS: u32 = 4;
+
+/// Whether a proposal is accepted.
+enum Verdict {
+    Accepted,
+    /// Accepted as the one call that probes an ejected instance.
+    Probe,
+    Rejected,
+}
+
+impl Tier {
+    /// The tier for these endpoints: the old one if it has the same.
+    pub(super) fn renew(
+        old: Option<&Arc<Self>>,
+        endpoints: Vec<Endpoint>,
+        shared: &Arc<Shared>,
+        strategy: &dyn Strategy,
+    ) -> Option<Arc<Self>> {
+        let same = |old: &&Arc<Self>| {
+            old.set.len() == endpoints.len()
+                && old.set.iter().zip(&endpoints).all(|(old, new)| {
+                    Arc::ptr_eq(&old.member, &new.member)
+                        && old.life == new.life
+                        && Arc::ptr_eq(&old.vitals, &new.vitals)
+                })
+        };
+        if let Some(old) = old.filter(same) {
+            return Some(Arc::clone(old));
+        }
+        let set = EndpointSet::new(endpoints, Arc::clone(shared))?;
+        let picker = strategy.picker(&set);
+        let pins = (0..LANES).map(|_| Arc::new(Padded(Arc::clone(&set)))).collect();
+        Some(Arc::new(Self { set, picker, pins }))
+    }
+
+    /// Picks what is available: as the strategy says, else the next one.
+    pub(super) fn pick(&self, pick: &mut Pick<'_>) -> Option<Lease> {
+        let mut index = Index::new(0);
+        for attempt in 0..ATTEMPTS {
+            pick.attempt = attempt;
+            index = self.picker.pick(pick);
+            let Some(endpoint) = self.set.get(index) else { continue };
+            match self.judge(endpoint, pick, true) {
+                Verdict::Accepted => return Some(self.lease(index, false, pick)),
+                Verdict::Probe => return Some(self.lease(index, true, pick)),
+                Verdict::Rejected => {}
+            }
+        }
+        self.scan(index, pick, |endpoint, pick| self.judge(endpoint, pick, false))
+    }
+
+    /// Picks whatever was not tried.
+    pub(super) fn pick_any(&self, pick: &mut Pick<'_>) -> Option<Lease> {
+        pick.attempt = 0;
+        let first = self.picker.pick(pick);
+        self.scan(first, pick, |endpoint, pick| {
+            if pick.avoid.contains(endpoint.id()) { Verdict::Rejected } else { Verdict::Probe }
+        })
+    }
+
+    /// Whether there are candidates that this call tried.
+    pub(super) fn has_tried(&self, pick: &Pick<'_>) -> bool {
+        self.set.iter().any(|endpoint| pick.avoid.contains(endpoint.id()))
+    }
+
+    /// The first that is accepted, from `start` on.
+    #[cold]
+    fn scan(
+        &self,
+        start: Index,
+        pick: &mut Pick<'_>,
+        judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Verdict,
+    ) -> Option<Lease> {
+        let len = self.set.len();
+        let start = start.get().min(len - 1); // a set is never empty
+        (start..len).chain(0..start).map(Index::new).find_map(|index| match judge(&self.set[index], pick) {
+            Verdict::Accepted => Some(self.lease(index, false, pick)),
+            Verdict::Probe => Some(self.lease(index, true, pick)),
+            Verdict::Rejected => None,
+        })
+    }
+
+    fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Verdict {
+        let plain = endpoint.vitals.gate() == Gate::OPEN && endpoint.vitals.ramp_end() == 0;
+        if plain && pick.avoid.is_empty() {
+            Verdict::Accepted
+        } else {
+            self.judge_closely(endpoint, pick, slow_start)
+        }
+    }
+
+    #[cold]
+    fn judge_closely(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Verdict {
+        if pick.avoid.contains(endpoint.id()) {
+            return Verdict::Rejected;
+        }
+        let shared = &self.set.shared;
+        let (vitals, at) = (&endpoint.vitals, shared.clock.at(pick.now));
+        match vitals.gate() {
+            Gate::OPEN => {
+                let left = vitals.ramp_end().saturating_sub(at) as f64;
+                let share = 1.0 - 0.9 * left / shared.options.slow_start.as_nanos().max(1) as f64;
+                if slow_start && left > 0.0 && hash::unit(pick.rng.next_u64()) > share {
+                    return Verdict::Rejected;
+                }
+                Verdict::Accepted
+            }
+            Gate::DROPPED => Verdict::Rejected,
+            _ if shared.is_panic() => Verdict::Probe,
+            until if until > Gate::PROBING && at >= until && vitals.claim_probe(until) => {
+                shared.probing(endpoint, pick.now);
+                Verdict::Probe
+            }
+            _ => Verdict::Rejected,
+        }
+    }
+
+    fn lease(&self, index: Index, probe: bool, pick: &Pick<'_>) -> Lease {
+        Lease::new(&self.pins[lane()], index, probe, pick.now)
+    }
+}
+
+impl fmt::Debug for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tier").field(&self.set).finish()
+    }
+}
