@@ -97,7 +97,9 @@ impl ServiceWatch {
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> Result<&Snapshot, Closed> {
         self.snapshots.changed().await.map_err(|_| Closed)?;
-        Ok(self.current())
+        // `changed` has marked it as seen, so that `current` alone would not take it.
+        self.current = self.snapshots.borrow_and_update().clone();
+        Ok(&self.current)
     }
 
     /// Waits until something is known: a snapshot that is not [`Freshness::Pending`].
