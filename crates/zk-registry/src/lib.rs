@@ -76,6 +76,8 @@ mod address;
 mod backoff;
 pub mod balance;
 mod connect;
+mod discovery;
+mod disk;
 mod error;
 pub mod format;
 mod heard;
@@ -91,8 +93,10 @@ mod services;
 mod session;
 mod snapshot;
 mod store;
+mod suspects;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod view;
 
 pub use connect::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
 pub use error::{Error, ErrorKind};
@@ -100,6 +104,6 @@ pub use instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 pub use path::BasePath;
 pub use registration::{OnConflict, Registering, Registration, RegistrationState, Withdrawn};
 pub use registry::Registry;
-pub use resolve::{Closed, Resolve, ServiceWatch, SnapshotSender};
+pub use resolve::{Closed, Resolve, ServiceWatch, SnapshotSender, StaticResolver};
 pub use session::ConnectionState;
 pub use snapshot::{Change, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
