@@ -194,7 +194,12 @@ impl TimeClient {
     }
 
     /// Picks an instance that was not tried; when all were, any. Waits while nothing is known yet.
-    async fn choose(&self, key: Option<Key>, failed: &[FailedAttempt], until: Instant) -> Result<Lease, PickError> {
+    async fn choose(
+        &self,
+        key: Option<Key>,
+        failed: &[FailedAttempt],
+        until: Instant,
+    ) -> Result<Lease, PickError> {
         let tried: Vec<InstanceId> = failed.iter().map(|attempt| attempt.instance.clone()).collect();
         match self.pick(key, &tried) {
             Err(PickError::AllExcluded) => self.pick(key, &[]),
@@ -278,7 +283,9 @@ impl Said {
     /// The time, by the instance's clock.
     pub fn time(self) -> Timestamp {
         match self {
-            Self::Stamps(Stamps { t3, .. }) => Timestamp::from_nanosecond(t3.into()).unwrap_or(Timestamp::MAX),
+            Self::Stamps(Stamps { t3, .. }) => {
+                Timestamp::from_nanosecond(t3.into()).unwrap_or(Timestamp::MAX)
+            }
             Self::Time(time) => time,
         }
     }
@@ -301,8 +308,12 @@ impl<E: Into<Fault>> From<E> for Attempt {
 fn checked(request: Request, reply: Reply) -> Result<Said, Fault> {
     match (request, reply) {
         (_, Reply::Error(what)) => Err(Fault::Refused(what.into_owned())),
-        (Request::Now, Reply::Now(time)) | (Request::Timestamp, Reply::Timestamp { time, .. }) => Ok(Said::Time(time)),
-        (Request::Sync { t1: sent }, Reply::Sync { t1, t2, t3 }) if t1 == sent => Ok(Said::Stamps(Stamps { t1, t2, t3 })),
+        (Request::Now, Reply::Now(time)) | (Request::Timestamp, Reply::Timestamp { time, .. }) => {
+            Ok(Said::Time(time))
+        }
+        (Request::Sync { t1: sent }, Reply::Sync { t1, t2, t3 }) if t1 == sent => {
+            Ok(Said::Stamps(Stamps { t1, t2, t3 }))
+        }
         (_, other) => Err(Fault::Garbage(format!("{other:?} to {request:?}"))),
     }
 }

@@ -129,7 +129,9 @@ impl AskError {
     /// The attempts that failed, in their order.
     pub fn failed(&self) -> &[FailedAttempt] {
         match self {
-            Self::Deadline { failed, .. } | Self::Exhausted { failed, .. } | Self::Nothing { failed, .. } => failed,
+            Self::Deadline { failed, .. } | Self::Exhausted { failed, .. } | Self::Nothing { failed, .. } => {
+                failed
+            }
         }
     }
 

@@ -100,7 +100,10 @@ async fn every_request_is_answered() {
         let answer = client.ask(request, None).await.unwrap();
         let age = answer.said.time().duration_until(jiff::Timestamp::now());
         assert!(age.abs() < jiff::SignedDuration::from_secs(60), "{age}");
-        assert_eq!(matches!(answer.said, Said::Stamps(stamps) if stamps.t1 == 17), request == Request::Sync { t1: 17 });
+        assert_eq!(
+            matches!(answer.said, Said::Stamps(stamps) if stamps.t1 == 17),
+            request == Request::Sync { t1: 17 }
+        );
         assert_eq!(answer.attempts(), 1);
     }
 }
@@ -196,7 +199,9 @@ async fn a_query_that_nobody_answers_names_every_attempt() {
     let error = client.ask(Request::Now, None).await.unwrap_err();
     assert_eq!(error.kind(), "exhausted");
     let words = error.to_string();
-    for (port, why) in [(refused, "connection refused"), (rude, "without a time"), (full, "too many connections")] {
+    for (port, why) in
+        [(refused, "connection refused"), (rude, "without a time"), (full, "too many connections")]
+    {
         assert!(words.contains(&format!("{LOCALHOST}:{port} ")) && words.contains(why), "{words}");
     }
     assert!(matches!(error, AskError::Exhausted { stopped: Stopped::Attempts, failed } if failed.len() == 3));
