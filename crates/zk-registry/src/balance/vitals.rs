@@ -15,13 +15,13 @@ use super::endpoint::Phase;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     epoch: Instant,
-    /// The time constant, in nanoseconds.
-    decay: f64,
+    /// One over the time constant, which is in nanoseconds.
+    pace: f64,
 }
 
 impl Clock {
     pub(super) fn new(epoch: Instant, decay: Duration) -> Self {
-        Self { epoch, decay: (decay.as_nanos() as f64).max(1.0) }
+        Self { epoch, pace: 1.0 / (decay.as_nanos() as f64).max(1.0) }
     }
 
     /// `now` in this clock's time; 0 before the epoch.
@@ -36,7 +36,7 @@ impl Clock {
 
     /// How much of an opinion of the time `then` is left at `at`, from 1 down to 0.
     fn left(self, then: u64, at: u64) -> f64 {
-        fade(at.saturating_sub(then) as f64 / self.decay)
+        fade(at.saturating_sub(then) as f64 * self.pace)
     }
 }
 
@@ -275,7 +275,7 @@ impl Vitals {
 
 /// Close to e^-x for x >= 0, at the price of one division: 1 over the first terms of e^x.
 fn fade(x: f64) -> f64 {
-    1.0 / (1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
+    1.0 / (1.0 + x * (1.0 + x * (0.5 + x * (1.0 / 6.0))))
 }
 
 #[cfg(test)]

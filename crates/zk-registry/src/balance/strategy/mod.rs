@@ -150,9 +150,9 @@ impl Tracking {
     }
 }
 
-/// Calls in flight and latency.
+/// Calls in flight.
 impl Default for Tracking {
     fn default() -> Self {
-        Self { in_flight: true, latency: true, total: false }
+        Self { in_flight: true, ..Self::NOTHING }
     }
 }
