@@ -38,6 +38,12 @@ impl Clock {
     fn left(self, then: u64, at: u64) -> f64 {
         fade(at.saturating_sub(then) as f64 * self.pace)
     }
+
+    /// The same to a thousandth, without a division for what is recent.
+    fn roughly_left(self, then: u64, at: u64) -> f64 {
+        let age = at.saturating_sub(then) as f64 * self.pace;
+        if age < 0.001 { 1.0 } else { fade(age) }
+    }
 }
 
 /// The load and the health of one instance. Times are nanoseconds since the balancer's epoch.
@@ -159,7 +165,7 @@ impl Vitals {
     pub(super) fn latency(&self, clock: Clock, at: u64) -> Option<f64> {
         let stamp = self.stamp.load(Relaxed);
         let known = f64::from_bits(self.latency.load(Relaxed));
-        (stamp != 0).then(|| known * clock.left(stamp, at))
+        (stamp != 0).then(|| known * clock.roughly_left(stamp, at))
     }
 
     /// What a call is expected to cost at `at`, in nanoseconds: the answer time plus `penalty` for each failure to be expected.
@@ -167,7 +173,7 @@ impl Vitals {
     pub(super) fn cost(&self, clock: Clock, at: u64, penalty: f64) -> Option<f64> {
         let stamp = self.stamp.load(Relaxed);
         let known = f64::from_bits(self.latency.load(Relaxed)) + penalty * f64::from(1.0 - self.success());
-        (stamp != 0).then(|| known * clock.left(stamp, at))
+        (stamp != 0).then(|| known * clock.roughly_left(stamp, at))
     }
 
     // Success.
