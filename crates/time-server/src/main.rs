@@ -1,3 +1,93 @@
-//! An asynchronous TCP time service whose every listener is a registered instance.
+//! Runs the time server until a signal: the first one lets it leave politely, a second one ends it now.
 
-fn main() {}
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use time_server::args::Args;
+use time_server::config::Config;
+use time_server::daemon::{Daemon, DaemonError};
+use time_server::registry_args::UsageError;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if !error.use_stderr() => error.exit(), // --help and --version
+        Err(error) => return usage(&UsageError::from_clap(&error)),
+    };
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zookeeper_client=warn"));
+    let stderr = std::io::stderr;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .init();
+    let mut config = match Config::try_from(args) {
+        Ok(config) => config,
+        Err(error) => return usage(&error),
+    };
+    config.limits.connections = time_server::open_files::fit_connections(config.limits.connections);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&error),
+    };
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> ExitCode {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return failure(&error),
+    };
+    let daemon = match Daemon::bind(config) {
+        Ok(daemon) => daemon,
+        Err(error) => return usage(&error),
+    };
+    let leave = CancellationToken::new();
+    let two_signals = async {
+        signals.next().await;
+        leave.cancel();
+        signals.next().await;
+    };
+    tokio::select! {
+        ended = daemon.run(leave.cancelled()) => match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(DaemonError::Usage(error)) => usage(&error),
+            Err(error) => failure(&error),
+        },
+        () = two_signals => failure(&"a second signal: not waiting any longer"),
+    }
+}
+
+/// SIGTERM and SIGINT, which is Ctrl-C.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn usage(error: &UsageError) -> ExitCode {
+    eprintln!("time-server: {error}");
+    ExitCode::from(2)
+}
+
+fn failure(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("time-server: {error}");
+    ExitCode::FAILURE
+}

@@ -45,6 +45,11 @@ impl FromStr for ServiceName {
 pub struct InstanceId(Arc<str>);
 
 impl InstanceId {
+    /// A name that was not checked: for saying what could not be used.
+    pub(crate) fn unchecked(id: &str) -> Self {
+        Self(id.into())
+    }
+
     /// The id as it stands in ZooKeeper.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,9 +1,30 @@
-//! The supervisor: sole owner of the connection to ZooKeeper.
+//! The supervisor: sole owner of the connection to ZooKeeper. One turn of its loop is one session, an "epoch".
+//!
+//! Losing a session is a normal event: the next turn opens another one, and whoever depends on it (the registrar, the
+//! views) starts over. The supervisor registers nothing and watches nothing.
+//!
+//! It gives up on a silent connection *before* the client crate does: past its own deadline the crate's task may spin for
+//! ever when connecting fails synchronously (network gone, descriptors exhausted).
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::error::Error;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, OptionFuture};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::connect::{Acl, Chroot, Credentials, Options};
+use crate::error::{Error, ErrorKind};
+use crate::heard::Heard;
+use crate::registration::Withdrawn;
+use crate::store::{Connect, ConnectFault, End, Fault, Reply, State, Store, patience};
 
 /// Where the connection to ZooKeeper stands.
 #[derive(Clone, Debug)]
@@ -15,7 +36,7 @@ pub enum ConnectionState {
     Connected {
         /// The session timeout that the server granted.
         session_timeout: Duration,
-        /// Our own address on the connection that reached ZooKeeper, where it is known.
+        /// Our own address on the route that reached ZooKeeper, where it is known.
         local: Option<SocketAddr>,
     },
     /// No session; trying, after this failure.
@@ -27,4 +48,412 @@ pub enum ConnectionState {
     Failed(Error),
     /// The connection is lost; the session may still be alive.
     Suspended,
+}
+
+/// What the tasks that live on a session see of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    /// Which session this is; grows.
+    pub(crate) epoch: u64,
+    /// How often the session has been connected so far.
+    pub(crate) ups: u64,
+    pub(crate) phase: Phase,
+    /// The session: there in `Up` and `Suspended`.
+    pub(crate) store: Option<Arc<dyn Store>>,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    Closed,
+    Connecting,
+    Suspended { since: Instant },
+    Up,
+}
+
+/// The ids of the sessions that are, or were, this registry's: what makes a node "ours".
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<Ids>);
+
+/// See [`Sessions`].
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    pub(crate) live: HashSet<i64>,
+    pub(crate) earlier: HashSet<i64>,
+}
+
+impl Sessions {
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&Ids) -> T) -> T {
+        look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The server put this session in the place of one of ours: what it owns is ours to take over.
+    pub(crate) fn disowned(&self, id: i64) {
+        self.ended(id);
+    }
+
+    fn began(&self, id: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).live.insert(id);
+    }
+
+    fn ended(&self, id: i64) {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.live.remove(&id);
+        ids.earlier.insert(id);
+    }
+}
+
+/// What the supervisor is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Close the session and end.
+    Close { within: Duration, done: oneshot::Sender<Withdrawn> },
+    /// The server put another session in the place of this epoch's.
+    Replaced { epoch: u64 },
+}
+
+/// What the supervisor needs of the options.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) session_timeout: Duration,
+    pub(crate) acl: Acl,
+    pub(crate) chroot: Chroot,
+    /// The schemes under which the server must know us.
+    pub(crate) schemes: Vec<&'static str>,
+}
+
+impl From<&Options> for Settings {
+    fn from(options: &Options) -> Self {
+        let scheme = |credentials: &Credentials| match credentials {
+            Credentials::Digest { .. } => "digest",
+            Credentials::Sasl { .. } => "sasl",
+        };
+        Self {
+            session_timeout: options.session_timeout,
+            acl: options.acl,
+            chroot: options.chroot,
+            schemes: options.credentials.iter().map(scheme).collect(),
+        }
+    }
+}
+
+/// How long an orphaned registry, all of whose handles were dropped, tries to say goodbye.
+const ORPHAN_CLOSE: Duration = Duration::from_secs(5);
+/// How long to wait before credentials that were refused are tried again: each try leaves a session on the server.
+const AUTH_RETRY: Duration = Duration::from_secs(30);
+
+/// The task that keeps one session open. `run` it once.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    pub(crate) connect: Arc<dyn Connect>,
+    pub(crate) settings: Settings,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) heard: Heard,
+    pub(crate) seed: u64,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) link: watch::Sender<Link>,
+    pub(crate) state: watch::Sender<ConnectionState>,
+}
+
+/// How an epoch ended.
+enum Ended {
+    /// The supervisor is done.
+    Closed,
+    /// The session is lost; the next epoch may begin at once.
+    Lost,
+    /// The server does not know us.
+    Unauthenticated(Error),
+    /// Waiting cannot cure it.
+    Failed(Error),
+}
+
+impl Supervisor {
+    /// Keeps a session open until told to close, or until every handle is gone.
+    pub(crate) async fn run(mut self) {
+        let mut rng = SmallRng::seed_from_u64(self.seed);
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            let attempt = self.connect.connect();
+            let failure = tokio::select! {
+                biased;
+                command = self.commands.recv() => match self.without_session(command) {
+                    Some(()) => return,
+                    None => continue,
+                },
+                opened = attempt => match opened {
+                    Ok(store) => {
+                        let ended = self.serve(store).await;
+                        let was_up = self.link.borrow().ups > 0;
+                        if was_up {
+                            backoff.reset();
+                        }
+                        match ended {
+                            Ended::Closed => return,
+                            Ended::Lost if was_up => None,
+                            Ended::Lost => {
+                                let message = "a session was opened, but its first request was never answered";
+                                Some((Error::new(ErrorKind::Unavailable, message), backoff.delay(&mut rng)))
+                            }
+                            Ended::Unauthenticated(error) => Some((error, AUTH_RETRY)),
+                            Ended::Failed(error) => return self.fail(error).await,
+                        }
+                    }
+                    Err(ConnectFault::Invalid(why)) => return self.fail(Error::new(ErrorKind::Invalid, why)).await,
+                    Err(ConnectFault::Auth(why)) => Some((Error::new(ErrorKind::AuthFailed, why), AUTH_RETRY)),
+                    Err(ConnectFault::Unavailable(why)) => {
+                        Some((Error::new(ErrorKind::Unavailable, why), backoff.delay(&mut rng)))
+                    }
+                },
+            };
+            let delay = failure.as_ref().map_or(Duration::ZERO, |(_, delay)| *delay);
+            self.announce_failure(failure.map(|(error, _)| error));
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => if self.without_session(command).is_some() { return },
+                () = sleep(delay) => {}
+            }
+        }
+    }
+
+    /// One epoch: from an open session to its end.
+    async fn serve(&mut self, store: Arc<dyn Store>) -> Ended {
+        let id = store.id();
+        self.sessions.began(id);
+        self.link.send_modify(|link| (link.epoch, link.ups) = (link.epoch + 1, 0));
+        let granted = store.timeout();
+        if granted != self.settings.session_timeout {
+            let asked = self.settings.session_timeout;
+            warn!(?asked, ?granted, "the server clamped the session timeout");
+        }
+        let ended = self.keep(&store).await;
+        self.sessions.ended(id);
+        self.link.send_modify(|link| (link.phase, link.store) = (Phase::Connecting, None));
+        ended
+    }
+
+    /// Follows the session's state until it is over, given up, or no longer wanted.
+    async fn keep(&mut self, store: &Arc<dyn Store>) -> Ended {
+        let patience = patience(store.timeout(), store.connection_timeout());
+        let pulse = store.connection_timeout() / 8;
+        let mut states = store.states();
+        let mut greeting = Some(self.greet(store));
+        let mut silent_since: Option<Instant> = None;
+        let mut next_pulse = Instant::now() + pulse;
+        loop {
+            let greeted = OptionFuture::from(greeting.as_mut());
+            let give_up = OptionFuture::from(silent_since.map(|since| sleep_until(since + patience)));
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(Command::Close { within, done }) => {
+                        self.close(store, within, Some(done)).await;
+                        return Ended::Closed;
+                    }
+                    None => {
+                        self.close(store, ORPHAN_CLOSE, None).await;
+                        return Ended::Closed;
+                    }
+                    Some(Command::Replaced { epoch }) if epoch == self.link.borrow().epoch => {
+                        warn!("the server put another session in the place of ours; starting over");
+                        store.abort();
+                        return Ended::Lost;
+                    }
+                    Some(Command::Replaced { .. }) => {}
+                },
+                state = states.changed() => match state {
+                    State::Connected => {
+                        silent_since = None;
+                        greeting = Some(self.greet(store));
+                    }
+                    State::Disconnected => {
+                        greeting = None;
+                        let since = *silent_since.get_or_insert_with(Instant::now);
+                        self.suspend(since);
+                    }
+                    State::Over(end) => {
+                        info!(session = format_args!("{:#x}", store.id()), ?end, "session over");
+                        store.abort();
+                        return match end {
+                            End::AuthFailed => Ended::Unauthenticated(refused()),
+                            End::Closed | End::Expired => Ended::Lost,
+                        };
+                    }
+                },
+                Some(greeted) = greeted => {
+                    greeting = None;
+                    match greeted {
+                        Ok(()) => {
+                            self.heard.stamp(Instant::now(), pulse);
+                            self.up(store);
+                        }
+                        // The connection broke meanwhile: the next `Connected` greets again.
+                        Err(Greeting::Lost) => {}
+                        Err(Greeting::Unauthenticated(error)) => {
+                            store.abort();
+                            return Ended::Unauthenticated(error);
+                        }
+                        Err(Greeting::TooOld) => {
+                            store.abort();
+                            let message = "the server lacks an operation: ZooKeeper 3.6 or later is needed, 3.7 with credentials";
+                            return Ended::Failed(Error::new(ErrorKind::ServerTooOld, message));
+                        }
+                    }
+                }
+                Some(()) = give_up => {
+                    info!(session = format_args!("{:#x}", store.id()), "silent for too long, giving the session up");
+                    store.abort();
+                    return Ended::Lost;
+                }
+                () = sleep_until(next_pulse) => {
+                    next_pulse = Instant::now() + pulse;
+                    if silent_since.is_none() {
+                        self.heard.stamp(Instant::now(), pulse);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first requests on a connection: only their success makes it one.
+    fn greet(&self, store: &Arc<dyn Store>) -> BoxFuture<'static, Result<(), Greeting>> {
+        let first = self.link.borrow().ups == 0;
+        let store = store.clone();
+        let schemes = self.settings.schemes.clone();
+        let chroot =
+            (first && self.settings.chroot == Chroot::Create).then(|| store.make_chroot(self.settings.acl));
+        let probe: Reply<()> = if first {
+            store.ephemerals().map(|reply| reply.map(|_| ())).boxed()
+        } else {
+            store.read(&["/".to_owned()]).map(|reply| reply.map(|_| ())).boxed()
+        };
+        let known = (!schemes.is_empty()).then(|| store.auth_schemes());
+        async move {
+            probe.await.map_err(Greeting::from)?;
+            if let Some(known) = known {
+                let known = known.await.map_err(Greeting::from)?;
+                if let Some(missing) = schemes.iter().find(|scheme| !known.iter().any(|k| k == *scheme)) {
+                    let message =
+                        format!("the server ignored our {missing} credentials: it does not support them");
+                    return Err(Greeting::Unauthenticated(Error::new(ErrorKind::AuthFailed, message)));
+                }
+            }
+            if let Some(chroot) = chroot
+                && let Err(fault) = chroot.await
+            {
+                warn!(?fault, "the chroot could not be created");
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn up(&self, store: &Arc<dyn Store>) {
+        self.link.send_modify(|link| {
+            link.ups += 1;
+            link.phase = Phase::Up;
+            link.store = Some(store.clone());
+        });
+        let session_timeout = store.timeout();
+        self.state.send_replace(ConnectionState::Connected { session_timeout, local: store.local() });
+        info!(session = format_args!("{:#x}", store.id()), ?session_timeout, "connected");
+    }
+
+    fn suspend(&self, since: Instant) {
+        self.link.send_if_modified(|link| {
+            let up = link.phase == Phase::Up;
+            if up {
+                link.phase = Phase::Suspended { since };
+            }
+            up
+        });
+        self.state.send_replace(ConnectionState::Suspended);
+        info!("connection lost");
+    }
+
+    async fn close(
+        &self,
+        store: &Arc<dyn Store>,
+        within: Duration,
+        done: Option<oneshot::Sender<Withdrawn>>,
+    ) {
+        // Whoever lives on the session stops first, so that nothing is queued behind the goodbye.
+        self.link.send_modify(|link| link.phase = Phase::Closed);
+        let acknowledged =
+            timeout(within + Duration::from_secs(1), store.close(within)).await.unwrap_or(false);
+        store.abort();
+        let outcome = if acknowledged {
+            Withdrawn::Confirmed
+        } else {
+            Withdrawn::Unconfirmed { gone_within: store.timeout() }
+        };
+        self.state.send_replace(ConnectionState::Closed);
+        // Nobody may be waiting any more.
+        let _ = done.map(|done| done.send(outcome));
+    }
+
+    /// A command while there is no session; `Some` when that was the end.
+    fn without_session(&self, command: Option<Command>) -> Option<()> {
+        let done = match command {
+            Some(Command::Replaced { .. }) => return None,
+            Some(Command::Close { done, .. }) => Some(done),
+            None => None,
+        };
+        self.link.send_modify(|link| (link.phase, link.store) = (Phase::Closed, None));
+        self.state.send_replace(ConnectionState::Closed);
+        let outcome = if self.sessions.with(|ids| ids.earlier.is_empty()) {
+            Withdrawn::Confirmed
+        } else {
+            Withdrawn::Unconfirmed { gone_within: self.settings.session_timeout }
+        };
+        // Nobody may be waiting any more.
+        let _ = done.map(|done| done.send(outcome));
+        Some(())
+    }
+
+    /// Ends in `Failed`: says so until told to close.
+    async fn fail(mut self, error: Error) {
+        warn!(%error, "giving up on ZooKeeper");
+        self.state.send_replace(ConnectionState::Failed(error));
+        while let Some(command) = self.commands.recv().await {
+            if self.without_session(Some(command)).is_some() {
+                return;
+            }
+        }
+    }
+
+    fn announce_failure(&self, failure: Option<Error>) {
+        let Some(error) = failure else {
+            self.state.send_replace(ConnectionState::Connecting { last: None });
+            return;
+        };
+        self.state.send_if_modified(|state| {
+            let news = !matches!(state, ConnectionState::Connecting { last: Some(last) } if last.to_string() == error.to_string());
+            if news {
+                warn!(%error, "cannot reach ZooKeeper, trying on");
+            }
+            *state = ConnectionState::Connecting { last: Some(error) };
+            news
+        });
+    }
+}
+
+/// Why a connection is not one yet.
+enum Greeting {
+    Lost,
+    TooOld,
+    Unauthenticated(Error),
+}
+
+impl From<Fault> for Greeting {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unimplemented => Self::TooOld,
+            Fault::AuthFailed => Self::Unauthenticated(refused()),
+            _ => Self::Lost,
+        }
+    }
+}
+
+fn refused() -> Error {
+    Error::new(ErrorKind::AuthFailed, "ZooKeeper refused our credentials")
 }

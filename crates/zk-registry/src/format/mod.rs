@@ -5,6 +5,7 @@
 //! [`Instance`].
 
 mod curator;
+mod jackson;
 mod plain;
 
 use std::fmt;
@@ -16,7 +17,7 @@ pub use plain::Plain;
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
-use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 
 /// A way to write instances into ZooKeeper. Sealed until 1.0: it must still grow to sequential names, siblings that are
 /// not instances, and data in the name.
@@ -78,6 +79,23 @@ pub struct NodeKind {
     pub children: u32,
 }
 
+/// Refuses what only the format `curator` can carry, naming it.
+fn refuse_attributes(format: &str, attributes: &Attributes) -> Result<(), Error> {
+    let defaults = Attributes::default();
+    let what = if attributes.weight != defaults.weight {
+        "a weight"
+    } else if attributes.zone.is_some() {
+        "a zone"
+    } else if !attributes.metadata.is_empty() {
+        "metadata"
+    } else if attributes.status != Status::Up {
+        "the status draining"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Invalid, format!("format {format} cannot carry {what}; curator can")))
+}
+
 pub(crate) mod sealed {
     use super::{Decoded, Error, Instance, InstanceId, NodeKind, Owner, Parents, ServiceName, SystemTime};
 
@@ -107,16 +125,5 @@ pub(crate) mod sealed {
     }
 }
 
-macro_rules! sketch {
-    ($($name:ident $word:literal),*) => {$(
-        impl Format for $name { fn name(&self) -> &'static str { $word } }
-        impl sealed::Codec for $name {
-            fn encode(&self, _: &ServiceName, _: &InstanceId, _: &Instance, _: &Owner, _: SystemTime) -> Result<Vec<u8>, Error> { Ok(vec![]) }
-            fn decode(&self, _: &ServiceName, _: &InstanceId, _: &[u8]) -> Result<Decoded, String> { Err(String::new()) }
-            fn is_namespace(&self, _: NodeKind, _: &[u8]) -> bool { false }
-            fn parents(&self) -> Parents { Parents::Persistent }
-            fn carries_status(&self) -> bool { false }
-        }
-    )*};
-}
-sketch!(Curator "curator", CuratorStrict "curator-strict", Plain "plain");
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,74 @@
-//! Node names that are addresses, and no data.
+//! Node names that are addresses, and no data: what the program of 2016 writes and reads.
+//!
+//! Its clients list the names and dial them, so a name must be the address, and nothing else can be said.
+
+use std::time::SystemTime;
+
+use super::sealed::Codec;
+use super::{Decoded, Format, NodeKind, Owner, Parents, refuse_attributes};
+use crate::address;
+use crate::error::{Error, ErrorKind};
+use crate::instance::{Instance, InstanceId, ServiceName};
 
 /// Node names that are addresses, and no data.
+///
+/// An id other than the address, a TLS port, a weight, a zone, metadata and the status draining cannot be carried, and
+/// registering with one is refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
+
+impl Format for Plain {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
+}
+
+impl Codec for Plain {
+    fn encode(
+        &self,
+        _: &ServiceName,
+        id: &InstanceId,
+        instance: &Instance,
+        _: &Owner,
+        _: SystemTime,
+    ) -> Result<Vec<u8>, Error> {
+        let address = instance.address();
+        let refuse = |message| Err(Error::new(ErrorKind::Invalid, message));
+        if id.as_str() != address {
+            return refuse(format!("format plain: the id {id} must be the address {address}"));
+        }
+        if let Err(why) = parse(id) {
+            return refuse(format!("format plain: {address:?}: {why}"));
+        }
+        if instance.ssl_port().is_some() {
+            return refuse("format plain cannot carry a TLS port; curator can".to_owned());
+        }
+        refuse_attributes(self.name(), instance.attributes())?;
+        Ok(Vec::new())
+    }
+
+    /// The data, which others may have used for something, is not looked at.
+    fn decode(&self, _: &ServiceName, id: &InstanceId, _: &[u8]) -> Result<Decoded, String> {
+        let (host, port) = parse(id).map_err(|why| format!("the name is no address: {why}"))?;
+        Ok(Decoded { instance: Instance::new(host, port).with_id(id.clone()), owner: None })
+    }
+
+    /// An empty node may be somebody's static instance; only one with children is certainly part of the tree.
+    fn is_namespace(&self, node: NodeKind, _: &[u8]) -> bool {
+        node.children > 0
+    }
+
+    /// A container that the server removed would unlist the program of 2016 for good: it creates its parent only once.
+    fn parents(&self) -> Parents {
+        Parents::Persistent
+    }
+
+    fn carries_status(&self) -> bool {
+        false
+    }
+}
+
+fn parse(id: &InstanceId) -> Result<(&str, u16), &'static str> {
+    let (host, port) = address::split(id.as_str())?;
+    Ok((host, port.ok_or("the port is missing")?))
+}

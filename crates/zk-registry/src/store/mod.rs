@@ -1,7 +1,7 @@
 //! The seam to ZooKeeper: one [`Store`] is one session.
 //!
-//! Two implementations: `zookeeper.rs`, the only file that names the client crate, and `memory.rs`, the same semantics in
-//! memory on tokio's clock, with faults on command. One conformance suite runs on both.
+//! Two implementations: `zookeeper`, the only folder that names the client crate, and `memory`, the same semantics in memory
+//! on tokio's clock, with faults on command. One conformance suite runs on both.
 //!
 //! The contract that both keep:
 //! - A request is ordered at the call, not at the poll. Dropping the future does not unsend it.
@@ -11,10 +11,16 @@
 //! - After `Connected` a watch delivers nothing until `rearm` is acknowledged.
 //! - Stats are always valid. Nothing panics, whatever happens to the session.
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod conformance;
+mod limits;
+#[cfg(any(test, feature = "testing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "some faults are for our own tests"))]
 pub(crate) mod memory;
 pub(crate) mod zookeeper;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +57,9 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
     fn timeout(&self) -> Duration;
     /// How long the server may be silent before `Disconnected` is announced (announced after 1 to 1.125 of it).
     fn connection_timeout(&self) -> Duration;
+    /// The local address from which packets go to the server, if it could be found out: the one to tell others about.
+    /// The port is of no meaning.
+    fn local(&self) -> Option<SocketAddr>;
     /// The changes of the session's state, each one after the call. Conflated, but never loses that there was a change
     /// to `Connected`.
     fn states(&self) -> Box<dyn States>;
@@ -161,6 +170,13 @@ pub(crate) struct Stat {
     pub(crate) owner: i64,
 }
 
+/// How long a disconnected session is waited for before it is given up, with T the session timeout and C the connection
+/// timeout: less than the client crate would wait, whose deadline is 1.4 T after the last byte, and `Disconnected` comes up
+/// to 1.125 C after that.
+pub(crate) fn patience(session: Duration, connection: Duration) -> Duration {
+    session.min((session * 13 / 10).saturating_sub(connection))
+}
+
 /// Why a request failed.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -174,7 +190,7 @@ pub(crate) enum Fault {
     /// An operation of a multi failed; none was executed.
     Multi {
         index: usize,
-        fault: Box<Fault>,
+        fault: Box<Self>,
     },
     NoAuth,
     NoNode,

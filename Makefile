@@ -1,0 +1,26 @@
+# One line per target; the work is in docker/zk and .ci/. `make help` lists them.
+help: ## this list
+	@sed -n 's/^\([a-z-]*\): .*## */\1\t/p' Makefile | expand -t 14
+up: ## ZooKeeper on 127.0.0.1:2181 (BACKEND=docker|local forces one, ZK_PORT=... moves it)
+	@docker/zk up single
+up-ensemble: ## three nodes on 127.0.0.1:2181..2183
+	@docker/zk up ensemble
+up-secure: ## one node with TLS (127.0.0.1:2281) and SASL DIGEST-MD5
+	@docker/zk up secure
+down: ## stop it; the data stays
+	@docker/zk down
+clean: ## stop it and delete its data
+	@docker/zk clean
+demo: ## ZooKeeper, a server with three listeners, a client: who answered
+	@.ci/demo
+test: ## every test, on a ZooKeeper of its own
+	@.ci/with-zk cargo test --workspace --all-features --no-fail-fast
+ci: ## what a change must pass: format, clippy, docs, scripts, features, tests, licences, the packaged crate
+	@.ci/checks && .ci/packaged && $(if $(TESTED_APART),:,$(MAKE) --no-print-directory test)
+ci-deep: ## `ci`, then the tests without an engine, the oldest supported compiler and cargo-deny
+	@$(MAKE) --no-print-directory ci && .ci/deep
+bench: ## the tables of docs/BENCHMARKS.md
+	@.ci/with-zk cargo bench -p integration-tests
+soak: ## the tests over and over, for SOAK_MINUTES (60), until one fails
+	@.ci/soak
+.PHONY: help up up-ensemble up-secure down clean demo test ci ci-deep bench soak

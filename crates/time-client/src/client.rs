@@ -1,0 +1,330 @@
+//! The resolver: ready -> pick -> connect -> ask -> record, in one place and with one deadline.
+//!
+//! It never asks ZooKeeper anything: a task of its own feeds each new snapshot to the balancer, and a query costs one pick.
+//! What went wrong with one instance is the balancer's to learn and another instance's to answer; a caller hears of it
+//! only when nobody could.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use time_server::protocol::{Reply, Request};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+use zk_registry::balance::{Balancer, Key, Lease, Outcome, Pick, PickError};
+use zk_registry::{Freshness, Instance, InstanceId, Member, Resolve, ServiceName, ServiceWatch, Snapshot};
+
+use crate::connect::Connection;
+use crate::fault::{AskError, FailedAttempt, Fault, Stopped};
+use crate::pool::Pool;
+
+/// How a [`TimeClient`] asks.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// How long a query may take, all its attempts together. Defaults to 2 seconds.
+    pub timeout: Duration,
+    /// How many instances a query may try. Each attempt gets an equal share of the time that is left, so that one which
+    /// hangs leaves time for the next. Defaults to 3.
+    pub attempts: u32,
+    /// How long connecting may take within an attempt. Defaults to 1 second.
+    pub connect_timeout: Duration,
+    /// How long an answer may take within an attempt. Defaults to all the time that the attempt has.
+    pub read_timeout: Option<Duration>,
+    /// How many idle connections are kept to each instance. Defaults to 64.
+    pub kept_per_instance: usize,
+    /// For how long an idle connection is kept; should be less than the servers' own limit (60 seconds by default).
+    /// Defaults to 30 seconds.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(2),
+            attempts: 3,
+            connect_timeout: Duration::from_secs(1),
+            read_timeout: None,
+            kept_per_instance: 64,
+            idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Finds the instances of a time service, and asks one that answers.
+///
+/// Share it behind an [`Arc`]; every method takes `&self`. Dropping it stops following the service and closes the
+/// connections that it keeps.
+#[derive(Debug)]
+pub struct TimeClient {
+    service: ServiceName,
+    options: Options,
+    balancer: Arc<Balancer>,
+    /// The snapshot that the balancer has adopted.
+    adopted: watch::Receiver<Snapshot>,
+    pool: Pool,
+    _follow: AbortOnDropHandle<()>,
+}
+
+/// An answer and how it was come by.
+#[derive(Debug)]
+pub struct Answer {
+    /// Who answered.
+    pub instance: Arc<Member>,
+    /// What it answered.
+    pub said: Said,
+    /// How long the attempt that succeeded took: connecting, if there was no kept connection, asking and answering.
+    pub rtt: Duration,
+    /// The attempts that failed before.
+    pub failed: Vec<FailedAttempt>,
+}
+
+/// What an instance said of the time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Said {
+    /// To [`Request::Sync`].
+    Stamps(Stamps),
+    /// To [`Request::Now`] and [`Request::Timestamp`].
+    Time(Timestamp),
+}
+
+/// When a request left us, reached the server, and left it again as a reply, each by the clock of its place; nanoseconds
+/// since the epoch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stamps {
+    /// What we sent.
+    pub t1: u64,
+    /// The server's clock when it had received the request.
+    pub t2: u64,
+    /// The server's clock when it was about to send the reply.
+    pub t3: u64,
+}
+
+impl TimeClient {
+    /// Follows `service` as `resolve` sees it, and chooses with `balancer`.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, which runs the task that follows the service.
+    pub fn new(resolve: &dyn Resolve, service: &ServiceName, balancer: Balancer, options: Options) -> Self {
+        let mut watch = resolve.watch(service);
+        let (adopt, adopted) = watch::channel(watch.current().clone());
+        let balancer = Arc::new(balancer);
+        balancer.update(watch.current());
+        let follow = AbortOnDropHandle::new(tokio::spawn(follow(watch, balancer.clone(), adopt)));
+        let pool = Pool::new(options.kept_per_instance, options.idle_timeout, Instant::now());
+        Self { service: service.clone(), options, balancer, adopted, pool, _follow: follow }
+    }
+
+    /// The service that is asked.
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// The balancer, to look at its endpoints and their health.
+    pub fn balancer(&self) -> &Balancer {
+        &self.balancer
+    }
+
+    /// The snapshot that is chosen from.
+    pub fn snapshot(&self) -> Snapshot {
+        self.adopted.borrow().clone()
+    }
+
+    /// Asks one instance, and others if it does not answer.
+    ///
+    /// `key` is what strategies that hash go by: queries of the same key go to the same instance.
+    ///
+    /// # Errors
+    ///
+    /// See [`AskError`]; it names every attempt.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future blames nobody; the connection that was in use is closed.
+    pub async fn ask(&self, request: Request, key: Option<Key>) -> Result<Answer, AskError> {
+        let deadline = Instant::now() + self.options.timeout;
+        let mut failed = Vec::new();
+        loop {
+            let left = self.options.attempts.saturating_sub(failed.len() as u32);
+            let lease = match self.choose(key, &failed, deadline).await {
+                Ok(lease) => lease,
+                Err(why) => return Err(AskError::Nothing { service: self.service.clone(), why, failed }),
+            };
+            let share = deadline.saturating_duration_since(lease.began()) / left.max(1);
+            match self.attempt(lease.instance(), request, lease.began() + share).await {
+                Ok(said) => {
+                    let (instance, rtt) = (lease.member().clone(), lease.began().elapsed());
+                    lease.finish(Outcome::Success);
+                    return Ok(Answer { instance, said, rtt, failed });
+                }
+                // It had died while nobody used it: nobody was asked, nobody is to blame.
+                Err(Attempt::DiedIdle) => drop(lease),
+                Err(Attempt::Failed(fault)) => {
+                    let instance = lease.member().id().clone();
+                    lease.finish(fault.outcome());
+                    failed.push(FailedAttempt { instance, fault });
+                    if Instant::now() >= deadline {
+                        return Err(AskError::Deadline { within: self.options.timeout, failed });
+                    }
+                    if left <= 1 {
+                        return Err(AskError::Exhausted { failed, stopped: Stopped::Attempts });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks this instance once, whatever the balancer thinks of it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, within the time for a query.
+    pub async fn ask_instance(&self, instance: &Instance, request: Request) -> Result<Said, Fault> {
+        let until = Instant::now() + self.options.timeout;
+        loop {
+            match self.attempt(instance, request, until).await {
+                Ok(said) => return Ok(said),
+                // Every kept connection to it is forgotten by now, so that the next turn dials.
+                Err(Attempt::DiedIdle) => {}
+                Err(Attempt::Failed(fault)) => return Err(fault),
+            }
+        }
+    }
+
+    /// Picks an instance that was not tried; when all were, any. Waits while nothing is known yet.
+    async fn choose(
+        &self,
+        key: Option<Key>,
+        failed: &[FailedAttempt],
+        until: Instant,
+    ) -> Result<Lease, PickError> {
+        let tried: Vec<InstanceId> = failed.iter().map(|attempt| attempt.instance.clone()).collect();
+        match self.pick(key, &tried) {
+            Err(PickError::AllExcluded) => self.pick(key, &[]),
+            Err(PickError::Pending) => {
+                let mut adopted = self.adopted.clone();
+                let known = adopted.wait_for(|snapshot| snapshot.freshness() != Freshness::Pending);
+                // Nothing more is coming, or not in time: the pick says the same again.
+                let _ = timeout_at(until, known).await;
+                self.pick(key, &tried)
+            }
+            picked => picked,
+        }
+    }
+
+    /// Picks an instance, now, that is not among those `tried`. Costs less than a microsecond and never waits.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing to pick.
+    pub fn pick(&self, key: Option<Key>, tried: &[InstanceId]) -> Result<Lease, PickError> {
+        let mut rng = rand::rng();
+        let mut pick = Pick::new(Instant::now(), &mut rng).avoiding(tried);
+        pick.key = key;
+        self.balancer.pick_with(&mut pick)
+    }
+
+    /// One instance, one request: over a kept connection if there is one, over a new one if not.
+    async fn attempt(&self, instance: &Instance, request: Request, until: Instant) -> Result<Said, Attempt> {
+        let began = Instant::now();
+        let address = instance.address();
+        if request == Request::Timestamp {
+            let connection = self.dial(instance, until).await?;
+            let reply = self.read(until, connection.ask_last()).await??;
+            return Ok(checked(request, reply)?);
+        }
+        let kept = self.pool.take(&address, began);
+        let was_kept = kept.is_some();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.dial(instance, until).await?,
+        };
+        match self.read(until, connection.ask(request)).await? {
+            // A server that closes an idle connection may say so, and it may say so while we ask.
+            Ok(Reply::Error(_)) if was_kept => {}
+            Ok(reply) => {
+                let said = checked(request, reply)?;
+                self.pool.put(&address, connection, Instant::now());
+                return Ok(said);
+            }
+            Err(_) if was_kept && connection.has_heard_nothing() => {}
+            Err(error) => return Err(Fault::from(error).into()),
+        }
+        self.pool.forget(&address);
+        Err(Attempt::DiedIdle)
+    }
+
+    async fn dial(&self, instance: &Instance, until: Instant) -> Result<Connection, Fault> {
+        let began = Instant::now();
+        let until = until.min(began + self.options.connect_timeout);
+        match timeout_at(until, Connection::open(instance.host(), instance.port())).await {
+            Ok(dialled) => dialled.map_err(Fault::Dial),
+            Err(_) => Err(Fault::DialTimeout(began.elapsed())),
+        }
+    }
+
+    async fn read<T>(&self, until: Instant, answer: impl Future<Output = T>) -> Result<T, Fault> {
+        let began = Instant::now();
+        let until = self.options.read_timeout.map_or(until, |within| until.min(began + within));
+        timeout_at(until, answer).await.map_err(|_| Fault::Silent(began.elapsed()))
+    }
+}
+
+impl Answer {
+    /// How many instances were asked, this one included.
+    pub fn attempts(&self) -> usize {
+        self.failed.len() + 1
+    }
+}
+
+impl Said {
+    /// The time, by the instance's clock.
+    pub fn time(self) -> Timestamp {
+        match self {
+            Self::Stamps(Stamps { t3, .. }) => {
+                Timestamp::from_nanosecond(t3.into()).unwrap_or(Timestamp::MAX)
+            }
+            Self::Time(time) => time,
+        }
+    }
+}
+
+/// Why an attempt brought no reply.
+enum Attempt {
+    /// The kept connection was dead before it was asked: not a failure of the instance.
+    DiedIdle,
+    Failed(Fault),
+}
+
+impl<E: Into<Fault>> From<E> for Attempt {
+    fn from(fault: E) -> Self {
+        Self::Failed(fault.into())
+    }
+}
+
+/// What the reply says, if it answers the request.
+fn checked(request: Request, reply: Reply) -> Result<Said, Fault> {
+    match (request, reply) {
+        (_, Reply::Error(what)) => Err(Fault::Refused(what.into_owned())),
+        (Request::Now, Reply::Now(time)) | (Request::Timestamp, Reply::Timestamp { time, .. }) => {
+            Ok(Said::Time(time))
+        }
+        (Request::Sync { t1: sent }, Reply::Sync { t1, t2, t3 }) if t1 == sent => {
+            Ok(Said::Stamps(Stamps { t1, t2, t3 }))
+        }
+        (_, other) => Err(Fault::Garbage(format!("{other:?} to {request:?}"))),
+    }
+}
+
+/// Feeds the balancer until the registry is closed.
+async fn follow(mut watch: ServiceWatch, balancer: Arc<Balancer>, adopt: watch::Sender<Snapshot>) {
+    loop {
+        balancer.update(watch.current());
+        adopt.send_replace(watch.current().clone());
+        if watch.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a run of queries adds up to, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use zk_registry::InstanceId;
+
+use crate::client::{Answer, AskError};
+use crate::output::Paint;
+
+/// Counts and latencies of queries. Each worker has its own; [`merge`](Self::merge) makes one of them.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    ok: u64,
+    failed: u64,
+    failed_attempts: u64,
+    by_instance: BTreeMap<InstanceId, u64>,
+    by_failure: BTreeMap<&'static str, u64>,
+    latency: Histogram<u64>,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        // The number of significant digits is a constant within what the constructor accepts.
+        let latency = Histogram::new(3).unwrap_or_else(|_| unreachable!("3 digits are accepted"));
+        Self {
+            ok: 0,
+            failed: 0,
+            failed_attempts: 0,
+            by_instance: BTreeMap::new(),
+            by_failure: BTreeMap::new(),
+            latency,
+        }
+    }
+}
+
+impl Summary {
+    /// Counts one query that took `latency` from the moment it was due.
+    pub fn record(&mut self, outcome: &Result<Answer, AskError>, latency: Duration) {
+        match outcome {
+            Ok(answer) => {
+                self.ok += 1;
+                self.failed_attempts += answer.failed.len() as u64;
+                match self.by_instance.get_mut(answer.instance.id()) {
+                    Some(count) => *count += 1,
+                    None => drop(self.by_instance.insert(answer.instance.id().clone(), 1)),
+                }
+                self.latency.saturating_record(micros(latency));
+            }
+            Err(error) => {
+                self.failed += 1;
+                self.failed_attempts += error.failed().len() as u64;
+                *self.by_failure.entry(error.kind()).or_default() += 1;
+            }
+        }
+    }
+
+    /// Adds what another worker counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.failed_attempts += other.failed_attempts;
+        for (instance, count) in &other.by_instance {
+            *self.by_instance.entry(instance.clone()).or_default() += count;
+        }
+        for (kind, count) in &other.by_failure {
+            *self.by_failure.entry(kind).or_default() += count;
+        }
+        // Both resize as needed, so that nothing is ever out of range.
+        let _ = self.latency.add(&other.latency);
+    }
+
+    /// How many queries were answered.
+    pub fn ok(&self) -> u64 {
+        self.ok
+    }
+
+    /// How many queries got no answer.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// How many attempts failed, also those of queries that another instance answered.
+    pub fn failed_attempts(&self) -> u64 {
+        self.failed_attempts
+    }
+
+    /// The latency that this share of the answered queries stayed within.
+    pub fn percentile(&self, percent: f64) -> Duration {
+        Duration::from_micros(self.latency.value_at_percentile(percent))
+    }
+
+    /// One line for a terminal while the run goes on.
+    pub fn progress(ok: u64, failed: u64, elapsed: Duration) -> String {
+        let rate = (ok + failed) as f64 / elapsed.as_secs_f64().max(1e-9);
+        format!("{ok} answered, {failed} failed, {rate:.0} a second, {}s", elapsed.as_secs())
+    }
+
+    /// The last line of `--output json`.
+    pub fn json(&self) -> impl Serialize {
+        let us = |percent| (self.ok > 0).then(|| self.latency.value_at_percentile(percent));
+        SummaryLine {
+            summary: SummaryJson {
+                ok: self.ok,
+                failed: self.failed,
+                failed_attempts: self.failed_attempts,
+                by_instance: self.by_instance.iter().map(|(id, count)| (id.to_string(), *count)).collect(),
+                p50_us: us(50.0),
+                p99_us: us(99.0),
+                p999_us: us(99.9),
+                max_us: us(100.0),
+            },
+        }
+    }
+
+    /// The end of `--output text`: a bar per instance, failures by kind, percentiles.
+    pub fn text(&self, elapsed: Duration, paint: Paint) -> String {
+        let mut text = String::new();
+        let most = self.by_instance.values().copied().max().unwrap_or(0);
+        let name_width = self.by_instance.keys().map(|id| id.as_str().chars().count()).max().unwrap_or(0);
+        let count_width = most.to_string().len();
+        for (id, count) in &self.by_instance {
+            let share = 100.0 * *count as f64 / self.ok as f64;
+            let bar = paint.good(&bar(*count, most));
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(text, "{id:name_width$}  {count:>count_width$}  {share:>5.1} %  {bar}");
+        }
+        let failed = format!("{} failed", self.failed);
+        let failed = if self.failed > 0 { paint.bad(&failed) } else { failed };
+        let rate = (self.ok + self.failed) as f64 / elapsed.as_secs_f64().max(1e-9);
+        let _ = write!(text, "{} answered, {failed}, {} failed attempts", self.ok, self.failed_attempts);
+        let _ = write!(text, " in {:.1} s, {rate:.1} a second", elapsed.as_secs_f64());
+        for (kind, count) in &self.by_failure {
+            let _ = write!(text, "\n  {count} {kind}");
+        }
+        if self.ok > 0 {
+            let at = |percent| millis(self.percentile(percent));
+            let _ = write!(text, "\nlatency  p50 {}  p90 {}  p99 {}", at(50.0), at(90.0), at(99.0));
+            let _ = write!(text, "  p99.9 {}  max {}", at(99.9), at(100.0));
+        }
+        text
+    }
+}
+
+#[derive(Serialize)]
+struct SummaryLine {
+    summary: SummaryJson,
+}
+
+#[derive(Serialize)]
+struct SummaryJson {
+    ok: u64,
+    failed: u64,
+    failed_attempts: u64,
+    by_instance: BTreeMap<String, u64>,
+    p50_us: Option<u64>,
+    p99_us: Option<u64>,
+    p999_us: Option<u64>,
+    max_us: Option<u64>,
+}
+
+/// A duration as both outputs count it.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A duration for people: milliseconds with as many digits as are worth reading.
+pub(crate) fn millis(duration: Duration) -> String {
+    let ms = duration.as_secs_f64() * 1e3;
+    if ms < 100.0 { format!("{ms:.3} ms") } else { format!("{ms:.0} ms") }
+}
+
+/// A bar of at most [`BAR`] characters; whatever is not nothing is seen.
+fn bar(count: u64, most: u64) -> String {
+    let length = (count as f64 / most.max(1) as f64 * BAR as f64).round() as usize;
+    "#".repeat(length.max(usize::from(count > 0)))
+}
+
+/// The bar of the instance that answered most.
+const BAR: usize = 40;

@@ -1,0 +1,237 @@
+//! The resolver over real sockets, without any ZooKeeper: whatever one instance does, another one answers.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use time_client::client::{Options, Said, TimeClient};
+use time_client::fault::{AskError, Fault, Stopped};
+use time_server::limits::Limits;
+use time_server::metrics::Metrics;
+use time_server::protocol::Request;
+use time_server::server::{Server, listen};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use zk_registry::balance::strategy::RoundRobin;
+use zk_registry::balance::{Balancer, PickError};
+use zk_registry::{Instance, Resolve, ServiceName, ServiceWatch, Snapshot, SnapshotSender};
+
+const LOCALHOST: &str = "127.0.0.1";
+
+/// A service whose snapshots the test sends.
+#[derive(Debug)]
+struct Told(ServiceWatch);
+
+impl Resolve for Told {
+    fn watch(&self, _: &ServiceName) -> ServiceWatch {
+        self.0.clone()
+    }
+}
+
+fn service() -> ServiceName {
+    "time".parse().unwrap()
+}
+
+fn snapshot(ports: impl IntoIterator<Item = u16>) -> Snapshot {
+    Snapshot::fixed(&service(), ports.into_iter().map(|port| Instance::new(LOCALHOST, port)))
+}
+
+/// A client that takes the instances in turn, and the means to tell it of others.
+fn client_of(first: Snapshot, change: impl FnOnce(&mut Options)) -> (TimeClient, SnapshotSender) {
+    let (sender, watch) = ServiceWatch::channel(first);
+    let mut options = Options::default();
+    change(&mut options);
+    let balancer = Balancer::new(RoundRobin::default());
+    (TimeClient::new(&Told(watch), &service(), balancer, options), sender)
+}
+
+fn client(ports: impl IntoIterator<Item = u16>) -> TimeClient {
+    client_of(snapshot(ports), |_| {}).0
+}
+
+/// A real server; it serves until the test ends.
+fn server() -> (u16, Metrics) {
+    let server = Server::new(Limits::default());
+    let metrics = server.metrics().clone();
+    let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(server.run(vec![listener], std::future::pending(), Duration::ZERO));
+    (port, metrics)
+}
+
+/// A server that does to each connection what the test says.
+async fn odd_server<F: Future<Output = ()> + Send + 'static>(
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let run = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(serve(stream));
+        }
+    });
+    (port, run)
+}
+
+/// A port that refuses: bound, so that nobody else gets it, and not listening.
+fn refusing() -> (u16, tokio::net::TcpSocket) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    (socket.local_addr().unwrap().port(), socket)
+}
+
+async fn silent() -> u16 {
+    let hold = async |stream: TcpStream| {
+        let _open = stream;
+        std::future::pending().await
+    };
+    odd_server(hold).await.0
+}
+
+fn hasty(options: &mut Options) {
+    options.timeout = Duration::from_millis(300);
+}
+
+#[tokio::test]
+async fn every_request_is_answered() {
+    let client = client([server().0]);
+    for request in [Request::Now, Request::Sync { t1: 17 }, Request::Timestamp] {
+        let answer = client.ask(request, None).await.unwrap();
+        let age = answer.said.time().duration_until(jiff::Timestamp::now());
+        assert!(age.abs() < jiff::SignedDuration::from_secs(60), "{age}");
+        assert_eq!(
+            matches!(answer.said, Said::Stamps(stamps) if stamps.t1 == 17),
+            request == Request::Sync { t1: 17 }
+        );
+        assert_eq!(answer.attempts(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_one_instance_refuses_another_one_answers() {
+    let (dead, _held) = refusing();
+    let (alive, _) = server();
+    let client = client([dead, alive]);
+    let mut refused = 0;
+    for _ in 0..10 {
+        let answer = client.ask(Request::Now, None).await.unwrap();
+        assert_eq!(answer.instance.port(), alive);
+        refused += answer.failed.len();
+        for attempt in answer.failed {
+            assert_eq!(attempt.instance.as_str(), format!("{LOCALHOST}:{dead}"));
+            assert!(matches!(attempt.fault, Fault::Dial(_)), "{attempt}");
+        }
+    }
+    // Five in a row eject it; after that nobody is sent there.
+    assert_eq!(refused, 5);
+}
+
+#[tokio::test]
+async fn an_instance_that_hangs_leaves_time_for_another() {
+    let (hanging, alive) = (silent().await, server().0);
+    let (client, _sender) = client_of(snapshot([hanging, alive]), hasty);
+    for _ in 0..4 {
+        let began = Instant::now();
+        let answer = client.ask(Request::Now, None).await.unwrap();
+        assert_eq!(answer.instance.port(), alive);
+        assert!(began.elapsed() < Duration::from_millis(300));
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept_for_now_and_sync() {
+    let (port, metrics) = server();
+    let client = client([port]);
+    for t1 in 0..10 {
+        client.ask(Request::Now, None).await.unwrap();
+        client.ask(Request::Sync { t1 }, None).await.unwrap();
+    }
+    assert_eq!(metrics.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_died_while_idle_is_not_an_attempt_that_failed() {
+    // It promises to stay, and leaves after each answer.
+    let (port, _run) = odd_server(async |mut stream: TcpStream| {
+        if stream.read_exact(&mut [0; 4]).await.is_ok() {
+            stream.write_all(b"2026-11-22T20:52:06Z\n").await.unwrap();
+        }
+    })
+    .await;
+    let client = client([port]);
+    for _ in 0..20 {
+        let answer = client.ask(Request::Now, None).await.unwrap();
+        assert!(answer.failed.is_empty(), "{:?}", answer.failed);
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_2016_is_asked_as_in_2016() {
+    let (port, _run) = odd_server(async |mut stream: TcpStream| {
+        // It writes without reading; with the request unread, closing is a reset.
+        stream.readable().await.unwrap();
+        stream.write_all(b"127.0.0.1:8897: 2016-10-19 14:52:39.1 +0800 CST").await.unwrap();
+    })
+    .await;
+    let client = client([port]);
+    for _ in 0..20 {
+        let answer = client.ask(Request::Timestamp, None).await.unwrap();
+        assert_eq!(answer.said.time().to_string(), "2016-10-19T06:52:39.1Z");
+        assert!(answer.failed.is_empty(), "{:?}", answer.failed);
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_nobody_answers_names_every_attempt() {
+    let (refused, _held) = refusing();
+    let (rude, _run) = odd_server(async |mut stream: TcpStream| {
+        let _ = stream.read_exact(&mut [0; 4]).await;
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n").await;
+    })
+    .await;
+    let (full, _run) = odd_server(async |mut stream: TcpStream| {
+        let _ = stream.read_exact(&mut [0; 4]).await;
+        let _ = stream.write_all(b"error: too many connections\n").await;
+    })
+    .await;
+    let client = client([refused, rude, full]);
+    let error = client.ask(Request::Now, None).await.unwrap_err();
+    assert_eq!(error.kind(), "exhausted");
+    let words = error.to_string();
+    for (port, why) in
+        [(refused, "connection refused"), (rude, "without a time"), (full, "too many connections")]
+    {
+        assert!(words.contains(&format!("{LOCALHOST}:{port} ")) && words.contains(why), "{words}");
+    }
+    assert!(matches!(error, AskError::Exhausted { stopped: Stopped::Attempts, failed } if failed.len() == 3));
+}
+
+#[tokio::test]
+async fn a_query_ends_at_its_deadline() {
+    let hanging = [silent().await, silent().await, silent().await];
+    let (client, _sender) = client_of(snapshot(hanging), hasty);
+    let began = Instant::now();
+    let error = client.ask(Request::Now, None).await.unwrap_err();
+    assert!(matches!(&error, AskError::Deadline { failed, .. } if failed.len() == 3), "{error}");
+    assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_empty_service_is_told_at_once() {
+    let (client, _sender) = client_of(snapshot([]), hasty);
+    let error = client.ask(Request::Now, None).await.unwrap_err();
+    assert!(matches!(error, AskError::Nothing { why: PickError::Empty, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_instance_that_left_is_not_asked_and_a_new_one_is() {
+    let (first, second) = (server().0, server().0);
+    let (client, sender) = client_of(snapshot([first]), |_| {});
+    assert_eq!(client.ask(Request::Now, None).await.unwrap().instance.port(), first);
+    sender.send(snapshot([second]));
+    while client.snapshot().instances().any(|member| member.port() == first) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.ask(Request::Now, None).await.unwrap().instance.port(), second);
+}

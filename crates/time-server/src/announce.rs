@@ -1,0 +1,217 @@
+//! Keeps every listener registered, and takes the registrations back before the listeners close.
+//!
+//! One task per listener, which is one straight line: find the address, register, tell what becomes of it, and in the end
+//! say "draining", wait until that is known, and withdraw.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+use zk_registry::{
+    Attributes, ConnectionState, Error, Registering, Registration, RegistrationState, Registry, ServiceName,
+    Status, Withdrawn,
+};
+
+use crate::advertise::{Advertise, HostPort, via_zookeeper};
+use crate::board::{Board, word};
+
+/// All registrations of the process. Dropping it withdraws them, best effort.
+#[derive(Debug)]
+pub(crate) struct Announcer {
+    leaving: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+/// What is announced, and how it ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Announcing {
+    pub(crate) registry: Registry,
+    pub(crate) service: ServiceName,
+    pub(crate) attributes: Attributes,
+    /// How long readers have to see that we are draining; `None` where the format cannot say so.
+    pub(crate) notice: Option<Duration>,
+    /// How long ZooKeeper has to acknowledge, for each of the two steps of leaving.
+    pub(crate) patience: Duration,
+    pub(crate) board: Board,
+}
+
+impl Announcer {
+    /// Registers the listeners, those whose address is known at once.
+    ///
+    /// # Errors
+    ///
+    /// What makes a registration impossible from the start, such as metadata that is too large. Nothing is registered
+    /// then.
+    pub(crate) fn start(
+        announcing: &Announcing,
+        listeners: Vec<(SocketAddr, Advertise)>,
+    ) -> Result<Self, Error> {
+        let mut known = Vec::with_capacity(listeners.len());
+        for (n, (listener, advertise)) in listeners.into_iter().enumerate() {
+            let registration = match advertise {
+                Advertise::Address { address, own } => Some(announcing.register(n, address, own)),
+                Advertise::ViaZooKeeper => None,
+            };
+            if let Some(listing) = &registration
+                && let RegistrationState::Failed(error) = &*listing.registration.states().borrow()
+            {
+                return Err(error.clone());
+            }
+            known.push((n, listener, registration));
+        }
+        let leaving = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        for (n, listener, registered) in known {
+            tasks.spawn(announcing.clone().announce(n, listener, registered, leaving.clone()));
+        }
+        Ok(Self { leaving, tasks })
+    }
+
+    /// Withdraws every registration, politely, and waits for it.
+    pub(crate) async fn leave(self) {
+        self.leaving.cancel();
+        self.tasks.join_all().await;
+    }
+}
+
+/// A registration and the address it is for.
+struct Listing {
+    address: HostPort,
+    registration: Registration,
+}
+
+impl Announcing {
+    fn register(&self, n: usize, address: HostPort, own: bool) -> Listing {
+        let instance = address.instance().with_attributes(self.attributes.clone());
+        let mut how = Registering::default();
+        how.exclusive = own;
+        let registration = self.registry.register_with(&self.service, instance, how);
+        self.board.set_address(n, &address.to_string(), registration.path());
+        Listing { address, registration }
+    }
+
+    async fn announce(
+        self,
+        n: usize,
+        listener: SocketAddr,
+        registered: Option<Listing>,
+        leaving: CancellationToken,
+    ) {
+        let known = async {
+            match registered {
+                Some(listing) => Some(listing),
+                None => self
+                    .address_via_zookeeper(n, listener)
+                    .await
+                    .map(|address| self.register(n, address, true)),
+            }
+        };
+        let Some(Some(listing)) = leaving.run_until_cancelled(known).await else { return };
+        leaving.run_until_cancelled(self.follow(n, &listing)).await;
+        self.leave(n, listing).await;
+    }
+
+    /// Waits until ZooKeeper is reached, and takes our end of that connection.
+    async fn address_via_zookeeper(&self, n: usize, listener: SocketAddr) -> Option<HostPort> {
+        let address = match self.local_address().await? {
+            Some(local) => via_zookeeper(listener, local),
+            None => Err(format!(
+                "the address from which ZooKeeper is reached is not known; {listener} needs --advertise"
+            )),
+        };
+        match address {
+            Ok(address) => {
+                info!(%listener, %address, "advertising the address from which ZooKeeper is reached");
+                Some(address)
+            }
+            Err(why) => {
+                error!(%listener, "cannot be registered: {why}");
+                self.board.set_failed(n, &why);
+                None
+            }
+        }
+    }
+
+    /// Our end of the connection to ZooKeeper, as soon as there is one; `None` when there will be none.
+    async fn local_address(&self) -> Option<Option<SocketAddr>> {
+        let mut connection = self.registry.connection();
+        let connected = |state: &ConnectionState| matches!(state, ConnectionState::Connected { .. });
+        let state = connection.wait_for(connected).await.ok()?;
+        match &*state {
+            ConnectionState::Connected { local, .. } => Some(*local),
+            _ => None,
+        }
+    }
+
+    /// Tells what becomes of a registration, for ever.
+    async fn follow(&self, n: usize, listing: &Listing) {
+        let Listing { address, registration } = listing;
+        let mut states = registration.states();
+        let mut told = false;
+        loop {
+            let state = states.borrow_and_update().clone();
+            self.board.set_state(n, &state);
+            match &state {
+                RegistrationState::Registered { zxid } => {
+                    if !told {
+                        told = true;
+                        tell(&format!("registered {address} at {}", registration.path()));
+                        self.warn_if_out_of_reach(address);
+                    }
+                    info!(%address, path = registration.path(), %zxid, "registered");
+                }
+                RegistrationState::Conflict { with } => {
+                    warn!(%address, with, "somebody else is registered here; waiting for them to go");
+                }
+                RegistrationState::Failed(error) => error!(%address, %error, "cannot be registered"),
+                state => debug!(%address, state = word(state), "registration"),
+            }
+            if states.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Clients on other hosts would connect to themselves.
+    fn warn_if_out_of_reach(&self, address: &HostPort) {
+        if let ConnectionState::Connected { local: Some(local), .. } = &*self.registry.connection().borrow()
+            && address.is_loopback()
+            && !local.ip().to_canonical().is_loopback()
+        {
+            warn!(%address, "advertises a loopback address, but ZooKeeper is on another host: only clients on this host can connect; use --advertise");
+        }
+    }
+
+    /// Leaves so that no client is surprised: says that it drains, waits until that is known, and withdraws.
+    async fn leave(&self, n: usize, listing: Listing) {
+        let Listing { address, registration } = listing;
+        let listed = matches!(&*registration.states().borrow(), RegistrationState::Registered { .. });
+        if let Some(notice) = self.notice.filter(|_| listed) {
+            let draining = registration.update(|attributes| attributes.status = Status::Draining);
+            match timeout(self.patience, draining).await {
+                Ok(Ok(_)) => sleep(notice).await,
+                Ok(Err(error)) => warn!(%address, %error, "could not say that it drains"),
+                Err(_) => warn!(%address, "could not say that it drains: ZooKeeper does not answer"),
+            }
+        }
+        let withdrawn = registration.withdraw(self.patience).await;
+        self.board.set_state(n, &RegistrationState::Withdrawn(withdrawn));
+        match withdrawn {
+            Withdrawn::Superseded => info!(%address, "withdrawn: somebody else had taken the place"),
+            Withdrawn::Unconfirmed { gone_within } => {
+                warn!(%address, ?gone_within, "ZooKeeper did not confirm the withdrawal; the node goes with its session");
+            }
+            _ => info!(%address, "withdrawn"),
+        }
+    }
+}
+
+/// One line for whoever started the program. If nobody reads them any more, that is their business.
+fn tell(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}

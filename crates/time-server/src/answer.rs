@@ -1,0 +1,68 @@
+//! From a request to its reply: all that the service does, without any I/O.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::metrics::Asked;
+use crate::protocol::{Reply, Request};
+
+/// Answers one request that was received at `received` on a listener whose address `listener` tells.
+///
+/// The clock is read here, that is directly before the reply is encoded: what a batch of pipelined replies adds to the
+/// time between a `sync` reply's last stamp and the socket is the encoding of the replies behind it.
+pub(crate) fn answer(
+    request: Request,
+    received: Timestamp,
+    listener: impl FnOnce() -> Arc<str>,
+    clock: &dyn Clock,
+) -> Reply {
+    let time = clock.now();
+    match request {
+        Request::Now => Reply::Now(time),
+        Request::Sync { t1 } => Reply::Sync { t1, t2: since_epoch(received), t3: since_epoch(time) },
+        Request::Timestamp => Reply::Timestamp { listener: listener(), time },
+    }
+}
+
+/// The counter of a request.
+pub(crate) fn asked(request: Request) -> Asked {
+    match request {
+        Request::Now => Asked::Now,
+        Request::Sync { .. } => Asked::Sync,
+        Request::Timestamp => Asked::Timestamp,
+    }
+}
+
+/// Nanoseconds since the epoch; 0 for a clock that is set before it.
+fn since_epoch(time: Timestamp) -> u64 {
+    u64::try_from(time.as_nanosecond()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Stopped(i64);
+
+    impl Clock for Stopped {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_second(self.0).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_sync_reply_carries_the_time_of_receipt_and_the_time_now() {
+        let received = Timestamp::from_second(10).unwrap();
+        let reply = answer(Request::Sync { t1: 5 }, received, || "a".into(), &Stopped(11));
+        assert_eq!(reply, Reply::Sync { t1: 5, t2: 10_000_000_000, t3: 11_000_000_000 });
+    }
+
+    #[test]
+    fn a_clock_before_the_epoch_is_told_as_the_epoch() {
+        let reply = answer(Request::Sync { t1: 0 }, Timestamp::MIN, || "a".into(), &Stopped(-1));
+        assert_eq!(reply, Reply::Sync { t1: 0, t2: 0, t3: 0 });
+    }
+}

@@ -1,0 +1,141 @@
+//! What was typed. What it means is [`Config`](crate::config::Config)'s business.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::advertise::HostPort;
+use crate::protocol;
+use crate::registry_args::{RegistryArgs, duration};
+
+/// Tells the time over TCP, every listener a registered instance.
+///
+/// Prints one line per registration on stdout and logs on stderr; RUST_LOG chooses what (default
+/// `info,zookeeper_client=warn`).
+#[derive(Clone, Debug, Parser)]
+#[command(name = "time-server", version, after_help = EXIT_CODES)]
+pub struct Args {
+    /// Listen here; may be repeated. Port 0 takes any free port
+    #[arg(long, value_name = "IP:PORT", default_values = ["127.0.0.1:8897", "127.0.0.1:8898", "127.0.0.1:8899"])]
+    pub listen: Vec<SocketAddr>,
+
+    /// The address to register, one for each --listen in the same order [default: the listener's own, or for 0.0.0.0
+    /// and [::] the one from which ZooKeeper is reached]
+    #[arg(long, value_name = "HOST:PORT", env = "ADVERTISE", value_delimiter = ',')]
+    pub advertise: Vec<HostPort>,
+
+    /// Without --advertise: register this address with each listener's port
+    #[arg(long, value_name = "IP", env = "POD_IP", value_parser = reachable)]
+    pub pod_ip: Option<IpAddr>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show the words as the help of the whole program")]
+    pub registry: RegistryArgs,
+
+    /// The share of traffic relative to the other instances [default: 1]
+    #[arg(long, value_name = "N", value_parser = weight)]
+    pub weight: Option<NonZeroU16>,
+
+    /// The zone (rack, data centre, availability zone) to register
+    #[arg(long, value_name = "ZONE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub zone: Option<String>,
+
+    /// Anything else to register; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub metadata: Vec<(String, String)>,
+
+    /// On shutdown: how long readers have to see that we drain, before we are unlisted (format `curator` only)
+    #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = duration)]
+    #[arg(help_heading = SHUTDOWN)]
+    pub notice: Duration,
+
+    /// On shutdown: how long connections are still accepted after we are unlisted
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
+    #[arg(help_heading = SHUTDOWN)]
+    pub linger: Duration,
+
+    /// On shutdown: how long open connections may take to finish, at most
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(help_heading = SHUTDOWN)]
+    pub drain_timeout: Duration,
+
+    /// Open connections in total; fewer where the limit of open files is lower
+    #[arg(long, value_name = "N", default_value = "16384", value_parser = count, help_heading = LIMITS)]
+    pub max_connections: NonZeroUsize,
+
+    /// Open connections of one peer: an IPv4 address or an IPv6 /64
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = count, help_heading = LIMITS)]
+    pub max_per_peer: NonZeroUsize,
+
+    /// Bytes of one request
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = request_bytes, help_heading = LIMITS)]
+    pub max_request: usize,
+
+    /// How long a new connection may say nothing until it is told the time (RFC 867); 0 turns that off
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration, help_heading = LIMITS)]
+    pub daytime_after: Duration,
+
+    /// How long a request may take from its first byte to its last, or a new connection's first byte where
+    /// --daytime-after is 0
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time, help_heading = LIMITS)]
+    pub request_timeout: Duration,
+
+    /// How long a connection may say nothing after an answered request
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = some_time, help_heading = LIMITS)]
+    pub idle: Duration,
+
+    /// How long a peer may take to read the replies to what it sent at once
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time, help_heading = LIMITS)]
+    pub reply_timeout: Duration,
+
+    /// Serve /healthz, /readyz, /metrics and /registrations here; a port alone means 127.0.0.1 [default: off]
+    #[arg(long, value_name = "[IP:]PORT", value_parser = admin)]
+    pub admin: Option<SocketAddr>,
+}
+
+const LIMITS: &str = "Limits";
+const SHUTDOWN: &str = "Shutdown";
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  ended by SIGTERM or Ctrl-C, everything finished
+  1  a second signal cut the end short, or the system failed us
+  2  wrong usage, or an address that cannot be listened on; nothing was registered";
+
+fn weight(text: &str) -> Result<NonZeroU16, &'static str> {
+    text.parse().map_err(|_| "use a whole number from 1 to 65535")
+}
+
+fn count(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "use a whole number from 1")
+}
+
+fn request_bytes(text: &str) -> Result<usize, String> {
+    let accepted = protocol::MIN_LINE..=65_536;
+    let number = text.parse().ok().filter(|bytes| accepted.contains(bytes));
+    number.ok_or_else(|| format!("use a number of bytes from {} to {}", accepted.start(), accepted.end()))
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    let some = duration(text).ok().filter(|duration| !duration.is_zero());
+    some.ok_or_else(|| "use a duration above 0, such as 500ms, 10s or 1m".to_owned())
+}
+
+fn key_value(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("use KEY=VALUE"),
+    }
+}
+
+fn reachable(text: &str) -> Result<IpAddr, &'static str> {
+    let ip = text.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified());
+    ip.ok_or("use an IP address that peers can reach, such as 10.0.0.7")
+}
+
+fn admin(text: &str) -> Result<SocketAddr, &'static str> {
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let port_alone = text.strip_prefix(':').unwrap_or(text).parse().map(loopback);
+    port_alone.or_else(|_| text.parse()).map_err(|_| "use a port, or an address such as 127.0.0.1:9097")
+}

@@ -1,0 +1,150 @@
+//! Where every listener's registration stands: written by the announcer, read by the admin endpoint.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use zk_registry::RegistrationState;
+
+use crate::metrics::Metrics;
+
+/// Clones share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Board(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    listings: Mutex<Vec<Listing>>,
+    draining: AtomicBool,
+    metrics: Metrics,
+}
+
+/// One listener.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Listing {
+    listener: SocketAddr,
+    /// What it advertises, once that is known.
+    address: Option<String>,
+    path: Option<String>,
+    state: &'static str,
+    zxid: Option<i64>,
+    /// Who is in the way, or what went wrong.
+    detail: Option<String>,
+}
+
+impl Board {
+    /// All listeners, none of them registered yet.
+    pub(crate) fn new(listeners: impl IntoIterator<Item = SocketAddr>, metrics: Metrics) -> Self {
+        let listings = listeners
+            .into_iter()
+            .map(|listener| Listing {
+                listener,
+                address: None,
+                path: None,
+                state: PENDING,
+                zxid: None,
+                detail: None,
+            })
+            .collect::<Vec<_>>();
+        for listing in &listings {
+            metrics.set_registration(&listing.listener.to_string(), &STATES, PENDING);
+        }
+        Self(Arc::new(Inner { listings: Mutex::new(listings), draining: AtomicBool::new(false), metrics }))
+    }
+
+    /// The address that the listener with this number advertises, and its node.
+    pub(crate) fn set_address(&self, n: usize, address: &str, path: &str) {
+        if let Some(listing) = self.listings().get_mut(n) {
+            listing.address = Some(address.to_owned());
+            listing.path = Some(path.to_owned());
+        }
+    }
+
+    /// The state that the registration of the listener with this number has come to.
+    pub(crate) fn set_state(&self, n: usize, state: &RegistrationState) {
+        let (zxid, detail) = match state {
+            RegistrationState::Conflict { with } => (None, Some(with.clone())),
+            RegistrationState::Failed(error) => (None, Some(error.to_string())),
+            RegistrationState::Registered { zxid } | RegistrationState::Suspended { zxid } => {
+                (Some(zxid.0), None)
+            }
+            _ => (None, None),
+        };
+        self.set(n, word(state), zxid, detail);
+    }
+
+    /// The listener with this number cannot be registered, for a reason of our own.
+    pub(crate) fn set_failed(&self, n: usize, why: &str) {
+        self.set(n, FAILED, None, Some(why.to_owned()));
+    }
+
+    /// From now on nobody should send new work.
+    pub(crate) fn set_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether every listener is registered and none is about to go. A lost connection to ZooKeeper alone does not
+    /// count: the nodes are still there, and so are the clients.
+    pub(crate) fn is_ready(&self) -> bool {
+        let listed = |listing: &Listing| matches!(listing.state, REGISTERED | SUSPENDED);
+        !self.0.draining.load(Ordering::Relaxed) && self.listings().iter().all(listed)
+    }
+
+    /// What there is to say of every listener.
+    pub(crate) fn current(&self) -> Vec<Listing> {
+        self.listings().clone()
+    }
+
+    fn set(&self, n: usize, state: &'static str, zxid: Option<i64>, detail: Option<String>) {
+        if let Some(listing) = self.listings().get_mut(n) {
+            (listing.state, listing.zxid, listing.detail) = (state, zxid, detail);
+            self.0.metrics.set_registration(&listing.listener.to_string(), &STATES, state);
+        }
+    }
+
+    /// No update can stop half-way in a panic.
+    fn listings(&self) -> MutexGuard<'_, Vec<Listing>> {
+        self.0.listings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One word for a state.
+pub(crate) fn word(state: &RegistrationState) -> &'static str {
+    match state {
+        RegistrationState::Conflict { .. } => CONFLICT,
+        RegistrationState::Failed(_) => FAILED,
+        RegistrationState::Registered { .. } => REGISTERED,
+        RegistrationState::Suspended { .. } => SUSPENDED,
+        RegistrationState::Withdrawn(_) => WITHDRAWN,
+        _ => PENDING,
+    }
+}
+
+const CONFLICT: &str = "conflict";
+const FAILED: &str = "failed";
+const PENDING: &str = "pending";
+const REGISTERED: &str = "registered";
+const SUSPENDED: &str = "suspended";
+const WITHDRAWN: &str = "withdrawn";
+const STATES: [&str; 6] = [CONFLICT, FAILED, PENDING, REGISTERED, SUSPENDED, WITHDRAWN];
+
+#[cfg(test)]
+mod tests {
+    use zk_registry::Zxid;
+
+    use super::*;
+
+    #[test]
+    fn ready_means_every_listener_is_registered_and_nobody_is_leaving() {
+        let board =
+            Board::new(["127.0.0.1:1", "127.0.0.1:2"].map(|a| a.parse().unwrap()), Metrics::default());
+        assert!(!board.is_ready());
+        board.set_state(0, &RegistrationState::Registered { zxid: Zxid(7) });
+        assert!(!board.is_ready(), "one of two");
+        board.set_state(1, &RegistrationState::Suspended { zxid: Zxid(8) });
+        assert!(board.is_ready(), "an outage of ZooKeeper unlists nobody");
+        board.set_draining();
+        assert!(!board.is_ready());
+    }
+}

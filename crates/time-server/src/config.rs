@@ -1,0 +1,189 @@
+//! What the arguments mean.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use zk_registry::Attributes;
+
+use crate::advertise::HostPort;
+use crate::args::Args;
+use crate::limits::Limits;
+use crate::registry_args::{FormatName, RegistryConfig, UsageError};
+
+/// Everything that a run of the program is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen, in order.
+    pub listen: Vec<SocketAddr>,
+    /// What to advertise: nothing, or one address for each listener.
+    pub advertise: Vec<HostPort>,
+    /// What to advertise with each listener's port if nothing else is said.
+    pub pod_ip: Option<IpAddr>,
+    /// Where ZooKeeper is, and which service this is.
+    pub registry: RegistryConfig,
+    /// What every instance says of itself.
+    pub attributes: Attributes,
+    /// How to leave.
+    pub shutdown: Shutdown,
+    /// What peers may take.
+    pub limits: Limits,
+    /// Where the admin endpoint listens.
+    pub admin: Option<SocketAddr>,
+}
+
+/// How to leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Shutdown {
+    /// How long readers have to see that we drain; `None` where the format cannot say so.
+    pub notice: Option<Duration>,
+    /// How long to accept connections after the withdrawal.
+    pub linger: Duration,
+    /// How long open connections may take to finish.
+    pub drain_timeout: Duration,
+}
+
+impl TryFrom<Args> for Config {
+    type Error = UsageError;
+
+    /// Reads the files that the arguments name, and checks what belongs together.
+    fn try_from(args: Args) -> Result<Self, UsageError> {
+        let attributes = attributes(&args)?;
+        if !args.advertise.is_empty() && args.advertise.len() != args.listen.len() {
+            let (stated, listeners) = (args.advertise.len(), args.listen.len());
+            let what = format!(
+                "{stated} addresses for {listeners} listeners; state one for each --listen, in order"
+            );
+            return Err(UsageError::new("--advertise", what));
+        }
+        let format = args.registry.format;
+        let limits = Limits {
+            connections: args.max_connections.get(),
+            per_peer: args.max_per_peer.get(),
+            request_bytes: args.max_request,
+            daytime_after: Some(args.daytime_after).filter(|after| !after.is_zero()),
+            request_time: args.request_timeout,
+            idle: args.idle,
+            slow_reader: args.reply_timeout,
+        };
+        let shutdown = Shutdown {
+            notice: Some(args.notice).filter(|_| format.carries_attributes()),
+            linger: args.linger,
+            drain_timeout: args.drain_timeout,
+        };
+        Ok(Self {
+            listen: args.listen,
+            advertise: args.advertise,
+            pod_ip: args.pod_ip,
+            registry: args.registry.resolve()?,
+            attributes,
+            shutdown,
+            limits,
+            admin: args.admin,
+        })
+    }
+}
+
+fn attributes(args: &Args) -> Result<Attributes, UsageError> {
+    let stated = [
+        ("--weight", args.weight.is_some()),
+        ("--zone", args.zone.is_some()),
+        ("--metadata", !args.metadata.is_empty()),
+    ];
+    let format = args.registry.format;
+    if let Some((flag, _)) = stated.iter().find(|(_, stated)| *stated && !format.carries_attributes()) {
+        return Err(UsageError::new(
+            flag,
+            format!("--format {format} cannot carry it; use --format {}", FormatName::Curator),
+        ));
+    }
+    let mut attributes = Attributes::default();
+    attributes.weight = args.weight.unwrap_or(attributes.weight);
+    attributes.zone = args.zone.clone();
+    attributes.metadata = args.metadata.iter().cloned().collect();
+    Ok(attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    fn config(words: &[&str]) -> Result<Config, UsageError> {
+        let args = Args::try_parse_from([&["time-server"], words].concat());
+        args.map_err(|error| UsageError::from_clap(&error))?.try_into()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn without_arguments_there_are_three_listeners_and_the_documented_limits() {
+        let config = config(&[]).unwrap();
+        let listen = ["127.0.0.1:8897", "127.0.0.1:8898", "127.0.0.1:8899"].map(|a| a.parse().unwrap());
+        assert_eq!(config.listen, listen);
+        assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
+        assert_eq!(config.shutdown.notice, Some(Duration::from_millis(300)));
+        assert_eq!(config.admin, None);
+    }
+
+    #[test]
+    fn a_wrong_value_is_one_line_that_names_the_flag() {
+        for (flag, bad) in [
+            ("--listen", "localhost"),
+            ("--advertise", "0.0.0.0:8897"),
+            ("--advertise", "10.0.0.7:8897"),
+            ("--pod-ip", "::"),
+            ("--weight", "0"),
+            ("--weight", "70000"),
+            ("--zone", ""),
+            ("--metadata", "=x"),
+            ("--notice", "soon"),
+            ("--linger", "half a second"),
+            ("--drain-timeout", "1"),
+            ("--max-connections", "0"),
+            ("--max-per-peer", "many"),
+            ("--max-request", "5"),
+            ("--daytime-after", "x"),
+            ("--idle", "0"),
+            ("--admin", "here"),
+            ("--nonsense", "x"),
+        ] {
+            let message = config(&[flag, bad]).unwrap_err().to_string();
+            assert!(message.contains(flag), "{flag} {bad}: {message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_a_format_cannot_carry_is_refused() {
+        for format in ["plain", "curator-strict"] {
+            for (flag, value) in [("--weight", "2"), ("--zone", "a"), ("--metadata", "k=v")] {
+                let message = config(&["--format", format, flag, value]).unwrap_err().to_string();
+                assert!(message.starts_with(flag) && message.contains(format), "{message}");
+            }
+            assert_eq!(config(&["--format", format]).unwrap().shutdown.notice, None, "it could not be seen");
+        }
+        let config =
+            config(&["--weight", "2", "--zone", "a", "--metadata", "k=v", "--metadata", "l=w=x"]).unwrap();
+        assert_eq!(config.attributes.weight.get(), 2);
+        assert_eq!(config.attributes.metadata["l"], "w=x");
+    }
+
+    #[test]
+    fn the_admin_endpoint_is_on_loopback_unless_told_otherwise() {
+        let admin = |text| config(&["--admin", text]).unwrap().admin.unwrap().to_string();
+        assert_eq!(admin("9097"), "127.0.0.1:9097");
+        assert_eq!(admin(":9097"), "127.0.0.1:9097");
+        assert_eq!(admin("0.0.0.0:9097"), "0.0.0.0:9097");
+        assert_eq!(admin("[::1]:0"), "[::1]:0");
+    }
+
+    #[test]
+    fn daytime_can_be_turned_off() {
+        assert_eq!(config(&["--daytime-after", "0"]).unwrap().limits.daytime_after, None);
+        assert_eq!(config(&["--daytime-after", "0s"]).unwrap().limits.daytime_after, None);
+    }
+}

@@ -1,0 +1,157 @@
+//! The whole program but for its process: listen, register, serve, and leave in the order that loses nobody.
+//!
+//! Leaving: say "draining" and wait for the notice, withdraw, accept a little longer, empty the accept queues and close the
+//! listeners, finish what is under way, close the session. What ZooKeeper does not acknowledge in time is not waited for.
+
+use std::fmt::{self, Display};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+use tracing::{info, warn};
+use zk_registry::{ConnectionState, Registry, Withdrawn};
+
+use crate::admin::Admin;
+use crate::advertise::{Advertise, plan};
+use crate::announce::{Announcer, Announcing};
+use crate::board::Board;
+use crate::config::Config;
+use crate::registry_args::UsageError;
+use crate::server::{Finished, Server, listen};
+
+/// A server that listens already and is not registered yet.
+#[derive(Debug)]
+pub struct Daemon {
+    config: Config,
+    listeners: Vec<TcpListener>,
+    advertise: Vec<(SocketAddr, Advertise)>,
+    admin: Option<TcpListener>,
+}
+
+/// Why a daemon did not run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// The system failed us.
+    System(io::Error),
+    /// The arguments cannot work; nothing was registered.
+    Usage(UsageError),
+}
+
+impl Daemon {
+    /// Listens on every address of the configuration. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be listened on, or two listeners that would advertise the same.
+    pub fn bind(config: Config) -> Result<Self, UsageError> {
+        let cannot = |flag: &'static str, address: SocketAddr| {
+            move |error: io::Error| UsageError::new(flag, format!("cannot listen on {address}: {error}"))
+        };
+        let bind = |&address: &SocketAddr| {
+            let listener = listen(address).map_err(cannot("--listen", address))?;
+            let bound = listener.local_addr().map_err(cannot("--listen", address))?;
+            Ok((bound, listener))
+        };
+        let (addresses, listeners): (Vec<_>, _) =
+            config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let plans = plan(&addresses, &config.advertise, config.pod_ip)?;
+        let admin =
+            config.admin.map(|address| listen(address).map_err(cannot("--admin", address))).transpose()?;
+        Ok(Self { advertise: addresses.into_iter().zip(plans).collect(), listeners, admin, config })
+    }
+
+    /// The addresses that are listened on, in the order of the configuration.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.advertise.iter().map(|(address, _)| *address)
+    }
+
+    /// Where the admin endpoint listens.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
+    /// Registers and serves until `shutdown` completes, then leaves.
+    ///
+    /// # Errors
+    ///
+    /// What makes registering impossible from the start.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes everything at once; the registrations are withdrawn best effort.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
+        let Self { config, listeners, advertise, admin } = self;
+        let server = Server::new(config.limits);
+        let metrics = server.metrics().clone();
+        let board = Board::new(advertise.iter().map(|(listener, _)| *listener), metrics.clone());
+        for (listener, _) in &advertise {
+            info!(%listener, "listening");
+        }
+
+        let patience = config.shutdown.drain_timeout.min(ACKNOWLEDGED_WITHIN);
+        let registry = Registry::open(config.registry.to, config.registry.options);
+        if let ConnectionState::Failed(error) = &*registry.connection().borrow() {
+            return Err(unusable(error));
+        }
+        let announcing = Announcing {
+            registry: registry.clone(),
+            service: config.registry.service,
+            attributes: config.attributes,
+            notice: config.shutdown.notice,
+            patience,
+            board: board.clone(),
+        };
+        let announcer = Announcer::start(&announcing, advertise).map_err(|error| unusable(&error))?;
+        drop(announcing);
+
+        let stop = async {
+            shutdown.await;
+            info!("leaving");
+            board.set_draining();
+            announcer.leave().await;
+            sleep(config.shutdown.linger).await;
+        };
+        let serving = server.run(listeners, stop, config.shutdown.drain_timeout);
+        let admin_endpoint = async {
+            match admin {
+                Some(listener) => Admin { board: board.clone(), metrics }.serve(listener).await,
+                None => std::future::pending().await,
+            }
+        };
+        let leave = async {
+            let finished = serving.await.map_err(DaemonError::System)?;
+            if finished != (Finished { dropped: 0 }) {
+                warn!(dropped = finished.dropped, "connections did not finish in time");
+            }
+            if let Withdrawn::Unconfirmed { gone_within } = registry.close(patience).await {
+                warn!(?gone_within, "ZooKeeper did not confirm the end of the session");
+            }
+            Ok(())
+        };
+        tokio::select! {
+            ended = leave => ended,
+            never = admin_endpoint => match never {},
+        }
+    }
+}
+
+impl Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(error) => error.fmt(f),
+            Self::Usage(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+/// How long ZooKeeper has to acknowledge a step of leaving. It answers in milliseconds or, being down, not at all.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(3);
+
+fn unusable(error: &impl Display) -> DaemonError {
+    DaemonError::Usage(UsageError::new("cannot register", error))
+}

@@ -1,0 +1,228 @@
+//! What is counted, and its Prometheus text.
+//!
+//! Counters are looked up once, here; a path that counts only adds to an atomic.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The counters of one process. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Mutex<Registry>,
+    accepted: Counter,
+    open: Gauge,
+    asked: [Counter; Asked::ALL.len()],
+    faults: [Counter; Fault::ALL.len()],
+    registrations: Family<[(&'static str, String); 2], Gauge>,
+}
+
+/// The kinds of answers that are counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asked {
+    /// The time, because the peer said nothing.
+    Daytime,
+    /// `now`.
+    Now,
+    /// `sync`.
+    Sync,
+    /// `timestamp`.
+    Timestamp,
+}
+
+/// The kinds of trouble that are counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// A connection could not be accepted.
+    Accept,
+    /// The stream ended inside a request.
+    Incomplete,
+    /// The connection broke.
+    Lost,
+    /// A connection's task panicked.
+    Panic,
+    /// One peer had too many connections.
+    PeerLimit,
+    /// A peer did not read its replies in time.
+    SlowReader,
+    /// A peer did not finish its request in time.
+    SlowRequest,
+    /// A request was too long.
+    TooLong,
+    /// There were too many connections.
+    TotalLimit,
+    /// Bytes that are none of the requests.
+    Unknown,
+}
+
+/// Counts a connection as open until it is dropped, and as a panic if that is why it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted(Metrics);
+
+impl Metrics {
+    /// How many connections were accepted.
+    pub fn accepted(&self) -> u64 {
+        self.0.accepted.get()
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> i64 {
+        self.0.open.get()
+    }
+
+    /// How many answers of this kind were given.
+    pub fn asked(&self, kind: Asked) -> u64 {
+        self.0.asked[kind as usize].get()
+    }
+
+    /// How often this trouble was met.
+    pub fn faults(&self, kind: Fault) -> u64 {
+        self.0.faults[kind as usize].get()
+    }
+
+    /// Everything in the OpenMetrics text format, which Prometheus reads.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: writing to a string does not fail.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(text)
+    }
+
+    pub(crate) fn count_connection(&self) -> Counted {
+        self.0.accepted.inc();
+        self.0.open.inc();
+        Counted(self.clone())
+    }
+
+    pub(crate) fn count_answer(&self, kind: Asked) {
+        self.0.asked[kind as usize].inc();
+    }
+
+    pub(crate) fn count_fault(&self, kind: Fault) {
+        self.0.faults[kind as usize].inc();
+    }
+
+    /// Says in which of `states` the registration of a listener is.
+    pub(crate) fn set_registration(&self, listener: &str, states: &[&'static str], current: &str) {
+        for state in states {
+            let labels = [("listener", listener.to_owned()), ("state", (*state).to_owned())];
+            self.0.registrations.get_or_create(&labels).set(i64::from(*state == current));
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let (accepted, open) = (Counter::default(), Gauge::default());
+        let asked = Family::<[(&str, &str); 1], Counter>::default();
+        let faults = Family::<[(&str, &str); 1], Counter>::default();
+        let registrations = Family::default();
+        let inner = Inner {
+            asked: Asked::ALL.map(|kind| asked.get_or_create(&[("kind", kind.word())]).clone()),
+            faults: Fault::ALL.map(|kind| faults.get_or_create(&[("kind", kind.word())]).clone()),
+            accepted: accepted.clone(),
+            open: open.clone(),
+            registrations: Family::clone(&registrations),
+            registry: Mutex::default(),
+        };
+        let mut registry = Registry::with_prefix("time_server");
+        registry.register("connections_accepted", "Connections that were accepted", accepted);
+        registry.register("connections_open", "Connections that are open", open);
+        registry.register("requests", "Answers given, by what was asked", asked);
+        registry.register("errors", "Trouble met, by kind", faults);
+        registry.register("registration", "1 for the state that a registration is in", registrations);
+        Self(Arc::new(Inner { registry: Mutex::new(registry), ..inner }))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.open.dec();
+        if std::thread::panicking() {
+            self.0.count_fault(Fault::Panic);
+        }
+    }
+}
+
+impl Asked {
+    const ALL: [Self; 4] = [Self::Daytime, Self::Now, Self::Sync, Self::Timestamp];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Daytime => "daytime",
+            Self::Now => "now",
+            Self::Sync => "sync",
+            Self::Timestamp => "timestamp",
+        }
+    }
+}
+
+impl Fault {
+    const ALL: [Self; 10] = [
+        Self::Accept,
+        Self::Incomplete,
+        Self::Lost,
+        Self::Panic,
+        Self::PeerLimit,
+        Self::SlowReader,
+        Self::SlowRequest,
+        Self::TooLong,
+        Self::TotalLimit,
+        Self::Unknown,
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Incomplete => "incomplete",
+            Self::Lost => "lost",
+            Self::Panic => "panic",
+            Self::PeerLimit => "peer_limit",
+            Self::SlowReader => "slow_reader",
+            Self::SlowRequest => "slow_request",
+            Self::TooLong => "too_long",
+            Self::TotalLimit => "total_limit",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_counted_under_its_own_name() {
+        for (n, kind) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, n, "{kind:?} counts in its own place");
+        }
+        for (n, kind) in Asked::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, n, "{kind:?} counts in its own place");
+        }
+        let metrics = Metrics::default();
+        metrics.count_answer(Asked::Now);
+        metrics.count_fault(Fault::PeerLimit);
+        metrics.set_registration("127.0.0.1:1", &["pending", "registered"], "registered");
+        let text = metrics.text().unwrap();
+        for line in [
+            r#"time_server_requests_total{kind="now"} 1"#,
+            r#"time_server_errors_total{kind="peer_limit"} 1"#,
+            r#"time_server_registration{listener="127.0.0.1:1",state="pending"} 0"#,
+            r#"time_server_registration{listener="127.0.0.1:1",state="registered"} 1"#,
+            "time_server_connections_open 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Accepts connections and serves them, until told to stop; knows nothing of ZooKeeper.
+//!
+//! Stopping has three steps: the accept queues are emptied and the listeners closed, connections finish what is under
+//! way, and after a while those that have not are dropped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::backoff::{Backoff, Throttle};
+use crate::clock::{Clock, SystemClock};
+use crate::connection::{Host, serve};
+use crate::limits::{Admission, Full, Limits};
+use crate::metrics::{Fault, Metrics};
+
+/// Serves the time on any number of listeners.
+#[derive(Debug)]
+pub struct Server {
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    metrics: Metrics,
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub struct Finished {
+    /// Connections that were dropped because they had not ended in time.
+    pub dropped: usize,
+}
+
+impl Server {
+    /// A server with these limits and the system's clock.
+    pub fn new(limits: Limits) -> Self {
+        Self { clock: Arc::new(SystemClock), limits, metrics: Metrics::default() }
+    }
+
+    /// Tells the time of this clock instead.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        Self { clock: Arc::new(clock), ..self }
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Serves these listeners until `stop` completes; then closes them, after every connection that the system had
+    /// already accepted on their behalf, and waits at most `patience` for connections to finish what is under way.
+    ///
+    /// # Errors
+    ///
+    /// A listener that has no address. Nothing has been accepted then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the listeners and drops all connections.
+    pub async fn run(
+        self,
+        listeners: Vec<TcpListener>,
+        stop: impl Future<Output = ()>,
+        patience: Duration,
+    ) -> io::Result<Finished> {
+        let stopping = CancellationToken::new();
+        let draining = CancellationToken::new();
+        let abandon = CancellationToken::new();
+        let abandon_with_us = abandon.clone().drop_guard();
+        let tasks = TaskTracker::new();
+        let admission = Arc::new(Admission::new(&self.limits));
+
+        let mut hosts = Vec::with_capacity(listeners.len());
+        for listener in listeners {
+            let address = listener.local_addr()?;
+            let specified = !address.ip().is_unspecified();
+            let host = Host {
+                address: specified.then(|| address.to_string().into()),
+                clock: Arc::clone(&self.clock),
+                limits: self.limits.clone(),
+                metrics: self.metrics.clone(),
+                draining: draining.clone(),
+            };
+            hosts.push((listener, Arc::new(host)));
+        }
+        let mut accepting = JoinSet::new();
+        for (listener, host) in hosts {
+            let door = Door {
+                host,
+                admission: Arc::clone(&admission),
+                tasks: tasks.clone(),
+                abandon: abandon.clone(),
+            };
+            accepting.spawn(door.accept_until(listener, stopping.clone()));
+        }
+
+        stop.await;
+        stopping.cancel();
+        accepting.join_all().await;
+        draining.cancel();
+        tasks.close();
+        let dropped = match timeout(patience, tasks.wait()).await {
+            Ok(()) => 0,
+            Err(_) => tasks.len(),
+        };
+        drop(abandon_with_us);
+        tasks.wait().await;
+        Ok(Finished { dropped })
+    }
+}
+
+/// Listens on an address, with a queue long enough for bursts; port 0 takes any free port.
+///
+/// # Errors
+///
+/// Those of the system, for instance [`io::ErrorKind::AddrInUse`].
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    #[cfg(unix)] // elsewhere the option would let others take the port
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Connections that the system keeps for us until we accept them. With tokio's own default of 128, a burst of 256 loses
+/// some and their peers try again a second later.
+const BACKLOG: u32 = 4096;
+
+/// Where connections of one listener come in.
+struct Door {
+    host: Arc<Host>,
+    admission: Arc<Admission>,
+    tasks: TaskTracker,
+    abandon: CancellationToken,
+}
+
+impl Door {
+    async fn accept_until(self, listener: TcpListener, stopping: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut log = Throttle::default();
+        let mut stopped = std::pin::pin!(stopping.cancelled());
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopped.as_mut() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    backoff.reset();
+                    self.enter(stream, peer);
+                }
+                Err(error) => {
+                    self.host.metrics.count_fault(Fault::Accept);
+                    log.warn(&error);
+                    // Whatever is short (descriptors, memory) will not be there again at once.
+                    tokio::select! {
+                        () = stopped.as_mut() => break,
+                        () = tokio::time::sleep(backoff.next()) => {}
+                    }
+                }
+            }
+        }
+        self.empty(listener);
+    }
+
+    /// Serves what the system has already accepted for us, then closes the listener: closing alone would reset it.
+    fn empty(&self, listener: TcpListener) {
+        // A listener that cannot leave the runtime, or an error of accept, leaves nothing to be done but to close.
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            match stream {
+                Ok(stream) => self.enter(stream, peer),
+                Err(_) => self.host.metrics.count_fault(Fault::Accept),
+            }
+        }
+    }
+
+    fn enter(&self, stream: TcpStream, peer: SocketAddr) {
+        let permit = match self.admission.admit(peer.ip()) {
+            Ok(permit) => permit,
+            Err(full) => return self.turn_away(stream, peer, full),
+        };
+        let counted = self.host.metrics.count_connection();
+        let (host, abandon) = (Arc::clone(&self.host), self.abandon.clone());
+        // A panic ends this task alone; the guards give back what it held.
+        self.tasks.spawn(async move {
+            let _held = (permit, counted);
+            abandon.run_until_cancelled(serve(stream, peer, &host)).await;
+        });
+    }
+
+    /// Says why, as far as that is possible without waiting: under attack nobody is waited for.
+    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
+        self.host.metrics.count_fault(match full {
+            Full::Peer => Fault::PeerLimit,
+            Full::Total => Fault::TotalLimit,
+        });
+        debug!(%peer, %full, "turned away");
+        let Ok(mut stream) = stream.into_std() else { return };
+        // What has arrived is read first, else closing would reset the connection. Who is gone need not be told.
+        let _ = io::Read::read(&mut stream, &mut [0; 256]);
+        let _ = io::Write::write(&mut stream, format!("error: {full}\n").as_bytes());
+    }
+}

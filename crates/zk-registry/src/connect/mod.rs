@@ -1,0 +1,330 @@
+//! How to reach ZooKeeper, and how a registry behaves: the connect string and the options.
+//!
+//! Everything is judged before anything is sent. PEM text is only looked at by the store, which knows the TLS library.
+
+mod string;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use string::ConnectString;
+pub(crate) use string::Host;
+
+use crate::error::{Error, ErrorKind};
+use crate::format::Format;
+use crate::path::BasePath;
+
+/// How a registry behaves. Every field has a default that suits a service in production.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The path below which services live. Defaults to `/services`.
+    pub base: BasePath,
+    /// How records are written and read. Defaults to [`format::Curator`](crate::format::Curator).
+    pub format: Arc<dyn Format>,
+    /// The session timeout asked for: how long a crashed instance stays listed. The server may clamp it (usually to
+    /// 2 to 20 of its ticks). Defaults to 10 seconds.
+    pub session_timeout: Duration,
+    /// Who we are to ZooKeeper. Defaults to nobody.
+    pub credentials: Vec<Credentials>,
+    /// TLS towards ZooKeeper. Defaults to none.
+    pub tls: Option<Tls>,
+    /// Who may read and change what we create. Defaults to [`Acl::Open`].
+    pub acl: Acl,
+    /// Whether a chroot that does not exist is created. Defaults to [`Chroot::Expect`].
+    pub chroot: Chroot,
+    /// Where the background tasks run: on this runtime, or on one thread of our own named `zk-registry`. Defaults to
+    /// our own thread, so that a caller's blocking code cannot cost the session.
+    pub runtime: Option<tokio::runtime::Handle>,
+    /// How often registrations and views are compared with ZooKeeper (jittered by a quarter). Defaults to 30 seconds.
+    pub audit_interval: Duration,
+    /// What a view does when most instances vanish at once without having drained. Defaults to
+    /// [`Suspicion::Keep`].
+    pub suspicion: Suspicion,
+    /// A directory for snapshot files, one per service, so that a client can start while ZooKeeper is down. Defaults to
+    /// none.
+    pub snapshot_dir: Option<PathBuf>,
+}
+
+impl Options {
+    /// Sets the path below which services live.
+    #[must_use]
+    pub fn with_base(mut self, base: BasePath) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Sets how records are written and read, as [`format::named`](crate::format::named) gives it.
+    #[must_use]
+    pub fn with_format(mut self, format: Arc<dyn Format>) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Sets the session timeout to ask for.
+    #[must_use]
+    pub fn with_session_timeout(mut self, timeout: Duration) -> Self {
+        self.session_timeout = timeout;
+        self
+    }
+
+    /// Adds one identity.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials.push(credentials);
+        self
+    }
+
+    /// Turns on TLS towards ZooKeeper.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets who may read and change what we create.
+    #[must_use]
+    pub fn with_acl(mut self, acl: Acl) -> Self {
+        self.acl = acl;
+        self
+    }
+
+    /// Sets whether a chroot that does not exist is created.
+    #[must_use]
+    pub fn with_chroot(mut self, chroot: Chroot) -> Self {
+        self.chroot = chroot;
+        self
+    }
+
+    /// Runs the background tasks on this runtime instead of a thread of our own.
+    #[must_use]
+    pub fn with_runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Sets how often registrations and views are compared with ZooKeeper.
+    #[must_use]
+    pub fn with_audit_interval(mut self, interval: Duration) -> Self {
+        self.audit_interval = interval;
+        self
+    }
+
+    /// Sets what a view does when most instances vanish at once.
+    #[must_use]
+    pub fn with_suspicion(mut self, suspicion: Suspicion) -> Self {
+        self.suspicion = suspicion;
+        self
+    }
+
+    /// Sets the directory for snapshot files.
+    #[must_use]
+    pub fn with_snapshot_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.snapshot_dir = Some(dir.into());
+        self
+    }
+
+    /// Refuses what cannot work, whatever ZooKeeper says: an error of kind `Invalid` that names the option.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let refuse = |message: &str| Err(Error::new(ErrorKind::Invalid, message));
+        if self.session_timeout < SHORTEST_SESSION || self.session_timeout > LONGEST_SESSION {
+            return refuse("session timeout: use 10 milliseconds to 24 days");
+        }
+        if self.audit_interval.is_zero() {
+            return refuse("audit interval: use a duration above zero");
+        }
+        if self.acl != Acl::Open && !self.has_identity() {
+            return refuse("acl: creator and read-only need credentials or a TLS certificate of our own");
+        }
+        if self.tls.is_some() && !cfg!(feature = "tls") {
+            return refuse("tls: this build lacks the feature `tls`");
+        }
+        self.credentials.iter().try_for_each(Credentials::validate)
+    }
+
+    /// Whether the server can know us by something else than our IP address.
+    fn has_identity(&self) -> bool {
+        !self.credentials.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.identity_pem.is_some())
+    }
+}
+
+/// A server's tick is never that short; it would clamp the timeout anyway.
+const SHORTEST_SESSION: Duration = Duration::from_millis(10);
+/// ZooKeeper carries the timeout as a positive 32-bit number of milliseconds.
+const LONGEST_SESSION: Duration = Duration::from_millis(i32::MAX as u64);
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            base: BasePath::default(),
+            format: Arc::new(crate::format::Curator),
+            session_timeout: Duration::from_secs(10),
+            credentials: Vec::new(),
+            tls: None,
+            acl: Acl::Open,
+            chroot: Chroot::Expect,
+            runtime: None,
+            audit_interval: Duration::from_secs(30),
+            suspicion: Suspicion::Keep,
+            snapshot_dir: None,
+        }
+    }
+}
+
+/// Who may read and change the nodes that we create.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Acl {
+    /// Only our own identity: readers need it too. Needs credentials.
+    Creator,
+    /// Everybody may do everything: anyone who reaches ZooKeeper can redirect traffic.
+    #[default]
+    Open,
+    /// Our own identity may do everything, everybody else may read. Needs credentials.
+    ReadOnly,
+}
+
+/// Whether a chroot that does not exist is created.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Chroot {
+    /// It is created, persistent, with the ACL of everything else.
+    Create,
+    /// It must be there.
+    #[default]
+    Expect,
+}
+
+/// What a view does when most instances vanish at once without having drained.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Suspicion {
+    /// They are forgotten at once.
+    Forget,
+    /// They are kept apart for a while, as suspects.
+    #[default]
+    Keep,
+}
+
+/// Who we are to ZooKeeper. `Debug` never shows a password.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// The `digest` scheme.
+    Digest {
+        /// The user's name.
+        user: String,
+        /// The password, sent as it is: use TLS.
+        password: String,
+    },
+    /// SASL with DIGEST-MD5.
+    Sasl {
+        /// The user's name.
+        user: String,
+        /// The password; never sent, proved.
+        password: String,
+    },
+}
+
+impl Credentials {
+    /// ZooKeeper takes `user:password` and cuts at the first colon.
+    fn validate(&self) -> Result<(), Error> {
+        let (Self::Digest { user, .. } | Self::Sasl { user, .. }) = self;
+        if user.is_empty() || user.contains(':') {
+            let message = format!("credentials: user {user:?}: use a name without a colon");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, user) = match self {
+            Self::Digest { user, .. } => ("Digest", user),
+            Self::Sasl { user, .. } => ("Sasl", user),
+        };
+        f.debug_struct(scheme).field("user", user).finish_non_exhaustive()
+    }
+}
+
+/// TLS towards ZooKeeper, as PEM text: whom we trust and, if asked, who we are. Needs the feature `tls`.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Tls {
+    /// The certificates of the authorities that may sign the servers'.
+    pub ca_pem: String,
+    /// Our certificate chain and our private key.
+    pub identity_pem: Option<(String, String)>,
+}
+
+impl Tls {
+    /// Trusts these authorities (PEM) and shows no certificate of our own.
+    pub fn new(ca_pem: impl Into<String>) -> Self {
+        Self { ca_pem: ca_pem.into(), identity_pem: None }
+    }
+
+    /// Shows this certificate chain (PEM), proved by this private key (PEM).
+    #[must_use]
+    pub fn with_identity(mut self, certificate_pem: impl Into<String>, key_pem: impl Into<String>) -> Self {
+        self.identity_pem = Some((certificate_pem.into(), key_pem.into()));
+        self
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("identity", &self.identity_pem.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(options: Options) -> String {
+        let error = options.validate().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        error.to_string()
+    }
+
+    fn digest(user: &str) -> Credentials {
+        Credentials::Digest { user: user.into(), password: "secret".into() }
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(Options::default().validate().is_ok());
+    }
+
+    #[test]
+    fn an_option_that_cannot_work_is_named() {
+        let options = Options::default;
+        assert!(refusal(options().with_session_timeout(Duration::ZERO)).starts_with("session timeout"));
+        assert!(refusal(options().with_session_timeout(Duration::MAX)).starts_with("session timeout"));
+        assert!(refusal(options().with_audit_interval(Duration::ZERO)).starts_with("audit interval"));
+        assert!(refusal(options().with_acl(Acl::Creator)).starts_with("acl"));
+        assert!(refusal(options().with_acl(Acl::ReadOnly)).starts_with("acl"));
+        assert!(refusal(options().with_credentials(digest("a:b"))).contains("a:b"));
+        assert!(refusal(options().with_credentials(digest(""))).starts_with("credentials"));
+    }
+
+    #[test]
+    fn a_narrow_acl_needs_an_identity() {
+        let options = Options::default().with_acl(Acl::Creator);
+        assert!(options.clone().with_credentials(digest("fleet")).validate().is_ok());
+        let certificate = options.with_tls(Tls::new("ca").with_identity("certificate", "key"));
+        assert_eq!(certificate.validate().is_ok(), cfg!(feature = "tls"));
+    }
+
+    #[test]
+    fn debug_never_shows_a_secret() {
+        let options = Options::default()
+            .with_credentials(digest("fleet"))
+            .with_tls(Tls::new("ca").with_identity("certificate", "secret"));
+        let shown = format!("{options:?}");
+        assert!(shown.contains("fleet") && !shown.contains("secret"), "{shown}");
+    }
+}

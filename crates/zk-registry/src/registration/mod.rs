@@ -1,0 +1,259 @@
+//! One instance that is kept registered: the guard that the user holds, and the states it goes through.
+//!
+//! `entry.rs` decides (pure), `registrar.rs` drives every registration of one session.
+
+mod book;
+mod entry;
+pub(crate) mod registrar;
+mod requests;
+#[cfg(test)]
+mod schedules;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+pub(crate) use self::book::Book;
+pub(crate) use self::entry::Identity;
+use self::registrar::{Key, Order, Registrar};
+use crate::error::{Error, ErrorKind};
+use crate::instance::{Attributes, InstanceId};
+use crate::snapshot::Zxid;
+
+/// How an instance is registered.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Registering {
+    /// Whether nobody else on this host can be serving that address, because we hold its listening socket: a node that
+    /// an earlier process of this host left behind is then taken over at once. Defaults to no.
+    pub exclusive: bool,
+    /// What to do when somebody else's node stands there. Defaults to [`OnConflict::Wait`].
+    pub on_conflict: OnConflict,
+}
+
+/// What to do when somebody else's node stands where ours should.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum OnConflict {
+    /// The registration fails for good.
+    Fail,
+    /// It waits until the node is gone.
+    #[default]
+    Wait,
+}
+
+/// Where a registration stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum RegistrationState {
+    /// Somebody else's node stands in the place; ours follows when it is gone. Nothing of theirs is touched.
+    Conflict {
+        /// Whose it is, for a person to read.
+        with: String,
+    },
+    /// It will not be tried again.
+    Failed(Error),
+    /// Not registered yet, or no longer and about to be again.
+    Pending,
+    /// The node is there and says what we want it to say.
+    Registered {
+        /// The write that made it so.
+        zxid: Zxid,
+    },
+    /// It was registered when the connection was lost; it stays so while the session lives.
+    Suspended {
+        /// The write that had made it so.
+        zxid: Zxid,
+    },
+    /// It was withdrawn.
+    Withdrawn(Withdrawn),
+}
+
+/// How a withdrawal ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Withdrawn {
+    /// ZooKeeper acknowledged that the node is gone.
+    Confirmed,
+    /// Somebody else's node had taken the place; it was left alone.
+    Superseded,
+    /// ZooKeeper did not answer in time; the node goes with its session.
+    Unconfirmed {
+        /// How long that takes at most, once ZooKeeper is up.
+        gone_within: Duration,
+    },
+}
+
+/// An instance that is kept registered through expiries and outages until this guard is withdrawn or dropped.
+///
+/// Dropping it withdraws, best effort and silently.
+#[must_use = "dropping a registration withdraws the instance"]
+pub struct Registration {
+    id: InstanceId,
+    path: String,
+    key: Key,
+    wanted: Arc<Wanted>,
+    states: watch::Receiver<RegistrationState>,
+    registrar: Registrar,
+    /// The guard keeps its registry alive.
+    _registry: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// What the user wants the node to say: shared by the guard, which changes it, and the registrar, which writes it.
+pub(crate) struct Wanted {
+    current: Mutex<Attributes>,
+    /// Refuses what the record cannot carry.
+    check: Box<dyn Fn(&Attributes) -> Result<(), Error> + Send + Sync>,
+}
+
+impl Wanted {
+    pub(crate) fn new(
+        first: Attributes,
+        check: impl Fn(&Attributes) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        check(&first)?;
+        Ok(Self { current: Mutex::new(first), check: Box::new(check) })
+    }
+
+    /// What nobody will ever write.
+    pub(crate) fn fixed(only: Attributes) -> Self {
+        Self { current: Mutex::new(only), check: Box::new(|_| Ok(())) }
+    }
+
+    pub(crate) fn current(&self) -> Attributes {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Attributes)) -> Result<(), Error> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = current.clone();
+        change(&mut next);
+        (self.check)(&next)?;
+        *current = next;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wanted").field(&self.current()).finish()
+    }
+}
+
+impl Registration {
+    pub(crate) fn new(
+        (id, path, key): (InstanceId, String, Key),
+        wanted: Arc<Wanted>,
+        states: watch::Receiver<RegistrationState>,
+        registrar: Registrar,
+        registry: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { id, path, key, wanted, states, registrar, _registry: Some(registry) }
+    }
+
+    /// The id under which the instance is listed.
+    pub fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    /// The path of its node, without the chroot.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What the node should say now; it follows a foreign write of status or weight, which is adopted.
+    pub fn attributes(&self) -> Attributes {
+        self.wanted.current()
+    }
+
+    /// Where the registration stands, now and from now on.
+    pub fn states(&self) -> watch::Receiver<RegistrationState> {
+        self.states.clone()
+    }
+
+    /// Waits until the instance is registered, and returns the write that made it so.
+    ///
+    /// # Errors
+    ///
+    /// The reason of [`RegistrationState::Failed`]; [`ErrorKind::Closed`] after the registry was closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn registered(&mut self) -> Result<Zxid, Error> {
+        loop {
+            match &*self.states.borrow_and_update() {
+                RegistrationState::Registered { zxid } => return Ok(*zxid),
+                RegistrationState::Failed(error) => return Err(error.clone()),
+                RegistrationState::Withdrawn(_) => return Err(closed()),
+                _ => {}
+            }
+            self.states.changed().await.map_err(|_| closed())?;
+        }
+    }
+
+    /// Changes weight, zone, status or metadata in place, without a membership event, and waits until ZooKeeper has it:
+    /// returns the write that made it so. The newest update wins, also over a reconnect.
+    ///
+    /// It waits as long as ZooKeeper is down, or somebody else holds the place; put a timeout around it if that matters.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] or [`ErrorKind::TooLarge`] when the record cannot carry it (nothing changes then);
+    /// [`ErrorKind::Closed`] after a withdrawal or close; the reason of [`RegistrationState::Failed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The change is wanted from the first poll on; dropping the future only stops waiting for it.
+    pub async fn update(&self, change: impl FnOnce(&mut Attributes)) -> Result<Zxid, Error> {
+        if let RegistrationState::Failed(error) = &*self.states.borrow() {
+            return Err(error.clone());
+        }
+        self.wanted.change(change)?;
+        let (done, answer) = oneshot::channel();
+        self.registrar.order(Order::Update { key: self.key, done });
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Withdraws the instance and waits, at most `within`, until its node is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future withdraws all the same, unacknowledged.
+    pub async fn withdraw(self, within: Duration) -> Withdrawn {
+        let (done, answer) = oneshot::channel();
+        self.registrar.order(Order::Withdraw { key: self.key, done: Some(done) });
+        match timeout(within, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            // The registrar ended with its registry, and said in the last state how.
+            Ok(Err(_)) => match &*self.states.borrow() {
+                RegistrationState::Withdrawn(outcome) => *outcome,
+                _ => Withdrawn::Unconfirmed { gone_within: self.registrar.session_timeout() },
+            },
+            Err(_) => Withdrawn::Unconfirmed { gone_within: self.registrar.session_timeout() },
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registrar.order(Order::Withdraw { key: self.key, done: None });
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("path", &self.path)
+            .field("state", &*self.states.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the registration was withdrawn, or its registry closed")
+}

@@ -1,0 +1,167 @@
+//! The store on a real ZooKeeper. The only folder that names `zookeeper_client`.
+//!
+//! The crate has traps, and each is closed where it would snap: a task that spins (`lifeline`), watchers that panic or leave
+//! dangling pointers, watches that are not armed again (`watcher`), errors that say too little (`faults`, `probe`), TLS names
+//! that panic (`tls`), requests so large that they cost the connection (`super::limits`).
+//!
+//! It does not use one-shot watches, the crate's lock recipes, read-only or detached sessions, and never re-attaches to a
+//! session.
+
+mod faults;
+mod lifeline;
+mod probe;
+mod session;
+mod tls;
+mod watcher;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use zookeeper_client::{Client, Connector, Error, SaslOptions};
+
+use self::lifeline::Lifeline;
+use self::session::Session;
+use super::{Connect, ConnectFault, Store};
+use crate::connect::{ConnectString, Credentials, Host, Options};
+
+/// Opens sessions with a real ZooKeeper.
+#[derive(Clone)]
+pub(crate) struct ZooKeeper(Result<Arc<Template>, String>);
+
+/// What every session begins with.
+struct Template {
+    connector: Connector,
+    hosts: Vec<Address>,
+    chroot: Option<String>,
+    session_timeout: Duration,
+    connection_timeout: Duration,
+}
+
+/// One server, as the client crate is told about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Address {
+    /// A name, or an IP address without brackets.
+    name: String,
+    port: u16,
+    tls: bool,
+}
+
+impl ZooKeeper {
+    /// What cannot work is said by `connect`.
+    pub(crate) fn new(to: &ConnectString, options: &Options) -> Self {
+        Self(Template::new(to, options).map(Arc::new))
+    }
+}
+
+impl Template {
+    fn new(to: &ConnectString, options: &Options) -> Result<Self, String> {
+        let session_timeout = options.session_timeout;
+        let connection_timeout = (session_timeout / 5).max(Duration::from_secs(1));
+        // Eager: one pass over the hosts. Otherwise the crate could spin when every attempt fails at once.
+        let mut connector = Client::connector()
+            .with_fail_eagerly()
+            .with_session_timeout(session_timeout)
+            .with_connection_timeout(connection_timeout);
+        for credentials in &options.credentials {
+            connector = match credentials {
+                Credentials::Digest { user, password } => {
+                    connector.with_auth("digest", format!("{user}:{password}").as_bytes())
+                }
+                Credentials::Sasl { user, password } => {
+                    connector.with_sasl(SaslOptions::digest_md5(user.clone(), password.clone()))
+                }
+            };
+        }
+        if let Some(tls) = &options.tls {
+            connector = tls::apply(connector, tls)?;
+        }
+        let hosts = to.hosts.iter().map(|host| Address::new(host, options)).collect::<Result<_, _>>()?;
+        Ok(Self { connector, hosts, chroot: to.chroot.clone(), session_timeout, connection_timeout })
+    }
+
+    /// The connect string of the crate, which trims and guesses nothing.
+    fn hosts(&self) -> String {
+        let hosts: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| format!("{}://{host}", if host.tls { "tcp+tls" } else { "tcp" }))
+            .collect();
+        hosts.join(",")
+    }
+
+    async fn connect(&self) -> Result<Session, ConnectFault> {
+        let runtime = Handle::current();
+        let lifeline = Lifeline::new();
+        let hosts = self.hosts();
+        let connect = self.connector.clone().connect(&hosts);
+        let connect = lifeline::spawning(runtime.clone(), lifeline.clone(), connect);
+        // The crate keeps to the session timeout, or to one connection timeout more.
+        let within = self.session_timeout + 2 * self.connection_timeout;
+        let client = match timeout(within, connect).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return Err(self.fault(error).await),
+            Err(_) => return Err(self.fault(Error::Timeout).await),
+        };
+        let local = probe::local(&self.hosts, self.connection_timeout).await;
+        Session::new(client, self, lifeline, runtime, local)
+    }
+
+    async fn fault(&self, error: Error) -> ConnectFault {
+        match error {
+            Error::AuthFailed => ConnectFault::Auth("ZooKeeper refused our credentials".to_owned()),
+            Error::BadArguments(why) => ConnectFault::Invalid((*why).to_owned()),
+            // Only what is wrong with a certificate or a key is found before the first host is tried.
+            Error::Custom(error) => ConnectFault::Invalid(error.to_string()),
+            _ => ConnectFault::Unavailable(probe::diagnose(&self.hosts, self.connection_timeout).await),
+        }
+    }
+}
+
+impl Address {
+    fn new(host: &Host, options: &Options) -> Result<Self, String> {
+        let name = host.name.trim_start_matches('[').trim_end_matches(']');
+        let name = match (host.tls, &options.tls) {
+            (Some(false), _) | (None, None) => {
+                return Ok(Self { name: name.to_owned(), port: host.port, tls: false });
+            }
+            (_, Some(_)) => tls::server_name(name)?,
+            (Some(true), None) => {
+                return Err(format!("{name} is to be reached by TLS, but the options say nothing about TLS"));
+            }
+        };
+        Ok(Self { name: name.to_owned(), port: host.port, tls: true })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.contains(':') {
+            true => write!(f, "[{}]:{}", self.name, self.port),
+            false => write!(f, "{}:{}", self.name, self.port),
+        }
+    }
+}
+
+impl Connect for ZooKeeper {
+    fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>> {
+        let template = self.0.clone();
+        Box::pin(async move {
+            let template = template.map_err(ConnectFault::Invalid)?;
+            let session = template.connect().await?;
+            Ok(Arc::new(session) as Arc<dyn Store>)
+        })
+    }
+}
+
+impl fmt::Debug for ZooKeeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Ok(template) => f.debug_tuple("ZooKeeper").field(&template.hosts).finish(),
+            Err(why) => f.debug_tuple("ZooKeeper").field(why).finish(),
+        }
+    }
+}
