@@ -6,7 +6,7 @@ use time_server::protocol::{ClientCodec, Refusal, Request, ServerCodec};
 use tokio_util::codec::Decoder;
 
 /// The first byte is the size of a packet, the others are the stream.
-pub fn protocol(input: &[u8]) {
+pub(crate) fn protocol(input: &[u8]) {
     let Some((&size, stream)) = input.split_first() else { return };
     let size = usize::from(size).max(1);
     assert_eq!(requests(stream.chunks(size)), requests([stream].into_iter()));

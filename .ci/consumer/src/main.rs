@@ -14,7 +14,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     timeout(WITHIN, registration.registered()).await??;
 
     let mut watch = registry.watch(&service);
-    let found: Vec<_> = timeout(WITHIN, watch.live()).await??.instances().map(|instance| instance.id().to_string()).collect();
+    let found: Vec<_> =
+        timeout(WITHIN, watch.live()).await??.instances().map(|instance| instance.id().to_string()).collect();
     assert_eq!(found, ["127.0.0.1:8897"]);
 
     println!("{:?}", registration.withdraw(WITHIN).await);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use zk_registry::{
     Attributes, ConnectionState, Error, Registering, Registration, RegistrationState, Registry, ServiceName,
     Status, Withdrawn,
@@ -168,7 +168,7 @@ impl Announcing {
                     warn!(%address, with, "somebody else is registered here; waiting for them to go");
                 }
                 RegistrationState::Failed(error) => error!(%address, %error, "cannot be registered"),
-                state => info!(%address, state = word(state), "registration"),
+                state => debug!(%address, state = word(state), "registration"),
             }
             if states.changed().await.is_err() {
                 return std::future::pending().await;

@@ -11,6 +11,8 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use crate::connect::{ConnectString, Options};
+use crate::discovery::{self, Channel, Driver, Views};
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind};
 use crate::heard::Heard;
 use crate::instance::{Instance, InstanceId, ServiceName};
@@ -19,7 +21,7 @@ use crate::registration::{Book, Identity, Registering, Registration, Registratio
 use crate::resolve::{Resolve, ServiceWatch};
 use crate::runtime::Background;
 use crate::session::{Command, ConnectionState, Link, Phase, Sessions, Settings, Supervisor};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Zxid};
 use crate::store::zookeeper::ZooKeeper;
 use crate::store::{Connect, Store};
 
@@ -44,6 +46,9 @@ struct Inner {
     heard: Heard,
     /// One supervisor per session: the first carries the watches.
     slots: Mutex<Vec<Slot>>,
+    /// The registrars of all slots, for views that saw one of our nodes change.
+    registrars: Arc<Mutex<Vec<Registrar>>>,
+    views: Arc<Views>,
     connection: watch::Receiver<ConnectionState>,
 }
 
@@ -95,8 +100,17 @@ impl Registry {
             Background::nowhere()
         });
         let heard = Heard::new(Instant::now());
-        let inner =
-            Inner { background, connect, context, options, heard, slots: Mutex::default(), connection };
+        let inner = Inner {
+            background,
+            connect,
+            context,
+            options,
+            heard,
+            slots: Mutex::default(),
+            registrars: Arc::default(),
+            views: Arc::default(),
+            connection,
+        };
         let first = inner.open_slot(state, inner.heard.clone());
         inner.slots().push(first);
         Self(Arc::new(inner))
@@ -278,6 +292,7 @@ impl Inner {
         let (registrar, task) =
             registrar::registrar(self.context.clone(), link.clone(), supervisor.downgrade());
         self.background.spawn(task.run());
+        self.registrars.lock().unwrap_or_else(PoisonError::into_inner).push(registrar.clone());
         if !matches!(*state.borrow(), ConnectionState::Failed(_)) {
             let supervisor = Supervisor {
                 connect: self.connect.clone(),
@@ -292,6 +307,39 @@ impl Inner {
             self.background.spawn(supervisor.run());
         }
         Slot { supervisor, link, registrar }
+    }
+
+    /// The task behind the watches of a service.
+    fn driver(
+        &self,
+        service: &ServiceName,
+        channel: Channel,
+        wishes: mpsc::UnboundedReceiver<Zxid>,
+    ) -> Option<Driver> {
+        let (book, registrars) = (self.context.book.clone(), self.registrars.clone());
+        let link = self.slots().first()?.link.clone();
+        let settings = discovery::Settings {
+            service: service.clone(),
+            root: self.context.base.service(service),
+            format: self.context.format.clone(),
+            suspicion: self.options.suspicion,
+            session_timeout: self.context.session_timeout,
+            audit_interval: self.context.audit_interval,
+            disk: self
+                .options
+                .snapshot_dir
+                .as_deref()
+                .map(|directory| Disk::new(directory, &self.context.base)),
+            seed: self.context.seed,
+            changed: Box::new(move |path| {
+                if book.holder(path).is_some() {
+                    for registrar in registrars.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                        registrar.order(Order::Nudge { path: path.to_owned() });
+                    }
+                }
+            }),
+        };
+        Some(Driver::new(settings, self.views.clone(), link, channel, wishes))
     }
 
     /// A registrar whose session has room for `load` more path bytes.
@@ -371,7 +419,14 @@ fn closed() -> Error {
 }
 
 impl Resolve for Registry {
+    /// A live view of the service; watches of one service share it, and all of them the session.
     fn watch(&self, service: &ServiceName) -> ServiceWatch {
-        todo!()
+        let inner = &self.0;
+        let (snapshots, wanted) = inner.views.subscribe(service, |channel, wishes| {
+            if let Some(driver) = inner.driver(service, channel, wishes) {
+                inner.background.spawn(driver.run());
+            }
+        });
+        ServiceWatch::new(snapshots, wanted, inner.heard.clone(), inner.clone())
     }
 }

@@ -1,11 +1,15 @@
 //! The seam between finding instances and using them: [`Resolve`] gives a [`ServiceWatch`] of snapshots.
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::instance::ServiceName;
+use crate::heard::Heard;
+use crate::instance::{Instance, ServiceName};
 use crate::snapshot::{Freshness, Snapshot, Zxid};
 
 /// Finds the instances of a service. Starting is synchronous and cannot fail: "ZooKeeper is down" is a state of the
@@ -14,6 +18,8 @@ pub trait Resolve: fmt::Debug + Send + Sync + 'static {
     /// A live view of the service.
     fn watch(&self, service: &ServiceName) -> ServiceWatch;
 }
+
+fn _object_safe(_: &dyn Resolve) {}
 
 /// The view will not change any more: its registry was closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,11 +33,17 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-/// A live view of one service: always the latest snapshot, never a queue. A slow consumer skips.
-#[derive(Clone, Debug)]
+/// A live view of one service: always the latest snapshot, never a queue. A slow consumer skips what it was too slow for,
+/// and slows nobody down.
+#[derive(Clone)]
 pub struct ServiceWatch {
     snapshots: watch::Receiver<Snapshot>,
     current: Snapshot,
+    /// Zxids that somebody waits for.
+    wanted: Option<mpsc::UnboundedSender<Zxid>>,
+    heard: Option<Heard>,
+    /// The watch keeps its registry alive.
+    _registry: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// The writing half of a [`ServiceWatch`], for those who implement [`Resolve`].
@@ -50,19 +62,35 @@ impl SnapshotSender {
 impl ServiceWatch {
     /// A channel of snapshots that begins with `first`.
     pub fn channel(first: Snapshot) -> (SnapshotSender, Self) {
-        let (sender, receiver) = watch::channel(first.clone());
-        (SnapshotSender { snapshots: sender }, Self { snapshots: receiver, current: first })
+        let (sender, snapshots) = watch::channel(first.clone());
+        let watch = Self { snapshots, current: first, wanted: None, heard: None, _registry: None };
+        (SnapshotSender { snapshots: sender }, watch)
+    }
+
+    pub(crate) fn new(
+        mut snapshots: watch::Receiver<Snapshot>,
+        wanted: mpsc::UnboundedSender<Zxid>,
+        heard: Heard,
+        registry: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        let current = snapshots.borrow_and_update().clone();
+        Self { snapshots, current, wanted: Some(wanted), heard: Some(heard), _registry: Some(registry) }
     }
 
     /// The latest snapshot. Costs a few nanoseconds and allocates nothing while there is no newer one.
     pub fn current(&mut self) -> &Snapshot {
-        if self.snapshots.has_changed().unwrap_or(false) {
+        // A closed channel may still hold a snapshot that was not seen.
+        if self.snapshots.has_changed().unwrap_or(true) {
             self.current = self.snapshots.borrow_and_update().clone();
         }
         &self.current
     }
 
     /// Waits for a snapshot newer than the one last seen through this watch.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when there will be none.
     ///
     /// # Cancel safety
     ///
@@ -75,32 +103,103 @@ impl ServiceWatch {
     }
 
     /// Waits until something is known: a snapshot that is not [`Freshness::Pending`].
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when there will be none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
     pub async fn ready(&mut self) -> Result<&Snapshot, Closed> {
-        while self.current().freshness() == Freshness::Pending {
-            self.changed().await?;
-        }
-        Ok(self.current())
+        self.until(|snapshot| snapshot.freshness() != Freshness::Pending).await
     }
 
     /// Waits for a [`Freshness::Live`] snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when there will be none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
     pub async fn live(&mut self) -> Result<&Snapshot, Closed> {
-        while self.current().freshness() != Freshness::Live {
-            self.changed().await?;
-        }
-        Ok(self.current())
+        self.until(|snapshot| snapshot.freshness() == Freshness::Live).await
     }
 
-    /// Waits for a snapshot that holds every change up to `zxid`.
+    /// Waits for a snapshot that holds every change up to `zxid`, such as the one that
+    /// [`Registration::registered`](crate::Registration::registered) returned. The absence of an instance is awaited by
+    /// its absence, not by a zxid.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when there will be none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
     pub async fn wait_for(&mut self, zxid: Zxid) -> Result<&Snapshot, Closed> {
-        while self.current().watermark() < zxid {
-            self.changed().await?;
+        if self.current().watermark() < zxid
+            && let Some(wanted) = &self.wanted
+        {
+            // A view that has ended says so to `until`.
+            let _ = wanted.send(zxid);
         }
-        Ok(self.current())
+        self.until(|snapshot| snapshot.watermark() >= zxid).await
     }
 
-    /// How fresh the latest snapshot is, judged at `now`.
+    /// How fresh the latest snapshot is, judged at `now`: also `Stale` when the background task that would say so has not
+    /// run for too long.
     pub fn freshness(&mut self, now: Instant) -> Freshness {
-        let _ = now;
-        self.current().freshness()
+        let published = self.current().freshness();
+        match (&self.heard, published) {
+            (Some(heard), Freshness::Live) => match heard.overdue(now) {
+                Some(since) => Freshness::Stale { since },
+                None => Freshness::Live,
+            },
+            _ => published,
+        }
+    }
+
+    async fn until(&mut self, enough: impl Fn(&Snapshot) -> bool) -> Result<&Snapshot, Closed> {
+        while !enough(self.current()) {
+            self.changed().await?;
+        }
+        Ok(&self.current)
+    }
+}
+
+impl fmt::Debug for ServiceWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceWatch").field("current", &self.current).finish_non_exhaustive()
+    }
+}
+
+/// Instances that are known beforehand: for tests, and for programs that are told addresses.
+#[derive(Clone, Debug, Default)]
+pub struct StaticResolver {
+    services: HashMap<ServiceName, Vec<Instance>>,
+}
+
+impl StaticResolver {
+    /// Knows no service.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the instances of a service.
+    #[must_use]
+    pub fn with(mut self, service: ServiceName, instances: impl IntoIterator<Item = Instance>) -> Self {
+        self.services.entry(service).or_default().extend(instances);
+        self
+    }
+}
+
+impl Resolve for StaticResolver {
+    /// The instances that were added, for ever; none if the service is not known.
+    fn watch(&self, service: &ServiceName) -> ServiceWatch {
+        let instances = self.services.get(service).cloned().unwrap_or_default();
+        ServiceWatch::channel(Snapshot::fixed(service, instances)).1
     }
 }

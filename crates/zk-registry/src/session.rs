@@ -278,7 +278,7 @@ impl Supervisor {
                     greeting = None;
                     match greeted {
                         Ok(()) => {
-                            self.heard.stamp(Instant::now());
+                            self.heard.stamp(Instant::now(), pulse);
                             self.up(store);
                         }
                         // The connection broke meanwhile: the next `Connected` greets again.
@@ -302,7 +302,7 @@ impl Supervisor {
                 () = sleep_until(next_pulse) => {
                     next_pulse = Instant::now() + pulse;
                     if silent_since.is_none() {
-                        self.heard.stamp(Instant::now());
+                        self.heard.stamp(Instant::now(), pulse);
                     }
                 }
             }

@@ -53,6 +53,18 @@ pub fn registry() -> Registry {
     Registry::with(Options::default(), 0)
 }
 
+/// Asks the ZooKeeper at `server` (`host:port`) whether it behaves as the one in memory, on which everything else is tested.
+/// For the integration tests of this library; no part of its stable interface.
+///
+/// # Panics
+///
+/// When it does not; the message names what failed.
+#[doc(hidden)]
+#[cfg(feature = "testing")]
+pub async fn conformance(server: &str) {
+    crate::store::conformance::ask(server).await;
+}
+
 /// A [`Registry`](crate::Registry), to which it derefs, with a network that can be cut.
 #[derive(Clone)]
 pub struct Registry {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
+mod conformance;
 mod harness_network;
 mod harness_process;
 mod harness_zookeeper;

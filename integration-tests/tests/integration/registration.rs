@@ -93,11 +93,16 @@ async fn a_cut_inside_the_session_timeout_writes_nothing() {
     let before = witness.get(NODE).await.unwrap().unwrap().1;
     let events = witness.events("/services").await.unwrap();
     for cut in 0..3 {
-        if cut % 2 == 0 { proxy.cut_fin().await } else { proxy.cut_rst().await }
+        if cut % 2 == 0 {
+            proxy.cut_fin().await
+        } else {
+            proxy.cut_rst().await
+        }
         proxy.refuse().await;
         reaches(&registration, "suspended", |s| matches!(s, RegistrationState::Suspended { .. })).await;
         proxy.accept().await;
-        reaches(&registration, "registered again", |s| matches!(s, RegistrationState::Registered { .. })).await;
+        reaches(&registration, "registered again", |s| matches!(s, RegistrationState::Registered { .. }))
+            .await;
     }
     events.settled().await.unwrap();
     assert_eq!(events.all().len(), 0, "{:?}", events.all());
@@ -251,7 +256,8 @@ async fn a_strangers_node_is_waited_for_and_never_touched() {
     let registry = open(&chroot.connect_string());
     let mut registration = registry.register_with(&time(), instance(), exclusive());
     reaches(&registration, "conflict", |s| matches!(s, RegistrationState::Conflict { .. })).await;
-    always(T * 2, "it is left alone", async || witness.get(NODE).await.unwrap().as_ref() == Some(&before)).await;
+    always(T * 2, "it is left alone", async || witness.get(NODE).await.unwrap().as_ref() == Some(&before))
+        .await;
     stranger.close().await;
     registered(&mut registration).await;
 }
@@ -409,7 +415,9 @@ async fn a_registry_that_starts_while_zookeeper_is_down_registers_when_it_comes(
     let mut registration = registry.register(&time(), instance());
     let connection = registry.connection();
     eventually(SOON, "the cause is told", async || match &*connection.borrow() {
-        ConnectionState::Connecting { last: Some(error) } => Ok(assert!(error.to_string().contains("refused"))),
+        ConnectionState::Connecting { last: Some(error) } => {
+            Ok(assert!(error.to_string().contains("refused")))
+        }
         other => Err(format!("{other:?}")),
     })
     .await;

@@ -88,6 +88,11 @@ impl Endpoint {
         self.vitals.latency(self.clock, self.clock.at(now)).map(|nanos| Duration::from_nanos(nanos as u64))
     }
 
+    /// What a call is expected to cost at `now`: answer time and failures, in nanoseconds.
+    pub(super) fn cost(&self, now: Instant, penalty: f64) -> Option<f64> {
+        self.vitals.cost(self.clock, self.clock.at(now), penalty)
+    }
+
     /// The moving share of its calls that succeeded, 1 for one that never failed. Cancelled calls do not count.
     pub fn success_rate(&self) -> f64 {
         f64::from(self.vitals.success())

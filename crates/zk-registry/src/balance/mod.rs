@@ -8,11 +8,11 @@
 //! and no timer either: time and chance come in with each call, so a test can pause the one and seed the other.
 //!
 //! ```
-//! use zk_registry::balance::{Balancer, Outcome, strategy::Random};
+//! use zk_registry::balance::{Balancer, Outcome, strategy::LeastLoaded};
 //! use zk_registry::{Instance, ServiceName, Snapshot};
 //!
 //! let service: ServiceName = "time".parse()?;
-//! let balancer = Balancer::new(Random);
+//! let balancer = Balancer::new(LeastLoaded);
 //! balancer.update(&Snapshot::fixed(&service, [Instance::new("10.0.0.1", 8897), Instance::new("10.0.0.2", 8897)]));
 //!
 //! let lease = balancer.pick()?;
@@ -33,12 +33,14 @@
 
 mod adopt;
 mod balancer;
+mod budget;
 mod ejection;
 mod endpoint;
 mod event;
 mod hash;
 mod lease;
 mod pick;
+mod retry;
 mod set;
 mod shared;
 pub mod strategy;
@@ -47,10 +49,12 @@ mod tier;
 mod vitals;
 
 pub use balancer::{Balancer, Options};
+pub use budget::{Budget, BudgetOptions};
 pub use ejection::{Cause, Ejection};
 pub use endpoint::{Endpoint, Index, Phase};
 pub use event::{Change, Event, Observer};
 pub use lease::{Lease, Outcome};
 pub use pick::{Key, Pick, PickError};
+pub use retry::{Attempts, Decision, GiveUp, Retry, Safety};
 pub use set::EndpointSet;
 pub use strategy::{Picker, Strategy, Tracking};

@@ -124,3 +124,6 @@ pub(crate) mod sealed {
         fn carries_status(&self) -> bool;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ impl Book {
         }
     }
 
-    pub(super) fn holder(&self, path: &str) -> Option<Key> {
+    pub(crate) fn holder(&self, path: &str) -> Option<Key> {
         self.lock().held.get(path).copied()
     }
 

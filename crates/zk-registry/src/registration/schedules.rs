@@ -57,7 +57,8 @@ async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], 
     let choice = rng.random_range(0..20);
     let chosen = rng.random_range(0..processes.len());
     let port = rng.random_range(1..=IDS);
-    let elsewhere = processes.iter().enumerate().any(|(n, process)| n != chosen && process.held.contains_key(&port));
+    let elsewhere =
+        processes.iter().enumerate().any(|(n, process)| n != chosen && process.held.contains_key(&port));
     let process = &mut processes[chosen];
     tracing::debug!(choice, chosen, port, "step");
     match choice {
@@ -135,7 +136,8 @@ async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], 
 async fn run(seed: u64) {
     let rng = &mut SmallRng::seed_from_u64(seed);
     let cluster = Cluster::new(seed);
-    let mut processes: Vec<_> = (0..rng.random_range(1..=2)).map(|_| Process::start(&cluster, rng.random())).collect();
+    let mut processes: Vec<_> =
+        (0..rng.random_range(1..=2)).map(|_| Process::start(&cluster, rng.random())).collect();
     let mut world = World::default();
     for _ in 0..rng.random_range(5..30) {
         step(rng, &cluster, &mut processes, &mut world).await;
@@ -197,7 +199,12 @@ async fn run(seed: u64) {
 fn any_order_of_faults_ends_with_one_node_per_registration_and_none_per_withdrawal() {
     let replay = std::env::var("SCHEDULE_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
     if replay.is_some() {
-        tracing_subscriber::fmt().with_env_filter("zk_registry=trace").with_ansi(false).without_time().with_test_writer().init();
+        tracing_subscriber::fmt()
+            .with_env_filter("zk_registry=trace")
+            .with_ansi(false)
+            .without_time()
+            .with_test_writer()
+            .init();
     }
     let seeds = replay.map_or(0..10_000, |seed| seed..seed + 1);
     let halves = [seeds.clone().step_by(2), (seeds.start + 1..seeds.end).step_by(2)];

@@ -4,21 +4,20 @@
 //! Each behaviour is an async function that gets a [`World`] and panics. What only the memory store can be made to do (lose
 //! exactly that reply) is tested beside it; what belongs to the client crate alone is tested in `zookeeper`.
 
+#![expect(clippy::unwrap_used, reason = "a behaviour that fails panics")]
+
 mod basics;
+#[cfg(feature = "testing")]
 mod real;
 mod sessions;
 mod watches;
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
 use tokio::time::{sleep, timeout};
 
-pub(crate) use self::real::Real;
 use super::{Connect, Kind, State, States, Store};
 use crate::connect::Acl;
 
@@ -43,9 +42,6 @@ pub(crate) trait Network: Send + Sync {
     fn heal(&self);
 }
 
-/// A behaviour, and its name.
-pub(crate) type Behaviour = (&'static str, for<'a> fn(&'a dyn World) -> LocalBoxFuture<'a, ()>);
-
 /// The session timeout that is asked for.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long anything may take that is not a matter of timeouts.
@@ -54,7 +50,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// All behaviours: a table to run on any world, and one unit test each on memory.
 macro_rules! behaviours {
     ($($module:ident: $($name:ident)*;)*) => {
-        pub(crate) const ALL: &[Behaviour] = &[$($((stringify!($name), |world| $module::$name(world).boxed_local()),)*)*];
+        #[cfg(feature = "testing")]
+        const ALL: &[real::Behaviour] = &[$($((stringify!($name), |world| Box::pin($module::$name(world))),)*)*];
 
         #[cfg(test)]
         mod on_memory {
@@ -108,16 +105,14 @@ behaviours! {
         an_abort_ends_a_watch_that_is_waited_for;
 }
 
-/// Runs every behaviour in a world of its own making, and reports all that fail.
-pub(crate) async fn run_all(world: &dyn World) {
-    let mut failed = Vec::new();
-    for (name, behaviour) in ALL {
-        tracing::info!(name, "conformance");
-        if AssertUnwindSafe(behaviour(world)).catch_unwind().await.is_err() {
-            failed.push(*name);
-        }
-    }
-    assert!(failed.is_empty(), "{} of {} behaviours failed: {failed:?}", failed.len(), ALL.len());
+/// Asks a real ZooKeeper, a server at `host:port`.
+///
+/// # Panics
+///
+/// When a behaviour fails, after all were tried; the message names those that failed.
+#[cfg(feature = "testing")]
+pub(crate) async fn ask(server: &str) {
+    real::ask(&real::Real::new(server), ALL).await;
 }
 
 impl Process {

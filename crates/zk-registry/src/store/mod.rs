@@ -15,6 +15,7 @@
 pub(crate) mod conformance;
 mod limits;
 #[cfg(any(test, feature = "testing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "some faults are for our own tests"))]
 pub(crate) mod memory;
 pub(crate) mod zookeeper;
 
@@ -189,7 +190,7 @@ pub(crate) enum Fault {
     /// An operation of a multi failed; none was executed.
     Multi {
         index: usize,
-        fault: Box<Fault>,
+        fault: Box<Self>,
     },
     NoAuth,
     NoNode,

@@ -9,17 +9,73 @@
 //!
 //! | name | use it when | pick |
 //! |---|---|---|
+//! | [`consistent-hash`](ConsistentHash) | calls with the same key should meet the same instance | an index, a step on a ring |
+//! | [`least-loaded`](LeastLoaded) | nothing speaks for another: the default | one random number, two counters |
+//! | [`peak-ewma`](PeakEwma) | instances differ in speed, or one may turn slow | the same and some arithmetic |
 //! | [`random`](Random) | all instances are alike and calls are short | one random number |
 //! | [`round-robin`](RoundRobin) | the same, with few clients and calls of equal cost | one shared counter |
+//! | [`sticky`](Sticky) | an instance keeps something for this client | one look |
+//! | [`weighted-random`](WeightedRandom) | instances differ in size, calls are short | one random number, one look |
+//! | [`weighted-round-robin`](WeightedRoundRobin) | the same, with few clients and calls of equal cost | one shared counter, one look |
+//! | [`zone:<zone>/<name>`](Zone) | calls across zones are slow or cost money | a coin, then as the other |
+//!
+//! # Your own
+//!
+//! ```
+//! use std::sync::Arc;
+//! use zk_registry::balance::{Balancer, EndpointSet, Index, Pick, Picker, Strategy};
+//! use zk_registry::{Instance, ServiceName, Snapshot};
+//!
+//! /// Always the first one that can be used, in the order of their ids.
+//! #[derive(Debug)]
+//! struct First;
+//!
+//! impl Strategy for First {
+//!     fn picker(&self, _: &Arc<EndpointSet>) -> Box<dyn Picker> {
+//!         Box::new(FirstOf)
+//!     }
+//! }
+//!
+//! struct FirstOf;
+//!
+//! impl Picker for FirstOf {
+//!     fn pick(&self, pick: &mut Pick<'_>) -> Index {
+//!         Index::new(pick.attempt() as usize)
+//!     }
+//! }
+//!
+//! let service: ServiceName = "time".parse()?;
+//! let balancer = Balancer::new(First);
+//! balancer.update(&Snapshot::fixed(&service, [Instance::new("10.0.0.2", 80), Instance::new("10.0.0.1", 80)]));
+//! assert_eq!(balancer.pick()?.instance().host(), "10.0.0.1");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod alias;
+mod consistent_hash;
+mod least_loaded;
+mod named;
+mod peak_ewma;
 mod random;
 mod round_robin;
+mod sticky;
+mod weighted_random;
+mod weighted_round_robin;
+mod zone;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use consistent_hash::ConsistentHash;
+pub use least_loaded::LeastLoaded;
+pub use named::Named;
+pub use peak_ewma::PeakEwma;
 pub use random::Random;
 pub use round_robin::RoundRobin;
+pub use sticky::Sticky;
+pub use weighted_random::WeightedRandom;
+pub use weighted_round_robin::WeightedRoundRobin;
+pub use zone::Zone;
 
 use super::endpoint::Index;
 use super::pick::Pick;

@@ -16,7 +16,7 @@ use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
 /// picked goes to any other, not to its neighbour. One shared counter, for which threads queue.
 #[derive(Clone, Debug)]
 pub struct RoundRobin {
-    cursor: Arc<Padded<AtomicUsize>>,
+    pub(super) cursor: Arc<Padded<AtomicUsize>>,
 }
 
 impl RoundRobin {

@@ -2,23 +2,42 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tracing::info;
 use uuid::Uuid;
 
 use super::super::zookeeper::ZooKeeper;
 use super::{Network, Process, TIMEOUT, World};
 use crate::connect::{Credentials, Options};
 
+/// A behaviour, and its name.
+pub(super) type Behaviour = (&'static str, for<'a> fn(&'a dyn World) -> LocalBoxFuture<'a, ()>);
+
+/// Tries all, and panics if any failed.
+pub(super) async fn ask(world: &Real, behaviours: &[Behaviour]) {
+    let mut failed = Vec::new();
+    for (name, behaviour) in behaviours {
+        info!(name, "asking ZooKeeper");
+        if AssertUnwindSafe(behaviour(world)).catch_unwind().await.is_err() {
+            failed.push(*name);
+        }
+    }
+    assert!(failed.is_empty(), "{} of {} behaviours failed: {failed:?}", failed.len(), behaviours.len());
+}
+
 /// One server of a real ZooKeeper.
-pub(crate) struct Real {
+pub(super) struct Real {
     server: String,
 }
 
 impl Real {
     /// At `host:port`.
-    pub(crate) fn new(server: &str) -> Self {
+    pub(super) fn new(server: &str) -> Self {
         Self { server: server.to_owned() }
     }
 }

@@ -73,7 +73,7 @@ impl Session {
             return Box::pin(async { Err(fault) });
         }
         self.send(true, move |served| {
-            let Served { state, session, now } = served;
+            let Served { state, session, now, .. } = served;
             state
                 .commit(*session, &ops, *now)
                 .map_err(|(index, fault)| Fault::Multi { index, fault: Box::new(fault) })
@@ -161,8 +161,7 @@ impl Store for Session {
 
     fn sync(&self, _path: &str) -> Reply<()> {
         self.read_only(|served| {
-            let client = served.client();
-            served.state.catch_up(client, served.now);
+            served.state.catch_up(served.client, served.now);
             Ok(())
         })
     }
@@ -222,6 +221,9 @@ impl Store for Session {
     }
 
     fn close(&self, within: Duration) -> BoxFuture<'static, bool> {
+        if let State::Over(_) = *self.states.borrow() {
+            return Box::pin(async { false });
+        }
         let mut states = self.states();
         let (cluster, id) = (self.cluster.clone(), self.id);
         cluster.close(id);

@@ -205,8 +205,8 @@ impl Cluster {
         let identity: Identity = foreign.user.map(str::to_owned);
         let mut state = self.lock();
         match state.tree.apply(Actor { session: foreign.session, identity: &identity }, ops) {
-            Ok((_, changes)) => {
-                state.publish(changes, Instant::now());
+            Ok(applied) => {
+                state.publish(applied.changes, Instant::now());
                 true
             }
             Err(_) => false,

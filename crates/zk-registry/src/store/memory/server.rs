@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::super::{ConnectFault, End, Event, Fault, Op, State as SessionState};
-use super::tree::{Actor, Change, Identity, Tree, parent};
+use super::super::{ConnectFault, End, Event, Fault, Op, Stat, State as SessionState};
+use super::tree::{Actor, Applied, Change, Identity, Tree, parent};
 use super::{Counts, Fate};
 
 /// Everything behind the lock of a cluster.
@@ -74,13 +74,17 @@ pub(super) enum Network {
 
 pub(super) struct Request {
     pub(super) writes: bool,
-    pub(super) execute: Box<dyn FnOnce(Result<Served<'_>, Fault>) -> Packet + Send>,
+    pub(super) execute: Execute,
 }
+
+/// Executes a request, or fails it unexecuted; makes the answer.
+pub(super) type Execute = Box<dyn FnOnce(Result<Served<'_>, Fault>) -> Packet + Send>;
 
 /// What a request is executed on.
 pub(super) struct Served<'a> {
     pub(super) state: &'a mut State,
     pub(super) session: i64,
+    pub(super) client: usize,
     pub(super) now: Instant,
 }
 
@@ -319,10 +323,10 @@ impl State {
         let Some(session) = self.sessions.get(&key) else { return };
         let network = self.clients[session.client].network;
         match session.state() {
-            SessionState::Connected if network == Network::Frozen => {
-                if now >= session.heard + session.connection_timeout() {
-                    self.disconnect(key, session.heard, now);
-                }
+            SessionState::Connected
+                if network == Network::Frozen && now >= session.heard + session.connection_timeout() =>
+            {
+                self.disconnect(key, session.heard, now);
             }
             SessionState::Disconnected if now >= session.given_up_at() => {
                 self.end(key, End::Expired, now);
@@ -399,8 +403,14 @@ impl State {
         }
     }
 
+    /// Executes a request, if the server still knows the session. The answer is on its way then.
     fn execute(&mut self, key: i64, request: Request, now: Instant) {
-        let packet = (request.execute)(Ok(Served { state: self, session: key, now }));
+        let Some(client) =
+            self.sessions.get(&key).filter(|session| session.alive).map(|session| session.client)
+        else {
+            return fail(request, lost());
+        };
+        let packet = (request.execute)(Ok(Served { state: self, session: key, client, now }));
         let half = self.settings.latency / 2;
         match self.sessions.get_mut(&key) {
             Some(session) => session.down.push_back((now + half, packet)),
@@ -470,7 +480,7 @@ impl State {
         };
         let mut unexecuted = Vec::new();
         for (n, (_, request)) in sent.into_iter().enumerate() {
-            if n < executed && self.running {
+            if n < executed {
                 self.execute(key, request, now);
             } else {
                 unexecuted.push(request);
@@ -513,10 +523,10 @@ impl State {
         key: i64,
         ops: &[Op],
         now: Instant,
-    ) -> Result<Vec<Option<super::super::Stat>>, (usize, Fault)> {
+    ) -> Result<Vec<Option<Stat>>, (usize, Fault)> {
         let Some(session) = self.sessions.get(&key) else { return Err((0, Fault::Over)) };
         let identity = &self.clients[session.client].identity;
-        let (stats, changes) = self.tree.apply(Actor { session: session.id, identity }, ops)?;
+        let Applied { stats, changes } = self.tree.apply(Actor { session: session.id, identity }, ops)?;
         self.counts.transactions += 1;
         self.counts.writes += ops.len() as u64;
         let client = session.client;
@@ -584,14 +594,10 @@ impl State {
 }
 
 impl Served<'_> {
-    pub(super) fn client(&self) -> usize {
-        self.state.sessions.get(&self.session).map_or(0, |session| session.client)
-    }
-
     /// What the session's server knows.
     pub(super) fn tree(&mut self) -> (&Tree, &Identity) {
         self.state.counts.reads += 1;
-        let client = &self.state.clients[self.client()];
+        let client = &self.state.clients[self.client];
         let tree = client.follower.as_ref().map_or(&self.state.tree, |follower| &follower.tree);
         (tree, &client.identity)
     }

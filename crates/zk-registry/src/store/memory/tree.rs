@@ -40,6 +40,15 @@ impl Change {
     }
 }
 
+/// What a transaction did.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// Of each operation; none of a delete.
+    pub(super) stats: Vec<Option<Stat>>,
+    /// In order.
+    pub(super) changes: Vec<Change>,
+}
+
 /// Who does it: an identity, within a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Actor<'a> {
@@ -78,12 +87,8 @@ impl Tree {
         self.zxid
     }
 
-    /// All operations or none: the stats (of deletes: none) and what changed, in order; or the first that is refused.
-    pub(super) fn apply(
-        &mut self,
-        actor: Actor<'_>,
-        ops: &[Op],
-    ) -> Result<(Vec<Option<Stat>>, Vec<Change>), (usize, Fault)> {
+    /// All operations or none; then the index of the first that is refused.
+    pub(super) fn apply(&mut self, actor: Actor<'_>, ops: &[Op]) -> Result<Applied, (usize, Fault)> {
         let mut transaction =
             Transaction { zxid: self.zxid + 1, tree: self, undo: Vec::new(), changes: Vec::new() };
         let mut stats = Vec::with_capacity(ops.len());
@@ -98,7 +103,7 @@ impl Tree {
         }
         let changes = transaction.changes;
         self.zxid += 1;
-        Ok((stats, changes))
+        Ok(Applied { stats, changes })
     }
 
     pub(super) fn read(&self, who: &Identity, path: &str) -> Result<Node, Fault> {

@@ -56,7 +56,8 @@ fn cause(host: &Address, within: Duration) -> String {
                 return "takes connections, but gave no session (is it a ZooKeeper, without TLS, part of a quorum?)"
                     .to_owned();
             }
-            Err(error) => cause = format!("{address}: {error}"),
+            Err(error) if address.ip().to_string() == host.name => cause = error.to_string(),
+            Err(error) => cause = format!("{}: {error}", address.ip()),
         }
     }
     cause

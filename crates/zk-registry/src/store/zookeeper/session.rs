@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio::time::timeout;
 use zookeeper_client as zk;
 use zookeeper_client::{
@@ -275,13 +276,25 @@ impl Store for Session {
     fn close(&self, within: Duration) -> BoxFuture<'static, bool> {
         let mut states = self.states.clone();
         let lifeline = self.lifeline.clone();
+        // The crate expires a session by itself 1.4 T after the last byte, which came at most 1.125 C before now. An expiry
+        // before that is the server's word: the goodbye was executed, and its reply was lost.
+        let connected = states.peek_state() == SessionState::SyncConnected;
+        let own_expiry =
+            Instant::now() + self.timeout.mul_f64(1.4).saturating_sub(self.connection_timeout.mul_f64(1.125));
         drop(self.client.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if states.peek_state().is_terminated() {
+            return Box::pin(async { false });
+        }
         // On its own, because nobody may be waiting for it.
         let closing = self.runtime.spawn(async move {
             let closed = async {
                 tokio::select! {
                     biased;
-                    state = terminal(&mut states) => state == SessionState::Closed,
+                    state = terminal(&mut states) => match state {
+                        SessionState::Closed => true,
+                        SessionState::Expired => connected && Instant::now() < own_expiry,
+                        _ => false,
+                    },
                     _ = lifeline.ended() => false,
                 }
             };

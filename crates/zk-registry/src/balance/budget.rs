@@ -1,0 +1,162 @@
+//! How many retries a client may afford, all its calls together: a share of the calls, so that retries cannot multiply an
+//! outage. After Finagle's retry budget.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What a [`Budget`] allows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BudgetOptions {
+    /// Retries per call. With 0.2, five calls pay for one retry. Defaults to 0.2.
+    pub share: f64,
+    /// Retries per second that are allowed in any case, so that a client with few calls can retry at all. Defaults to 10.
+    pub floor: u32,
+    /// For how long a call counts; what was not used by then is lost. Defaults to 10 seconds.
+    pub window: Duration,
+}
+
+impl Default for BudgetOptions {
+    fn default() -> Self {
+        Self { share: 0.2, floor: 10, window: Duration::from_secs(10) }
+    }
+}
+
+/// A purse that calls fill and retries empty. Share one among all calls to a service.
+///
+/// Within any window there are at most `share x calls + floor x window` retries, give or take a tenth of a window.
+#[derive(Debug)]
+pub struct Budget {
+    options: BudgetOptions,
+    purse: Mutex<Purse>,
+}
+
+/// The last window in ten slots: what calls paid in minus what retries took out, in thousandths of a retry.
+#[derive(Debug)]
+struct Purse {
+    slots: [i64; SLOTS],
+    current: usize,
+    /// When the current slot began.
+    since: Instant,
+}
+
+const SLOTS: usize = 10;
+const RETRY: i64 = 1000;
+
+impl Budget {
+    /// A budget that begins with a window's floor.
+    pub fn new(options: BudgetOptions) -> Self {
+        Self::starting(options, Instant::now())
+    }
+
+    /// A budget whose first window begins at `now`.
+    pub fn starting(options: BudgetOptions, now: Instant) -> Self {
+        Self { options, purse: Mutex::new(Purse { slots: [0; SLOTS], current: 0, since: now }) }
+    }
+
+    /// A call began: it pays for its share of a retry. Retries do not pay.
+    pub fn deposit(&self, now: Instant) {
+        let paid = (self.options.share * RETRY as f64) as i64;
+        *self.at(now).slot() += paid;
+    }
+
+    /// Takes one retry out, if there is one.
+    pub fn withdraw(&self, now: Instant) -> bool {
+        let mut purse = self.at(now);
+        let affordable = self.balance(&purse) >= RETRY;
+        if affordable {
+            *purse.slot() -= RETRY;
+        }
+        affordable
+    }
+
+    /// How many retries are left at `now`.
+    pub fn left(&self, now: Instant) -> u64 {
+        let purse = self.at(now);
+        (self.balance(&purse).max(0) / RETRY).cast_unsigned()
+    }
+
+    fn balance(&self, purse: &Purse) -> i64 {
+        let floor = f64::from(self.options.floor) * self.options.window.as_secs_f64() * RETRY as f64;
+        purse.slots.iter().sum::<i64>() + floor as i64
+    }
+
+    /// The purse as it is at `now`: slots that ended long ago are emptied.
+    fn at(&self, now: Instant) -> MutexGuard<'_, Purse> {
+        let mut purse = self.purse.lock().unwrap_or_else(PoisonError::into_inner); // numbers are always whole
+        let slot = (self.options.window / SLOTS as u32).max(Duration::from_nanos(1));
+        let passed = now.saturating_duration_since(purse.since).as_nanos() / slot.as_nanos();
+        if passed >= SLOTS as u128 {
+            *purse = Purse { slots: [0; SLOTS], current: 0, since: now };
+        } else {
+            for _ in 0..passed {
+                purse.current = (purse.current + 1) % SLOTS;
+                *purse.slot() = 0;
+                purse.since += slot;
+            }
+        }
+        purse
+    }
+}
+
+impl Purse {
+    fn slot(&mut self) -> &mut i64 {
+        &mut self.slots[self.current]
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(BudgetOptions::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retries(budget: &Budget, now: Instant) -> usize {
+        std::iter::repeat_with(|| budget.withdraw(now)).take_while(|&allowed| allowed).count()
+    }
+
+    #[test]
+    fn five_calls_pay_for_one_retry_on_top_of_the_floor() {
+        let now = Instant::now();
+        let budget = Budget::starting(BudgetOptions::default(), now);
+        assert_eq!(retries(&budget, now), 100);
+        for _ in 0..50 {
+            budget.deposit(now);
+        }
+        assert_eq!(budget.left(now), 10);
+        assert_eq!(retries(&budget, now), 10);
+    }
+
+    #[test]
+    fn savings_are_lost_and_debts_forgotten_after_a_window() {
+        let now = Instant::now();
+        let budget = Budget::starting(BudgetOptions { floor: 0, ..BudgetOptions::default() }, now);
+        for _ in 0..50 {
+            budget.deposit(now);
+        }
+        assert_eq!(budget.left(now + Duration::from_secs(9)), 10);
+        assert_eq!(budget.left(now + Duration::from_secs(11)), 0);
+        assert_eq!(budget.left(now + Duration::from_secs(3600)), 0);
+    }
+
+    #[test]
+    fn an_outage_is_not_multiplied() {
+        let start = Instant::now();
+        let budget = Budget::starting(BudgetOptions::default(), start);
+        let (mut calls, mut retried) = (0, 0);
+        for millisecond in 0..60_000 {
+            let now = start + Duration::from_millis(millisecond);
+            calls += 1;
+            budget.deposit(now);
+            retried += retries(&budget, now); // everything fails, everything is retried as often as allowed
+        }
+        let most = calls / 5 + 10 * 60 + 100 + calls / 5 / 60;
+        assert!(retried <= most, "{retried} retries of {calls} calls, allowed {most}");
+    }
+}

@@ -1,0 +1,41 @@
+//! The less loaded of two at random.
+
+use std::sync::Arc;
+
+use super::alias::Alias;
+use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, Tracking};
+
+/// Draws two instances by weight and picks the one with fewer calls in flight, in proportion to its weight.
+///
+/// The default choice: it follows real load, needs no tuning and cannot stampede, because two clients rarely draw the same
+/// pair. The most loaded of n instances has O(log log n) more than the average instead of O(log n) (Mitzenmacher, "The
+/// Power of Two Choices in Randomized Load Balancing", 2001). An instance that fails fast looks idle to it: leave
+/// [ejection](crate::balance::Ejection) on. One random number and two counters per pick.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LeastLoaded;
+
+impl Strategy for LeastLoaded {
+    fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
+        Box::new(TwoChoices { draw: Alias::of(set), set: Arc::clone(set) })
+    }
+
+    fn tracking(&self) -> Tracking {
+        Tracking { in_flight: true, ..Tracking::NOTHING }
+    }
+}
+
+struct TwoChoices {
+    draw: Alias,
+    set: Arc<EndpointSet>,
+}
+
+impl Picker for TwoChoices {
+    fn pick(&self, pick: &mut Pick<'_>) -> Index {
+        let (a, b) = self.draw.draw_two(pick);
+        let (a, b) = (Index::new(a), Index::new(b));
+        let load = |of: Index, other: Index| {
+            u64::from(self.set[of].in_flight()) * u64::from(self.set[other].weight().get())
+        };
+        if load(a, b) <= load(b, a) { a } else { b }
+    }
+}

@@ -1,0 +1,70 @@
+//! The cheaper of two at random, by answer time, failures and calls in flight.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::alias::Alias;
+use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Tracking};
+
+/// Draws two instances by weight and picks the one where a call is expected to be over sooner.
+///
+/// Use it when instances differ in speed, or when one may turn slow. The expected time is Finagle's peak EWMA: a slow answer
+/// counts at once, fast ones bring the average back gradually, and without news it fades, so that the instance is tried
+/// again. Multiplied by the calls in flight. Unlike there, a failure never counts as a fast answer: each one to be
+/// expected adds [`penalty`](Self::penalty), and a call that failed or was given up counts as at least as long as it
+/// took. One that was never measured gets one call first. Two random choices as in
+/// [`LeastLoaded`](super::LeastLoaded); a few divisions more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PeakEwma {
+    /// What a failure costs: an instance that always fails is worth as much as one that takes this long. Defaults to 1 second.
+    pub penalty: Duration,
+}
+
+impl Default for PeakEwma {
+    fn default() -> Self {
+        Self { penalty: Duration::from_secs(1) }
+    }
+}
+
+impl Strategy for PeakEwma {
+    fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
+        Box::new(Cheaper {
+            draw: Alias::of(set),
+            penalty: self.penalty.as_nanos() as f64,
+            mean_weight: set.total_weight() as f64 / set.len() as f64,
+            set: Arc::clone(set),
+        })
+    }
+
+    fn tracking(&self) -> Tracking {
+        Tracking { in_flight: true, latency: true, ..Tracking::NOTHING }
+    }
+}
+
+struct Cheaper {
+    draw: Alias,
+    penalty: f64,
+    mean_weight: f64,
+    set: Arc<EndpointSet>,
+}
+
+impl Cheaper {
+    fn cost(&self, endpoint: &Endpoint, now: Instant) -> f64 {
+        let queue = f64::from(endpoint.in_flight()) * self.mean_weight / f64::from(endpoint.weight().get());
+        match endpoint.cost(now, self.penalty) {
+            Some(cost) => cost * (queue + 1.0),
+            None => self.penalty * queue,
+        }
+    }
+}
+
+impl Picker for Cheaper {
+    fn pick(&self, pick: &mut Pick<'_>) -> Index {
+        let (a, b) = self.draw.draw_two(pick);
+        let (a, b) = (Index::new(a), Index::new(b));
+        if self.cost(&self.set[a], pick.now) <= self.cost(&self.set[b], pick.now) { a } else { b }
+    }
+}

@@ -1,0 +1,91 @@
+//! Near before far, without drowning what is near.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, Tracking, hash};
+
+/// Prefers instances of the caller's own zone, and lets another strategy choose among them.
+///
+/// Use it when calls across zones are slow or cost money. Traffic spills over into the other zones
+/// - when the local zone is too small: with callers spread evenly over z zones, each zone needs 1/z of all weight; if the
+///   local one has less, only that share of the calls stays (as Envoy's zone aware routing does);
+/// - when it is not well: the calls that would go to an ejected, warming or tried local instance go abroad, so the
+///   local ones that are left get no more than before.
+///
+/// Without local instances, or with local ones only, the inner strategy has them all. Costs a coin on top of the inner
+/// strategy.
+#[derive(Clone, Debug)]
+pub struct Zone<S> {
+    local: String,
+    then: S,
+}
+
+impl<S: Strategy> Zone<S> {
+    /// Prefers instances whose zone is `local`; `then` chooses within the zone and within the others.
+    pub fn new(local: impl Into<String>, then: S) -> Self {
+        Self { local: local.into(), then }
+    }
+
+    /// The caller's zone.
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// The strategy that chooses within the zone and within the others.
+    pub fn then(&self) -> &S {
+        &self.then
+    }
+}
+
+impl<S: Strategy> Strategy for Zone<S> {
+    fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
+        let is_local = |zone: Option<&str>| zone == Some(self.local.as_str());
+        let part = |local: bool| {
+            let (part, places) = set.part(|endpoint| is_local(endpoint.zone()) == local)?;
+            let share = part.total_weight() as f64 / set.total_weight() as f64;
+            Some((share, Part { picker: self.then.picker(&part), places }))
+        };
+        let (Some((share, near)), Some((_, far))) = (part(true), part(false)) else {
+            return self.then.picker(set);
+        };
+        let zones = set.iter().map(|endpoint| endpoint.zone()).collect::<BTreeSet<_>>().len();
+        Box::new(NearAndFar { stay: share * zones as f64, near, far })
+    }
+
+    fn tracking(&self) -> Tracking {
+        self.then.tracking()
+    }
+}
+
+struct NearAndFar {
+    /// The share of calls that the zone can take; 1 or more: all.
+    stay: f64,
+    near: Part,
+    far: Part,
+}
+
+/// A picker for a part of the set.
+struct Part {
+    picker: Box<dyn Picker>,
+    places: Vec<Index>,
+}
+
+impl Picker for NearAndFar {
+    fn pick(&self, pick: &mut Pick<'_>) -> Index {
+        let part = if pick.attempt() == 0 && self.stays(pick) { &self.near } else { &self.far };
+        // A foreign picker may answer anything; what is outside the set is rejected by the balancer.
+        let proposed = part.picker.pick(pick).get();
+        part.places.get(proposed).copied().unwrap_or(Index::new(usize::MAX))
+    }
+}
+
+impl NearAndFar {
+    fn stays(&self, pick: &mut Pick<'_>) -> bool {
+        // The same key always goes the same way.
+        self.stay >= 1.0
+            || hash::unit(
+                pick.key.map_or_else(|| pick.rng.next_u64(), |key| hash::nth(key.hash(), u64::MAX >> 1)),
+            ) < self.stay
+    }
+}

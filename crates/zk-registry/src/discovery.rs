@@ -1,0 +1,610 @@
+//! The thin driver of a watch: one task per service feeds the pure [`View`] from one recursive watch, and publishes.
+//!
+//! It arms the watch again and reads everything after every reconnect, because events of the time between are lost; after
+//! that each change costs one read, batched with what else is dirty. It never awaits user code.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::OptionFuture;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info};
+
+use crate::backoff::{Backoff, jittered};
+use crate::connect::Suspicion;
+use crate::disk::{Disk, Remembered};
+use crate::format::Format;
+use crate::instance::ServiceName;
+use crate::session::{Link, Phase};
+use crate::snapshot::{Freshness, Snapshot, Zxid};
+use crate::store::{Event, Fault, Node, Reply, Stat, Store, Watch};
+use crate::view::{Batch, View};
+
+/// How many children one request reads.
+const CHUNK: usize = 500;
+/// How many such requests are under way at once.
+const IN_FLIGHT: usize = 8;
+/// The least time between two publications, but for the first of a burst.
+const PUBLISH_EVERY: Duration = Duration::from_millis(5);
+/// Every so many audits read every child again.
+const FULL_AUDIT: u32 = 20;
+
+/// What a view needs to know.
+pub(crate) struct Settings {
+    pub(crate) service: ServiceName,
+    /// The service's node.
+    pub(crate) root: String,
+    pub(crate) format: Arc<dyn Format>,
+    pub(crate) suspicion: Suspicion,
+    pub(crate) session_timeout: Duration,
+    pub(crate) audit_interval: Duration,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) seed: u64,
+    /// Told the path of every child that changed.
+    pub(crate) changed: Box<dyn Fn(&str) + Send>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// The views of one registry: many watches of one service share one.
+#[derive(Debug, Default)]
+pub(crate) struct Views(Mutex<HashMap<ServiceName, Channel>>);
+
+/// Both ways between a view and its watches.
+#[derive(Clone, Debug)]
+pub(crate) struct Channel {
+    pub(crate) snapshots: watch::Sender<Snapshot>,
+    pub(crate) wanted: mpsc::UnboundedSender<Zxid>,
+}
+
+impl Views {
+    /// A receiver of the service's snapshots; `begin` starts the view if there is none.
+    pub(crate) fn subscribe(
+        &self,
+        service: &ServiceName,
+        begin: impl FnOnce(Channel, mpsc::UnboundedReceiver<Zxid>),
+    ) -> (watch::Receiver<Snapshot>, mpsc::UnboundedSender<Zxid>) {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = views.get(service) {
+            return (channel.snapshots.subscribe(), channel.wanted.clone());
+        }
+        let (snapshots, receiver) = watch::channel(Snapshot::pending(service));
+        let (wanted, wishes) = mpsc::unbounded_channel();
+        let channel = Channel { snapshots, wanted: wanted.clone() };
+        views.insert(service.clone(), channel.clone());
+        begin(channel, wishes);
+        (receiver, wanted)
+    }
+
+    /// Forgets the view if nobody watches it any more.
+    fn forget_unwatched(&self, service: &ServiceName) -> bool {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwatched = views.get(service).is_none_or(|channel| channel.snapshots.receiver_count() == 0);
+        if unwatched {
+            views.remove(service);
+        }
+        unwatched
+    }
+
+    fn forget(&self, service: &ServiceName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
+    }
+}
+
+/// The task behind the watches of one service.
+pub(crate) struct Driver {
+    settings: Settings,
+    views: Arc<Views>,
+    link: watch::Receiver<Link>,
+    snapshots: watch::Sender<Snapshot>,
+    wishes: mpsc::UnboundedReceiver<Zxid>,
+    view: View,
+    rng: SmallRng,
+    /// A zxid that somebody waits for.
+    wish: Option<Zxid>,
+    published_at: Option<Instant>,
+    heard_at: Option<Instant>,
+}
+
+/// Why an epoch, or the whole view, is over.
+enum Over {
+    /// The session is lost.
+    Epoch,
+    /// The registry is closed, or nobody watches any more.
+    View,
+}
+
+/// What dies with the session.
+struct Epoch {
+    store: Arc<dyn Store>,
+    watch: Box<dyn Watch>,
+    number: u64,
+    connected: bool,
+    /// Whether the watch was armed on this connection.
+    armed: bool,
+    /// Whether everything has to be read.
+    resync: bool,
+    /// How many audits there were.
+    audits: u32,
+    audit_at: Instant,
+    /// Not before: a failed request, or jitter.
+    hold: Option<Instant>,
+    backoff: Backoff,
+    /// The parent as it was last seen.
+    parent: Option<Stat>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        settings: Settings,
+        views: Arc<Views>,
+        link: watch::Receiver<Link>,
+        channel: Channel,
+        wishes: mpsc::UnboundedReceiver<Zxid>,
+    ) -> Self {
+        let view = View::new(
+            settings.service.clone(),
+            settings.format.clone(),
+            settings.suspicion,
+            settings.session_timeout,
+        );
+        let rng = SmallRng::seed_from_u64(settings.seed);
+        let snapshots = channel.snapshots;
+        Self {
+            settings,
+            views,
+            link,
+            snapshots,
+            wishes,
+            view,
+            rng,
+            wish: None,
+            published_at: None,
+            heard_at: None,
+        }
+    }
+
+    /// Keeps the view true until the registry is closed or nobody watches any more.
+    pub(crate) async fn run(mut self) {
+        if let Some(disk) = &mut self.settings.disk
+            && let Some(Remembered { members, written }) = disk.load(&self.settings.service).await
+        {
+            self.view.restore(members, written);
+            self.publish();
+        }
+        loop {
+            let over = match self.next_session().await {
+                Ok((store, number)) => match self.begin(store, number).await {
+                    Ok(epoch) => self.epoch(epoch).await,
+                    Err(over) => over,
+                },
+                Err(over) => over,
+            };
+            if matches!(over, Over::View) {
+                break;
+            }
+            let now = Instant::now();
+            self.view.lost(self.heard_at.unwrap_or(now));
+            self.publish();
+        }
+        if let Some(disk) = &mut self.settings.disk {
+            disk.flush().await;
+        }
+        self.views.forget(&self.settings.service);
+    }
+
+    /// Waits for a session that is connected.
+    async fn next_session(&mut self) -> Result<(Arc<dyn Store>, u64), Over> {
+        loop {
+            let link = self.link.borrow_and_update().clone();
+            match (link.phase, link.store) {
+                (Phase::Closed, _) => return Err(Over::View),
+                (Phase::Up, Some(store)) => return Ok((store, link.epoch)),
+                _ => {}
+            }
+            let tick = OptionFuture::from(self.view.next_tick().map(sleep_until));
+            tokio::select! {
+                changed = self.link.changed() => changed.map_err(|_| Over::View)?,
+                () = self.snapshots.closed() => self.unwatched()?,
+                Some(()) = tick => {
+                    self.view.tick(Instant::now());
+                    self.publish();
+                }
+            }
+        }
+    }
+
+    /// Arms the watch of a new session, after the server caught up with what an earlier one had seen.
+    async fn begin(&mut self, store: Arc<dyn Store>, number: u64) -> Result<Epoch, Over> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        loop {
+            let root = &self.settings.root;
+            let (watch, sync) = (store.watch(root), store.sync(root));
+            let armed = async { (watch.await, sync.await) };
+            let lost = lost_epoch(&mut self.link, number);
+            let (watch, sync) = tokio::select! {
+                biased;
+                over = lost => return Err(over),
+                armed = armed => armed,
+            };
+            match (watch, sync) {
+                (Ok(watch), Ok(())) => {
+                    let audit_at = Instant::now() + jittered(self.settings.audit_interval, &mut self.rng);
+                    let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+                    return Ok(Epoch {
+                        store,
+                        watch,
+                        number,
+                        connected: true,
+                        armed: true,
+                        resync: true,
+                        audits: 0,
+                        audit_at,
+                        hold: None,
+                        backoff,
+                        parent: None,
+                    });
+                }
+                (watch, sync) => {
+                    let fault = (watch.err(), sync.err());
+                    debug!(root = self.settings.root, ?fault, "arming the watch failed, trying again");
+                    let delay = backoff.delay(&mut self.rng);
+                    tokio::select! {
+                        biased;
+                        over = lost_epoch(&mut self.link, number) => return Err(over),
+                        () = tokio::time::sleep(delay) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// One session, from the armed watch to its end.
+    async fn epoch(&mut self, mut epoch: Epoch) -> Over {
+        loop {
+            while let Some(event) = epoch.watch.try_next() {
+                if let ControlFlow::Break(over) = self.hear(&mut epoch, event) {
+                    return over;
+                }
+            }
+            let now = Instant::now();
+            let held = epoch.hold.is_some_and(|hold| hold > now);
+            let step = if !epoch.connected || held {
+                Ok(())
+            } else if epoch.resync {
+                self.resync(&mut epoch).await
+            } else if self.view.is_dirty() {
+                self.read_marks(&mut epoch).await
+            } else if let Some(wish) = self.unfulfilled() {
+                self.barrier(&mut epoch, wish).await
+            } else if epoch.audit_at <= now {
+                self.audit(&mut epoch).await
+            } else {
+                Ok(())
+            };
+            if let Err(over) = step {
+                return over;
+            }
+            let working = epoch.connected
+                && !held
+                && (epoch.resync || self.view.is_dirty() || self.unfulfilled().is_some())
+                && epoch.hold.is_none_or(|hold| hold <= Instant::now());
+            if self.publication_due() {
+                self.publish();
+            }
+            if working {
+                continue;
+            }
+            if let Err(over) = self.idle(&mut epoch).await {
+                return over;
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    async fn idle(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        let publication = self.view.has_news().then(|| self.next_publication());
+        let wake = [Some(epoch.audit_at), epoch.hold, publication, self.view.next_tick()];
+        let wake = wake.into_iter().flatten().min().unwrap_or(epoch.audit_at);
+        tokio::select! {
+            biased;
+            event = epoch.watch.next() => match event {
+                Some(event) => match self.hear(epoch, event) {
+                    ControlFlow::Break(over) => return Err(over),
+                    ControlFlow::Continue(()) => {}
+                },
+                None => return Err(Over::Epoch),
+            },
+            over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
+            Some(wish) = self.wishes.recv() => self.wish = self.wish.max(Some(wish)),
+            () = self.snapshots.closed() => self.unwatched()?,
+            () = sleep_until(wake) => {
+                let now = Instant::now();
+                epoch.hold = epoch.hold.filter(|hold| *hold > now);
+                self.view.tick(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// One event of the watch: a dirty mark, or the connection's state.
+    fn hear(&mut self, epoch: &mut Epoch, event: Event) -> ControlFlow<Over> {
+        let now = Instant::now();
+        match event {
+            Event::Node(path) => {
+                self.heard_at = Some(now);
+                match path.strip_prefix(self.settings.root.as_str()) {
+                    Some("") => epoch.resync = true,
+                    Some(below) => match below.strip_prefix('/') {
+                        Some(name) if !name.contains('/') => self.view.mark(name),
+                        _ => {}
+                    },
+                    None => {}
+                }
+            }
+            Event::Connected => {
+                (epoch.connected, epoch.armed, epoch.resync) = (true, false, true);
+                epoch.backoff.reset();
+                // A fleet that lost the same server must not read everything at the same moment.
+                let spread = (self.view.children() as f64 / 10_000.0 * 0.2).min(1.0);
+                let jitter = Duration::from_secs_f64(spread * self.rng.random_range(0.0..1.0));
+                epoch.hold = (jitter > Duration::from_millis(1)).then(|| now + jitter);
+            }
+            Event::Disconnected => {
+                epoch.connected = false;
+                // The silence was announced when it had lasted for up to 1.125 connection timeouts.
+                let silence = epoch.store.connection_timeout().mul_f64(1.125);
+                let silent_since = now.checked_sub(silence).unwrap_or(now);
+                self.view.lost(self.heard_at.map_or(silent_since, |heard| heard.max(silent_since)));
+                self.publish();
+            }
+            Event::Over => return ControlFlow::Break(Over::Epoch),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Awaits a reply while hearing the watch, so that a lost connection is told at once.
+    async fn answer<T>(&mut self, epoch: &mut Epoch, reply: Reply<T>) -> Result<Result<T, Fault>, Over> {
+        let mut reply = reply;
+        loop {
+            tokio::select! {
+                biased;
+                event = epoch.watch.next() => match event {
+                    Some(event) => match self.hear(epoch, event) {
+                        ControlFlow::Break(over) => return Err(over),
+                        ControlFlow::Continue(()) => {}
+                    },
+                    None => return Err(Over::Epoch),
+                },
+                over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
+                answer = &mut reply => {
+                    self.heard_at = Some(Instant::now());
+                    // Whatever was sent before the reply is queued by now.
+                    while let Some(event) = epoch.watch.try_next() {
+                        if let ControlFlow::Break(over) = self.hear(epoch, event) {
+                            return Err(over);
+                        }
+                    }
+                    return Ok(answer);
+                }
+            }
+        }
+    }
+
+    /// Arms the watch if need be, and reads everything.
+    async fn resync(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        epoch.resync = false;
+        self.view.begin_resync();
+        match self.read_all(epoch).await? {
+            Ok(batch) => {
+                epoch.backoff.reset();
+                epoch.parent = batch.parent;
+                self.view.listed(batch, Instant::now());
+                if epoch.connected && !epoch.resync {
+                    self.view.live();
+                }
+                self.publish();
+            }
+            Err(fault) => {
+                debug!(root = self.settings.root, ?fault, "reading the service failed, trying again");
+                epoch.resync = true;
+                epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_all(&mut self, epoch: &mut Epoch) -> Result<Result<Batch, Fault>, Over> {
+        if !epoch.armed {
+            let rearmed = epoch.store.rearm(&self.settings.root);
+            if let Err(fault) = self.answer(epoch, rearmed).await? {
+                return Ok(Err(fault));
+            }
+            epoch.armed = true;
+        }
+        let list = epoch.store.list(&self.settings.root);
+        let (names, parent) = match self.answer(epoch, list).await? {
+            Ok((names, parent)) => (names, Some(parent)),
+            Err(Fault::NoNode) => (Vec::new(), None),
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let mut items = Vec::with_capacity(names.len());
+        let mut chunks = names.chunks(CHUNK);
+        let mut in_flight = std::collections::VecDeque::new();
+        loop {
+            while in_flight.len() < IN_FLIGHT
+                && let Some(chunk) = chunks.next()
+            {
+                in_flight.push_back((chunk, epoch.store.read(&self.paths(chunk))));
+            }
+            let Some((chunk, reply)) = in_flight.pop_front() else { break };
+            match self.answer(epoch, reply).await? {
+                Ok(nodes) => items.extend(chunk.iter().cloned().zip(nodes)),
+                Err(fault) => return Ok(Err(fault)),
+            }
+        }
+        Ok(Ok(Batch { items, parent }))
+    }
+
+    /// Reads what is dirty; the parent comes last and says whether anything is missing.
+    async fn read_marks(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        let names = self.view.take_marks(CHUNK);
+        let mut paths = self.paths(&names);
+        paths.push(self.settings.root.clone());
+        let read = epoch.store.read(&paths);
+        match self.answer(epoch, read).await? {
+            Ok(mut nodes) => {
+                let parent = nodes.pop();
+                let parent = self.parent(epoch, parent);
+                let items = names.into_iter().zip(nodes).collect();
+                let changed = self.view.loaded(Batch { items, parent }, Instant::now());
+                for name in changed {
+                    (self.settings.changed)(&format!("{}/{name}", self.settings.root));
+                }
+                self.compare(epoch);
+            }
+            Err(fault) => {
+                debug!(root = self.settings.root, ?fault, "reading what changed failed, trying again");
+                self.view.put_back(names);
+                // Nothing is known to be lost, but a failed request is the time to look at everything.
+                epoch.resync = true;
+                epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every mark up to what somebody waits for is queued once this is answered.
+    async fn barrier(&mut self, epoch: &mut Epoch, wish: Zxid) -> Result<(), Over> {
+        let sync = epoch.store.sync(&self.settings.root);
+        match self.answer(epoch, sync).await? {
+            Ok(()) if !epoch.resync => {
+                self.view.synced(wish);
+                self.wish = self.wish.filter(|newer| *newer > wish);
+            }
+            Ok(()) => {}
+            Err(_) => epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng)),
+        }
+        Ok(())
+    }
+
+    /// Compares the parent with what is known; now and then reads everything.
+    async fn audit(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        epoch.audits += 1;
+        epoch.audit_at = Instant::now() + jittered(self.settings.audit_interval, &mut self.rng);
+        if epoch.audits.is_multiple_of(FULL_AUDIT) {
+            epoch.resync = true;
+            return Ok(());
+        }
+        let before = epoch.parent;
+        let read = epoch.store.read(std::slice::from_ref(&self.settings.root));
+        if let Ok(mut nodes) = self.answer(epoch, read).await? {
+            let parent = nodes.pop();
+            epoch.parent = self.parent(epoch, parent);
+            let pzxid = |stat: Option<Stat>| stat.map(|stat| stat.pzxid);
+            // A change that the parent shows and no mark has told of was missed.
+            if !self.view.is_dirty() && pzxid(before) != pzxid(epoch.parent) {
+                info!(root = self.settings.root, "the audit found a change that no event told of");
+                epoch.resync = true;
+            }
+            self.compare(epoch);
+        }
+        Ok(())
+    }
+
+    /// What a read of the service's own node says.
+    fn parent(&self, epoch: &mut Epoch, answer: Option<Result<Node, Fault>>) -> Option<Stat> {
+        match answer {
+            Some(Ok(node)) => {
+                epoch.parent = Some(node.stat);
+                epoch.parent
+            }
+            Some(Err(Fault::NoNode)) => {
+                epoch.parent = None;
+                None
+            }
+            // It may be listed, but not read.
+            _ => epoch.parent,
+        }
+    }
+
+    /// With nothing left to read, the view must have as many children as the parent says.
+    fn compare(&self, epoch: &mut Epoch) {
+        let says = epoch.parent.map_or(0, |parent| parent.children as usize);
+        if !self.view.is_dirty() && !epoch.resync && says != self.view.children() {
+            debug!(root = self.settings.root, says, known = self.view.children(), "children are missing");
+            epoch.resync = true;
+        }
+    }
+
+    fn paths(&self, names: &[String]) -> Vec<String> {
+        names.iter().map(|name| format!("{}/{name}", self.settings.root)).collect()
+    }
+
+    /// The zxid that somebody waits for, if the view is not there yet.
+    fn unfulfilled(&mut self) -> Option<Zxid> {
+        while let Ok(wish) = self.wishes.try_recv() {
+            self.wish = self.wish.max(Some(wish));
+        }
+        self.wish = self.wish.filter(|wish| *wish > self.view.watermark());
+        self.wish
+    }
+
+    fn unwatched(&self) -> Result<(), Over> {
+        if self.views.forget_unwatched(&self.settings.service) { Err(Over::View) } else { Ok(()) }
+    }
+
+    fn next_publication(&self) -> Instant {
+        self.published_at.map_or_else(Instant::now, |at| at + PUBLISH_EVERY)
+    }
+
+    fn publication_due(&self) -> bool {
+        self.view.has_news() && self.next_publication() <= Instant::now()
+    }
+
+    fn publish(&mut self) {
+        let Some(snapshot) = self.view.publish() else { return };
+        self.published_at = Some(Instant::now());
+        debug!(
+            root = self.settings.root,
+            revision = snapshot.revision(),
+            instances = snapshot.len(),
+            freshness = ?snapshot.freshness(),
+            "snapshot published"
+        );
+        if let Some(disk) = &mut self.settings.disk
+            && snapshot.freshness() == Freshness::Live
+        {
+            disk.remember(&snapshot);
+        }
+        self.snapshots.send_replace(snapshot);
+    }
+}
+
+/// Resolves when the session of this number is over.
+async fn lost_epoch(link: &mut watch::Receiver<Link>, number: u64) -> Over {
+    loop {
+        {
+            let link = link.borrow_and_update();
+            if link.phase == Phase::Closed {
+                return Over::View;
+            }
+            if link.epoch != number || link.phase == Phase::Connecting {
+                return Over::Epoch;
+            }
+        }
+        if link.changed().await.is_err() {
+            return Over::View;
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! What a service looks like, built from reads: the pure core of a watch.
+//!
+//! Events are dirty marks and reads are the truth, so the inputs are marks, listings, batches of reads and losses of the
+//! connection; the output is the next snapshot. It never asks for anything: `discovery.rs` does.
+//!
+//! Why the watermark is right: everything that the server sent before a reply is queued when the reply is seen. So once
+//! the marks that were queued at a batch's reply have been read again, every change up to the highest zxid of that batch
+//! is in the view. Marks are read first in, first out; the count of them is the clock of that argument.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::connect::Suspicion;
+use crate::format::{Format, NodeKind};
+use crate::instance::{InstanceId, ServiceName};
+use crate::members::Members;
+use crate::snapshot::{Contents, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
+use crate::store::{Fault, Node, Stat};
+use crate::suspects::Suspects;
+
+/// The largest record that is looked at.
+const MAX_RECORD: usize = 1_000_000;
+
+/// A view of one service.
+#[derive(Debug)]
+pub(crate) struct View {
+    service: ServiceName,
+    format: Arc<dyn Format>,
+    members: Members,
+    /// Children that are no instance, by name.
+    others: BTreeMap<String, Other>,
+    suspects: Option<Suspects>,
+    marks: Marks,
+    watermark: Zxid,
+    /// Zxids that become the watermark once so many marks have been read.
+    candidates: VecDeque<(u64, Zxid)>,
+    freshness: Freshness,
+    revision: u64,
+    /// Whether the next snapshot would differ from the last one.
+    changed: bool,
+    rejected: Option<Arc<[Rejected]>>,
+}
+
+/// A child that is no instance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Other {
+    identity: Option<(i64, i64)>,
+    /// `None`: a namespace, neither listed nor rejected.
+    reason: Option<String>,
+}
+
+/// Names to read again, each once, first in, first out.
+#[derive(Debug, Default)]
+struct Marks {
+    queue: VecDeque<String>,
+    queued: HashSet<String>,
+    enqueued: u64,
+    read: u64,
+}
+
+impl Marks {
+    fn push(&mut self, name: &str) {
+        if self.queued.insert(name.to_owned()) {
+            self.queue.push_back(name.to_owned());
+            self.enqueued += 1;
+        }
+    }
+
+    fn take(&mut self, most: usize) -> Vec<String> {
+        let names: Vec<_> = self.queue.drain(..most.min(self.queue.len())).collect();
+        for name in &names {
+            self.queued.remove(name);
+        }
+        names
+    }
+}
+
+/// The answer to one batch of reads.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) items: Vec<(String, Result<Node, Fault>)>,
+    /// The service's own node; `None`: it does not exist.
+    pub(crate) parent: Option<Stat>,
+}
+
+impl View {
+    pub(crate) fn new(
+        service: ServiceName,
+        format: Arc<dyn Format>,
+        suspicion: Suspicion,
+        session_timeout: Duration,
+    ) -> Self {
+        Self {
+            service,
+            format,
+            members: Members::default(),
+            others: BTreeMap::new(),
+            suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
+            marks: Marks::default(),
+            watermark: Zxid(0),
+            candidates: VecDeque::new(),
+            freshness: Freshness::Pending,
+            revision: 0,
+            changed: false,
+            rejected: None,
+        }
+    }
+
+    /// Begins with what a file remembered.
+    pub(crate) fn restore(&mut self, members: Members, written: SystemTime) {
+        self.members = members;
+        self.freshness = Freshness::Disk { written };
+        self.changed = true;
+    }
+
+    /// A child has to be read again.
+    pub(crate) fn mark(&mut self, name: &str) {
+        self.marks.push(name);
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.marks.queue.is_empty()
+    }
+
+    /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded), or marks them again.
+    pub(crate) fn take_marks(&mut self, most: usize) -> Vec<String> {
+        self.marks.take(most)
+    }
+
+    /// Reading them failed.
+    pub(crate) fn put_back(&mut self, names: Vec<String>) {
+        // They stay the first, and the count of marks stays the same.
+        for name in names.into_iter().rev() {
+            if self.marks.queued.insert(name.clone()) {
+                self.marks.queue.push_front(name);
+            } else {
+                self.marks.read += 1;
+            }
+        }
+    }
+
+    /// A full listing is about to be asked for: it covers every mark so far.
+    pub(crate) fn begin_resync(&mut self) {
+        let covered = self.marks.take(usize::MAX);
+        self.marks.read += covered.len() as u64;
+    }
+
+    /// A full listing came back, with every child read: this, and nothing else, is the service.
+    pub(crate) fn listed(&mut self, batch: Batch, now: Instant) {
+        let mut members = Vec::with_capacity(batch.items.len());
+        let mut others = BTreeMap::new();
+        let (mut gone, mut came) = (Vec::new(), Vec::new());
+        let mut highest = batch.parent.map_or(0, |parent| parent.pzxid);
+        for (name, answer) in batch.items {
+            highest = highest.max(zxid_of(&answer));
+            match self.judge(&name, answer) {
+                Judged::Gone => {}
+                Judged::Kept => {
+                    if let Some(member) = name.parse().ok().and_then(|id| self.members.get(&id)) {
+                        members.push(member.clone());
+                    } else if let Some(other) = self.others.remove(&name) {
+                        others.insert(name, other);
+                    }
+                }
+                Judged::Member(member) => {
+                    came.push(member.clone());
+                    members.push(member);
+                }
+                Judged::Other(other) => {
+                    others.insert(name, other);
+                }
+            }
+        }
+        members.sort_by(|a, b| a.id.cmp(&b.id));
+        let members = Members::from_sorted(members);
+        for change in self.members.diff(&members) {
+            match change {
+                crate::snapshot::Change::Removed(member) => gone.push(member),
+                crate::snapshot::Change::Updated { old, .. } => gone.push(old),
+                crate::snapshot::Change::Added(_) => {}
+            }
+        }
+        let disk = matches!(self.freshness, Freshness::Disk { .. });
+        self.changed |= !gone.is_empty() || !came.is_empty() || self.others != others;
+        self.members = members;
+        self.others = others;
+        self.rejected = None;
+        match &mut self.suspects {
+            // What a file remembered was never seen alive here.
+            Some(suspects) if disk => suspects.recount(&self.members),
+            _ => self.suspect(&gone, &came, now),
+        }
+        self.propose(Zxid(highest));
+    }
+
+    /// Marked children were read; returns the names of those that changed.
+    pub(crate) fn loaded(&mut self, batch: Batch, now: Instant) -> Vec<String> {
+        let (mut gone, mut came) = (Vec::new(), Vec::new());
+        let mut changed = Vec::new();
+        let mut highest = batch.parent.map_or(0, |parent| parent.pzxid);
+        self.marks.read += batch.items.len() as u64;
+        for (name, answer) in batch.items {
+            highest = highest.max(zxid_of(&answer));
+            let judged = self.judge(&name, answer);
+            if matches!(judged, Judged::Kept) {
+                continue;
+            }
+            let removed = name.parse().ok().and_then(|id: InstanceId| self.members.remove(&id));
+            let other = self.others.remove(&name);
+            let news = removed.is_some() || other.is_some() || !matches!(judged, Judged::Gone);
+            gone.extend(removed);
+            self.rejected = self.rejected.take().filter(|_| other.is_none());
+            match judged {
+                Judged::Gone | Judged::Kept => {}
+                Judged::Member(member) => {
+                    self.members.insert(member.clone());
+                    came.push(member);
+                }
+                Judged::Other(other) => {
+                    self.rejected = None;
+                    self.others.insert(name.clone(), other);
+                }
+            }
+            if news {
+                self.changed = true;
+                changed.push(name);
+            }
+        }
+        self.suspect(&gone, &came, now);
+        self.propose(Zxid(highest));
+        changed
+    }
+
+    /// A barrier passed: every change up to `zxid` has sent its mark.
+    pub(crate) fn synced(&mut self, zxid: Zxid) {
+        self.propose(zxid);
+    }
+
+    /// The view agrees with a server that was heard within its connection timeout.
+    pub(crate) fn live(&mut self) {
+        self.become_fresh(Freshness::Live);
+    }
+
+    /// The server is not heard any more; the contents were true up to `since`.
+    pub(crate) fn lost(&mut self, since: Instant) {
+        if self.freshness == Freshness::Live {
+            self.become_fresh(Freshness::Stale { since });
+        }
+    }
+
+    /// Time passed.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if let Some(suspects) = &mut self.suspects {
+            self.changed |= suspects.release(now);
+        }
+    }
+
+    /// When `tick` has something to do.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        self.suspects.as_ref()?.next_release()
+    }
+
+    /// How many children the service has, as far as known.
+    pub(crate) fn children(&self) -> usize {
+        self.members.len() + self.others.len()
+    }
+
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
+    }
+
+    pub(crate) fn watermark(&self) -> Zxid {
+        self.watermark
+    }
+
+    /// Whether [`publish`](Self::publish) would give something.
+    pub(crate) fn has_news(&self) -> bool {
+        self.changed
+    }
+
+    /// The next snapshot, if it differs from the last one.
+    pub(crate) fn publish(&mut self) -> Option<Snapshot> {
+        if !self.changed {
+            return None;
+        }
+        self.changed = false;
+        self.revision += 1;
+        let others = &self.others;
+        let rejected = self.rejected.get_or_insert_with(|| {
+            let rejected = |(name, other): (&String, &Other)| {
+                Some(Rejected { id: name.clone(), reason: other.reason.clone()? })
+            };
+            others.iter().filter_map(rejected).collect()
+        });
+        Some(Snapshot::new(Contents {
+            service: self.service.clone(),
+            members: self.members.clone(),
+            suspects: self.suspects.as_ref().map(Suspects::current).unwrap_or_default(),
+            rejected: rejected.clone(),
+            freshness: self.freshness,
+            revision: self.revision,
+            watermark: self.watermark,
+        }))
+    }
+
+    fn become_fresh(&mut self, freshness: Freshness) {
+        self.changed |= self.freshness != freshness;
+        self.freshness = freshness;
+    }
+
+    fn suspect(&mut self, gone: &[Arc<Member>], came: &[Arc<Member>], now: Instant) {
+        if let Some(suspects) = &mut self.suspects
+            && !(gone.is_empty() && came.is_empty())
+        {
+            self.changed |= suspects.changed(gone, came, &self.members, now);
+        }
+    }
+
+    /// `zxid` becomes the watermark once every mark that is queued now has been read.
+    fn propose(&mut self, zxid: Zxid) {
+        self.candidates.push_back((self.marks.enqueued, zxid));
+        while let Some((required, zxid)) = self.candidates.front().copied()
+            && required <= self.marks.read
+        {
+            self.candidates.pop_front();
+            if zxid > self.watermark {
+                self.watermark = zxid;
+                self.changed = true;
+            }
+        }
+    }
+
+    /// What a child turned out to be.
+    fn judge(&self, name: &str, answer: Result<Node, Fault>) -> Judged {
+        let reject = |identity, reason: String| {
+            let other = Other { identity, reason: Some(reason) };
+            if self.others.get(name) == Some(&other) { Judged::Kept } else { Judged::Other(other) }
+        };
+        let node = match answer {
+            Ok(node) => node,
+            Err(Fault::NoNode) => return Judged::Gone,
+            Err(Fault::NoAuth) => return reject(None, "it may not be read with our identity".to_owned()),
+            Err(fault) => return reject(None, format!("it cannot be read: {fault:?}")),
+        };
+        let identity = (node.stat.czxid, node.stat.mzxid);
+        if self.others.get(name).is_some_and(|other| other.identity == Some(identity)) {
+            return Judged::Kept;
+        }
+        let id = match name.parse::<InstanceId>() {
+            Ok(id) => id,
+            Err(error) => return reject(Some(identity), error.to_string()),
+        };
+        let same = |member: &Arc<Member>| (member.created.0, member.modified.0) == identity;
+        if self.members.get(&id).is_some_and(same) {
+            return Judged::Kept;
+        }
+        let kind = NodeKind { ephemeral: node.stat.owner != 0, children: node.stat.children };
+        if self.format.is_namespace(kind, &node.data) {
+            return Judged::Other(Other { identity: Some(identity), reason: None });
+        }
+        if node.data.len() > MAX_RECORD {
+            let reason = format!("its record has {} bytes; at most {MAX_RECORD} are read", node.data.len());
+            return reject(Some(identity), reason);
+        }
+        match self.format.decode(&self.service, &id, &node.data) {
+            Err(reason) => reject(Some(identity), reason),
+            Ok(decoded) => Judged::Member(Arc::new(Member {
+                id,
+                instance: decoded.instance,
+                incarnation: decoded.owner.map_or_else(
+                    || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
+                    |owner| Incarnation(owner.incarnation.as_u128()),
+                ),
+                session: node.stat.owner,
+                created: Zxid(node.stat.czxid),
+                modified: Zxid(node.stat.mzxid),
+            })),
+        }
+    }
+}
+
+enum Judged {
+    Gone,
+    /// As it was.
+    Kept,
+    Member(Arc<Member>),
+    Other(Other),
+}
+
+/// The highest zxid that an answer speaks of.
+fn zxid_of(answer: &Result<Node, Fault>) -> i64 {
+    answer.as_ref().map_or(0, |node| node.stat.mzxid.max(node.stat.czxid))
+}
