@@ -15,7 +15,7 @@ use crate::output::Format;
 /// Without a subcommand it queries.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "time-client", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 
@@ -25,7 +25,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Ask for the time again and again, a chosen instance each time (the default)
     #[command(after_help = EXAMPLES)]
     Query(Box<QueryArgs>),
@@ -39,96 +39,94 @@ pub enum Command {
 
 /// How `query` queries.
 #[derive(Args, Clone, Debug)]
-pub struct QueryArgs {
+pub(crate) struct QueryArgs {
     /// How many queries; with --offset, how many samples of each instance [default: 100; no limit with --duration; 10
     /// with --offset]
     #[arg(long, value_name = "N")]
-    pub count: Option<NonZeroU64>,
+    pub(crate) count: Option<NonZeroU64>,
 
     /// How long to begin queries
     #[arg(long, value_name = "DURATION", value_parser = positive)]
-    pub duration: Option<Duration>,
+    pub(crate) duration: Option<Duration>,
 
     /// From the beginning of one query to that of the next; 0 is as fast as it goes [default: 1s; 0 with --concurrency]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub interval: Option<Duration>,
+    pub(crate) interval: Option<Duration>,
 
     /// How many queries are under way at most [default: 1; 64 with --rate]
     #[arg(long, value_name = "N")]
-    pub concurrency: Option<NonZeroUsize>,
+    pub(crate) concurrency: Option<NonZeroUsize>,
 
     /// Begin so many queries a second whatever the answers do, and count each one's latency from when it was due
-    #[arg(long, value_name = "PER SECOND", value_parser = rate, conflicts_with = "interval")]
-    pub rate: Option<f64>,
+    #[arg(long, value_name = "PER SECOND", value_parser = rate, allow_negative_numbers = true, conflicts_with = "interval")]
+    pub(crate) rate: Option<f64>,
 
     /// How to choose the instance of each query; a strategy of the library by its name
     #[arg(long, value_name = "NAME", default_value = "random", help_heading = CHOICE)]
-    pub strategy: String,
+    pub(crate) strategy: String,
 
     /// What the query is about: strategies that hash send the same key to the same instance
     #[arg(long, value_name = "TEXT", help_heading = CHOICE)]
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
 
     /// Our zone, whose instances are preferred
     #[arg(long, value_name = "ZONE", help_heading = CHOICE)]
-    pub zone: Option<String>,
+    pub(crate) zone: Option<String>,
 
     /// How long a query may take, all its attempts together
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = positive, help_heading = FAILURE)]
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 
     /// How many instances a query tries
     #[arg(long, value_name = "N", default_value = "3", help_heading = FAILURE)]
-    pub attempts: NonZeroU32,
+    pub(crate) attempts: NonZeroU32,
 
     /// How long connecting may take within an attempt
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = positive, help_heading = FAILURE)]
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
 
     /// How long an answer may take within an attempt [default: the attempt's share of --timeout]
     #[arg(long, value_name = "DURATION", value_parser = positive, help_heading = FAILURE)]
-    pub read_timeout: Option<Duration>,
+    pub(crate) read_timeout: Option<Duration>,
 
     /// What to ask [default: timestamp with --format plain, else now]
     #[arg(long, value_enum, value_name = "REQUEST")]
-    pub request: Option<RequestName>,
+    pub(crate) request: Option<RequestName>,
 
     /// Measure how far off each instance's clock is, instead of asking for the time
     #[arg(long, conflicts_with_all = ["duration", "rate", "interval", "request", "key"])]
-    pub offset: bool,
+    pub(crate) offset: bool,
 
     /// No line per query, only the summary
     #[arg(long, short)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would show the words as the help of the whole program")]
-    pub look: LookArgs,
+    pub(crate) look: LookArgs,
 }
 
 /// What every subcommand needs.
 #[derive(Args, Clone, Debug)]
-pub struct LookArgs {
+pub(crate) struct LookArgs {
     /// How long to wait until the instances are known
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub wait: Duration,
+    pub(crate) wait: Duration,
 
     /// How to write results
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub output: Format,
+    pub(crate) output: Format,
 
     /// A directory where the instances are remembered, to start from while ZooKeeper is down
     #[arg(long, value_name = "DIRECTORY")]
-    pub snapshot_file: Option<PathBuf>,
+    pub(crate) snapshot_file: Option<PathBuf>,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would show the words as the help of the whole program")]
-    pub registry: RegistryArgs,
+    pub(crate) registry: RegistryArgs,
 }
 
 /// The requests of the protocol by their words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum RequestName {
+pub(crate) enum RequestName {
     /// The time, on a connection that is kept
     Now,
     /// The server's receive and transmit times, on a connection that is kept
@@ -143,7 +141,9 @@ impl Cli {
     /// # Errors
     ///
     /// Clap's, which are also how it shows help.
-    pub fn command(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Command, clap::Error> {
+    pub(crate) fn command(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Command, clap::Error> {
         let cli = Self::try_parse_from(words)?;
         Ok(cli.command.unwrap_or_else(|| Command::Query(Box::new(cli.query))))
     }

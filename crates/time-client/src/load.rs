@@ -88,7 +88,13 @@ impl Load {
         running.join_all().await
     }
 
-    async fn work<W: Work>(self, start: Instant, tickets: Arc<AtomicU64>, stop: CancellationToken, mut work: W) -> W {
+    async fn work<W: Work>(
+        self,
+        start: Instant,
+        tickets: Arc<AtomicU64>,
+        stop: CancellationToken,
+        mut work: W,
+    ) -> W {
         let mut earliest = start;
         loop {
             let n = tickets.fetch_add(1, Ordering::Relaxed);
@@ -167,7 +173,9 @@ mod tests {
         let load = load(4, Pace::Rate(10.0), Some(31));
         let workers = load.run(CancellationToken::new(), slow(300)).await;
         assert_eq!(start.elapsed(), Duration::from_millis(3300));
-        assert!(workers.iter().flat_map(|worker| &worker.latencies).all(|latency| latency.as_millis() == 300));
+        assert!(
+            workers.iter().flat_map(|worker| &worker.latencies).all(|latency| latency.as_millis() == 300)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -184,7 +192,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn every_turn_happens_once() {
-        let workers = load(7, Pace::Every(Duration::ZERO), Some(100)).run(CancellationToken::new(), slow(3)).await;
+        let workers =
+            load(7, Pace::Every(Duration::ZERO), Some(100)).run(CancellationToken::new(), slow(3)).await;
         let mut turns: Vec<_> = workers.into_iter().flat_map(|worker| worker.turns).collect();
         turns.sort_unstable();
         assert_eq!(turns, (1..=100).collect::<Vec<_>>());

@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use time_server::registry_args::UsageError;
+use time_server::registry_args::{RegistryArgs, UsageError};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use zk_registry::{
-    BasePath, ConnectString, ConnectionState, Error, Freshness, Options, Registry, Resolve, ServiceName, ServiceWatch,
+    BasePath, ConnectString, ConnectionState, Error, Freshness, Options, Registry, Resolve, ServiceName,
+    ServiceWatch,
 };
 
-use crate::args::{LookArgs, usage};
+use crate::args::usage;
 
 /// Where to look, checked: nothing has been touched yet.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(crate) struct Place {
 /// Why there is nothing to show or ask.
 #[derive(Debug)]
 pub(crate) enum Nothing {
+    /// A signal came first.
+    Interrupted,
     /// The registry says so.
     NoInstance { service: ServiceName, base: BasePath },
     /// ZooKeeper was reached, but the service could not be read in time.
@@ -35,17 +39,21 @@ pub(crate) enum Nothing {
 
 impl Place {
     /// Checks what the flags say.
-    pub(crate) fn of(args: LookArgs) -> Result<Self, UsageError> {
-        let config = args.registry.resolve()?;
+    pub(crate) fn of(
+        registry: RegistryArgs,
+        wait: Duration,
+        snapshots: Option<PathBuf>,
+    ) -> Result<Self, UsageError> {
+        let config = registry.resolve()?;
         let mut options = config.options;
-        if let Some(directory) = args.snapshot_file {
+        if let Some(directory) = snapshots {
             fs::create_dir_all(&directory).map_err(|error| {
                 let accepted = "must be a directory, or one that can be created";
                 usage("--snapshot-file", format!("{}: {accepted} ({error})", directory.display()))
             })?;
             options.snapshot_dir = Some(directory);
         }
-        Ok(Self { to: config.to, options, service: config.service, wait: args.wait })
+        Ok(Self { to: config.to, options, service: config.service, wait })
     }
 
     pub(crate) fn open(&self) -> Registry {
@@ -55,7 +63,11 @@ impl Place {
     /// Waits until something is known of the service, or says why nothing is.
     ///
     /// What a file remembers is used only if ZooKeeper says nothing for a moment.
-    pub(crate) async fn known(&self, registry: &Registry, stop: &CancellationToken) -> Result<ServiceWatch, Nothing> {
+    pub(crate) async fn known(
+        &self,
+        registry: &Registry,
+        stop: &CancellationToken,
+    ) -> Result<ServiceWatch, Nothing> {
         let mut watch = registry.watch(&self.service);
         let until = Instant::now() + self.wait;
         let known = async {
@@ -69,7 +81,7 @@ impl Place {
         };
         let known = tokio::select! {
             known = timeout_at(until, known) => known.ok().flatten(),
-            () = stop.cancelled() => None,
+            () = stop.cancelled() => return Err(Nothing::Interrupted),
             // Waiting would not cure it.
             () = hopeless(registry) => None,
         };
@@ -99,6 +111,7 @@ impl Place {
 impl fmt::Display for Nothing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Interrupted => f.write_str("interrupted before the instances were known"),
             Self::NoInstance { service, base } => {
                 let base = base.to_string();
                 write!(f, "no instance of {service} at {}/{service}", base.trim_end_matches('/'))
