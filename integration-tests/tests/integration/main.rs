@@ -7,3 +7,8 @@ mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
 mod registration;
+mod server;
+mod server_faults;
+mod server_leave;
+mod server_rolling;
+mod server_start;
