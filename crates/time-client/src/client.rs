@@ -179,7 +179,7 @@ impl TimeClient {
             failed.push(FailedAttempt { instance, fault });
             match decision {
                 Decision::Retry { after } => sleep(after).await,
-                Decision::GiveUp(GiveUp::Deadline) => {
+                Decision::GiveUp(why) if why == GiveUp::Deadline || Instant::now() >= deadline => {
                     return Err(AskError::Deadline { within: self.options.timeout, failed });
                 }
                 Decision::GiveUp(why) => return Err(AskError::Exhausted { failed, why }),
