@@ -23,3 +23,9 @@ pub mod raw_events;
 pub mod servers;
 pub mod steps;
 pub mod zookeeper;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -430,3 +430,21 @@ impl Resolve for Registry {
         ServiceWatch::new(snapshots, wanted, inner.heard.clone(), inner.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiling is the test: every public type crosses threads, and so does every future.
+    fn _crosses_threads(registry: &Registry, registration: Registration, watch: &mut ServiceWatch) {
+        fn send(_: impl Send) {}
+        fn send_sync<T: Send + Sync>() {}
+        send_sync::<(Registry, Registration, ServiceWatch, Snapshot, ConnectString, Options, Error, Instance)>(
+        );
+        send_sync::<crate::balance::Balancer>();
+        send((registry.connected(), registry.services(), registry.clone().close(Duration::ZERO)));
+        send(registration.update(|_| {}));
+        send(registration.withdraw(Duration::ZERO));
+        send(watch.wait_for(Zxid(1)));
+    }
+}

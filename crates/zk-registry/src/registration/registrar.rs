@@ -584,8 +584,9 @@ impl Task {
             (Step::Gone, _) => self.finish(key, Withdrawn::Confirmed),
             (Step::Superseded, _) => self.finish(key, Withdrawn::Superseded),
             (Step::Conflict(with), _) => self.conflict(key, with),
-            (Step::Replaced, _) => {
+            (Step::Replaced { by }, _) => {
                 let epoch = self.seen.0;
+                self.context.sessions.disowned(by);
                 if let Some(supervisor) = self.supervisor.upgrade() {
                     // A supervisor that is gone has lost the session too.
                     let _ = supervisor.send(Command::Replaced { epoch });
