@@ -5,6 +5,7 @@
 use std::env;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -23,33 +24,40 @@ pub(crate) enum Format {
 pub(crate) enum Flush {
     /// At once.
     EachLine,
-    /// When there are many, and at the end: a line per query would otherwise be a system call per query.
+    /// With one that follows soon: a system call for each of very many lines would be the greater part of the work.
     Lazily,
 }
 
 /// Standard output, shared by the workers. Whole lines only.
 #[derive(Debug)]
 pub(crate) struct Output {
-    stdout: Mutex<BufWriter<Stdout>>,
+    writer: Mutex<Writer>,
     flush: Flush,
     /// How it may look.
     pub(crate) paint: Paint,
     gone: CancellationToken,
 }
 
+#[derive(Debug)]
+struct Writer {
+    stdout: BufWriter<Stdout>,
+    flushed: Instant,
+}
+
 impl Output {
     /// Writes to standard output; cancels `gone` when nobody reads it any more.
     pub(crate) fn new(flush: Flush, gone: CancellationToken) -> Self {
-        let stdout = Mutex::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
-        Self { stdout, flush, paint: Paint::of(&io::stdout()), gone }
+        let stdout = BufWriter::with_capacity(64 * 1024, io::stdout());
+        let writer = Mutex::new(Writer { stdout, flushed: Instant::now() });
+        Self { writer, flush, paint: Paint::of(&io::stdout()), gone }
     }
 
     /// Writes `text` and the end of the line.
     pub(crate) fn line(&self, text: &str) {
-        let mut stdout = self.stdout();
-        let written = writeln!(stdout, "{text}").and_then(|()| match self.flush {
-            Flush::EachLine => stdout.flush(),
-            Flush::Lazily => Ok(()),
+        let mut writer = self.writer();
+        let written = writeln!(writer.stdout, "{text}").and_then(|()| match self.flush {
+            Flush::Lazily if writer.flushed.elapsed() < SOON => Ok(()),
+            Flush::EachLine | Flush::Lazily => writer.flush(),
         });
         self.check(&written);
     }
@@ -64,7 +72,7 @@ impl Output {
 
     /// Makes sure that the reader has everything.
     pub(crate) fn flush(&self) {
-        let flushed = self.stdout().flush();
+        let flushed = self.writer().flush();
         self.check(&flushed);
     }
 
@@ -75,10 +83,20 @@ impl Output {
         }
     }
 
-    fn stdout(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
-        self.stdout.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Writer {
+    fn flush(&mut self) -> io::Result<()> {
+        self.flushed = Instant::now();
+        self.stdout.flush()
+    }
+}
+
+/// How long a line may wait for the next one.
+const SOON: Duration = Duration::from_millis(20);
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
