@@ -19,6 +19,7 @@ async fn listed(raw: &Raw) -> Vec<String> {
 async fn refuses(program: Program, raw: &Raw, words: &[&str]) {
     let server = program.start();
     assert_eq!(server.exit(SOON).await.code(), Some(2));
+    server.logs("time-server: ", SOON).await;
     let complaints = server.stderr().containing("time-server: ");
     assert_eq!(complaints.len(), 1, "{}", server.stderr().text());
     for word in words {
