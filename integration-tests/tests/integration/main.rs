@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
+mod client;
+mod client_faults;
 mod conformance;
 mod harness_network;
 mod harness_process;
