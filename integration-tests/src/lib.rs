@@ -5,9 +5,10 @@
 //! | a ZooKeeper, and a subtree of its own | [`zookeeper`] |
 //! | servers that it may kill, freeze, restart | [`servers`] |
 //! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
-//! | a broken network | [`proxy`] |
+//! | a broken network | [`proxy`], at random [`weather`] |
 //! | a real process | [`process`] |
 //! | to wait without a sleep | [`eventually`] |
+//! | to compare a snapshot with ZooKeeper | [`truth`] |
 //! | a readable, repeatable failure | [`steps`] |
 //! | figures | [`mod@bench`] |
 //!
@@ -22,4 +23,6 @@ pub mod raw;
 pub mod raw_events;
 pub mod servers;
 pub mod steps;
+pub mod truth;
+pub mod weather;
 pub mod zookeeper;

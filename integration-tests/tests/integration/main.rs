@@ -7,3 +7,4 @@ mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
 mod registration;
+mod view;

@@ -52,7 +52,10 @@ impl Served {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
         let time = |task: std::fs::DirEntry| {
             let text = std::fs::read_to_string(task.path().join("schedstat")).expect("it runs");
-            text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).expect("nanoseconds on a processor")
+            text.split(' ')
+                .next()
+                .and_then(|first| first.parse::<u64>().ok())
+                .expect("nanoseconds on a processor")
         };
         Duration::from_nanos(tasks.map(|task| time(task.expect("it runs"))).sum())
     }
