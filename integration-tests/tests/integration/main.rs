@@ -7,4 +7,5 @@ mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
 mod registration;
+mod secure;
 mod view;
