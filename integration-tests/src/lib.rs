@@ -6,7 +6,7 @@
 //! | servers that it may kill, freeze, restart | [`servers`] |
 //! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
 //! | a broken network | [`proxy`], at random [`weather`] |
-//! | a real process | [`process`] |
+//! | a real process | [`process`], somebody else's client [`peers`] |
 //! | to wait without a sleep | [`eventually`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
 //! | a readable, repeatable failure | [`steps`] |
@@ -17,6 +17,7 @@
 pub mod bench;
 pub mod eventually;
 pub mod four_letter;
+pub mod peers;
 pub mod process;
 pub mod proxy;
 pub mod raw;

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
 mod conformance;
+mod frozen;
 mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
+mod peers;
 mod registration;
 mod secure;
 mod view;
