@@ -3,10 +3,9 @@
 //! It arms the watch again and reads everything after every reconnect, because events of the time between are lost; after
 //! that each change costs one read, batched with what else is dirty. It never awaits user code.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
@@ -25,6 +24,7 @@ use crate::session::{Link, Phase};
 use crate::snapshot::{Freshness, Snapshot, Zxid};
 use crate::store::{Event, Fault, Node, Reply, Stat, Store, Watch};
 use crate::view::{Batch, View};
+use crate::views::{Channel, Views};
 
 /// How many children one request reads.
 const CHUNK: usize = 500;
@@ -53,51 +53,6 @@ pub(crate) struct Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
-/// The views of one registry: many watches of one service share one.
-#[derive(Debug, Default)]
-pub(crate) struct Views(Mutex<HashMap<ServiceName, Channel>>);
-
-/// Both ways between a view and its watches.
-#[derive(Clone, Debug)]
-pub(crate) struct Channel {
-    pub(crate) snapshots: watch::Sender<Snapshot>,
-    pub(crate) wanted: mpsc::UnboundedSender<Zxid>,
-}
-
-impl Views {
-    /// A receiver of the service's snapshots; `begin` starts the view if there is none.
-    pub(crate) fn subscribe(
-        &self,
-        service: &ServiceName,
-        begin: impl FnOnce(Channel, mpsc::UnboundedReceiver<Zxid>),
-    ) -> (watch::Receiver<Snapshot>, mpsc::UnboundedSender<Zxid>) {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = views.get(service) {
-            return (channel.snapshots.subscribe(), channel.wanted.clone());
-        }
-        let (snapshots, receiver) = watch::channel(Snapshot::pending(service));
-        let (wanted, wishes) = mpsc::unbounded_channel();
-        let channel = Channel { snapshots, wanted: wanted.clone() };
-        views.insert(service.clone(), channel.clone());
-        begin(channel, wishes);
-        (receiver, wanted)
-    }
-
-    /// Forgets the view if nobody watches it any more.
-    fn forget_unwatched(&self, service: &ServiceName) -> bool {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let unwatched = views.get(service).is_none_or(|channel| channel.snapshots.receiver_count() == 0);
-        if unwatched {
-            views.remove(service);
-        }
-        unwatched
-    }
-
-    fn forget(&self, service: &ServiceName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
     }
 }
 

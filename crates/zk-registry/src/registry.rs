@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use crate::connect::{ConnectString, Options};
-use crate::discovery::{self, Channel, Driver, Views};
+use crate::discovery::{self, Driver};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind};
 use crate::heard::Heard;
@@ -24,6 +24,7 @@ use crate::session::{Command, ConnectionState, Link, Phase, Sessions, Settings, 
 use crate::snapshot::{Snapshot, Zxid};
 use crate::store::zookeeper::ZooKeeper;
 use crate::store::{Connect, Store};
+use crate::views::{Channel, Views};
 
 /// How many ephemeral path bytes one session owns at most.
 ///

@@ -268,10 +268,6 @@ impl View {
         self.members.len() + self.others.len()
     }
 
-    pub(crate) fn members(&self) -> &Members {
-        &self.members
-    }
-
     pub(crate) fn watermark(&self) -> Zxid {
         self.watermark
     }
