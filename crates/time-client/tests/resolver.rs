@@ -1,10 +1,12 @@
 //! The resolver over real sockets, without any ZooKeeper: whatever one instance does, another one answers.
 
+#![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use time_client::client::{Options, Said, TimeClient};
-use time_client::fault::{AskError, Fault, Stopped};
+use time_client::fault::{AskError, Fault};
 use time_server::limits::Limits;
 use time_server::metrics::Metrics;
 use time_server::protocol::Request;
@@ -13,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use zk_registry::balance::strategy::RoundRobin;
-use zk_registry::balance::{Balancer, PickError};
+use zk_registry::balance::{Balancer, GiveUp, PickError};
 use zk_registry::{Instance, Resolve, ServiceName, ServiceWatch, Snapshot, SnapshotSender};
 
 const LOCALHOST: &str = "127.0.0.1";
@@ -84,7 +86,7 @@ fn refusing() -> (u16, tokio::net::TcpSocket) {
 async fn silent() -> u16 {
     let hold = async |stream: TcpStream| {
         let _open = stream;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     odd_server(hold).await.0
 }
@@ -204,7 +206,7 @@ async fn a_query_that_nobody_answers_names_every_attempt() {
     {
         assert!(words.contains(&format!("{LOCALHOST}:{port} ")) && words.contains(why), "{words}");
     }
-    assert!(matches!(error, AskError::Exhausted { stopped: Stopped::Attempts, failed } if failed.len() == 3));
+    assert!(matches!(error, AskError::Exhausted { why: GiveUp::Attempts, failed } if failed.len() == 3));
 }
 
 #[tokio::test]
