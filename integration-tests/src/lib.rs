@@ -5,9 +5,10 @@
 //! | a ZooKeeper, and a subtree of its own | [`zookeeper`] |
 //! | servers that it may kill, freeze, restart | [`servers`] |
 //! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
-//! | a broken network | [`proxy`] |
-//! | a real process | [`process`] |
+//! | a broken network | [`proxy`], at random [`weather`] |
+//! | a real process | [`process`], somebody else's client [`peers`] |
 //! | to wait without a sleep | [`eventually`] |
+//! | to compare a snapshot with ZooKeeper | [`truth`] |
 //! | a readable, repeatable failure | [`steps`] |
 //! | figures | [`mod@bench`] |
 //!
@@ -16,12 +17,15 @@
 pub mod bench;
 pub mod eventually;
 pub mod four_letter;
+pub mod peers;
 pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod raw_events;
 pub mod servers;
 pub mod steps;
+pub mod truth;
+pub mod weather;
 pub mod zookeeper;
 
 /// The README's code compiles.

@@ -177,11 +177,12 @@ impl TimeClient {
                 Ok(lease) => lease,
                 Err(why) => return Err(AskError::Nothing { service: self.service.clone(), why, failed }),
             };
+            let began = Instant::now();
             let left = self.options.retry.attempts.saturating_sub(attempts.made()).max(1);
-            let share = deadline.saturating_duration_since(lease.began()) / left;
-            let fault = match self.attempt(lease.instance(), request, lease.began() + share).await {
+            let share = deadline.saturating_duration_since(began) / left;
+            let fault = match self.attempt(lease.instance(), request, began + share).await {
                 Ok(said) => {
-                    let (instance, rtt) = (lease.member().clone(), lease.began().elapsed());
+                    let (instance, rtt) = (lease.member().clone(), began.elapsed());
                     lease.finish(Outcome::Success);
                     return Ok(Answer { instance, said, rtt, failed });
                 }

@@ -330,7 +330,7 @@ impl Inner {
                 .options
                 .snapshot_dir
                 .as_deref()
-                .map(|directory| Disk::new(directory, &self.context.base)),
+                .map(|directory| Disk::new(directory, self.context.base.service(service))),
             seed: self.context.seed,
             changed: Box::new(move |path| {
                 if book.holder(path).is_some() {

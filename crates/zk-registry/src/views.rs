@@ -48,7 +48,11 @@ impl Views {
         unwatched
     }
 
-    pub(crate) fn forget(&self, service: &ServiceName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
+    /// Forgets this view, unless another one has taken its place.
+    pub(crate) fn forget(&self, service: &ServiceName, snapshots: &watch::Sender<Snapshot>) {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if views.get(service).is_some_and(|channel| channel.snapshots.same_channel(snapshots)) {
+            views.remove(service);
+        }
     }
 }

@@ -5,12 +5,16 @@
 mod client;
 mod client_faults;
 mod conformance;
+mod frozen;
 mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
+mod peers;
 mod registration;
+mod secure;
 mod server;
 mod server_faults;
 mod server_leave;
 mod server_rolling;
 mod server_start;
+mod view;

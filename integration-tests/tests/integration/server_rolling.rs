@@ -1,5 +1,5 @@
-//! A rolling restart loses no attempt: not only no query, of clients that follow the registry and of one that lists,
-//! dials once and gives up.
+//! A rolling restart loses no attempt: not only no query, of our client and of one that lists, dials once
+//! and gives up.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -10,8 +10,12 @@ use integration_tests::process::{Process, Signal};
 use integration_tests::raw::Raw;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use rand::seq::IndexedRandom;
+use time_client::client::{Options, TimeClient};
+use time_server::protocol::Request;
 use tokio::task::JoinSet;
-use zk_registry::{Registry, Resolve, Status};
+use zk_registry::Registry;
+use zk_registry::balance::Balancer;
+use zk_registry::balance::strategy::Random;
 
 use crate::registration::{open, time};
 use crate::server::{SERVICE, SOON, ask, registered, time_server};
@@ -24,15 +28,13 @@ async fn start(chroot: &Chroot, address: SocketAddr) -> Process {
     server
 }
 
-/// Asks whoever is up according to the registry; one attempt each.
+/// Our client, over new connections and over kept ones; an attempt that another one made good is a failure here.
 async fn follower(registry: Registry, asked: Arc<AtomicU64>) {
-    let mut watch = registry.watch(&time());
-    watch.ready().await.unwrap();
-    loop {
-        let up: Vec<_> =
-            watch.current().instances().filter(|instance| instance.status() == Status::Up).cloned().collect();
-        let chosen = up.choose(&mut rand::rng()).expect("somebody is always up").address();
-        attempt(&chosen, &asked).await;
+    let client = TimeClient::new(&registry, &time(), Balancer::new(Random), Options::default());
+    for request in [Request::Now, Request::Timestamp].into_iter().cycle() {
+        let answer = client.ask(request, None).await.unwrap_or_else(|error| panic!("{error}"));
+        assert!(answer.failed.is_empty(), "{:?}", answer.failed);
+        done(&asked).await;
     }
 }
 
@@ -41,14 +43,15 @@ async fn lister(raw: Raw, asked: Arc<AtomicU64>) {
     loop {
         let names = raw.list(SERVICE).await.unwrap().unwrap();
         let chosen = names.choose(&mut rand::rng()).expect("somebody is always listed");
-        attempt(chosen, &asked).await;
+        let reply = ask(chosen.parse().unwrap()).await.unwrap_or_else(|error| panic!("{chosen}: {error}"));
+        assert!(reply.starts_with(chosen), "{reply:?} of {chosen}");
+        done(&asked).await;
     }
 }
 
-async fn attempt(address: &str, asked: &AtomicU64) {
-    let reply = ask(address.parse().unwrap()).await.unwrap_or_else(|error| panic!("{address}: {error}"));
-    assert!(reply.starts_with(address), "{reply:?} of {address}");
+async fn done(asked: &AtomicU64) {
     asked.fetch_add(1, Ordering::Relaxed);
+    // A steady load, not as much as the machine can do.
     tokio::time::sleep(Duration::from_millis(2)).await;
 }
 

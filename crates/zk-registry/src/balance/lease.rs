@@ -35,16 +35,12 @@ pub struct Lease {
     index: Index,
     probe: bool,
     over: bool,
-    began: Instant,
+    /// When it was picked, by the balancer's clock; 0 unless latency is tracked.
+    began: u64,
 }
 
 impl Lease {
-    pub(super) fn new(
-        pin: &Arc<Padded<Arc<EndpointSet>>>,
-        index: Index,
-        probe: bool,
-        began: Instant,
-    ) -> Self {
+    pub(super) fn new(pin: &Arc<Padded<Arc<EndpointSet>>>, index: Index, probe: bool, began: u64) -> Self {
         let lease = Self { pin: Arc::clone(pin), index, probe, over: false, began };
         lease.set().shared.begin(lease.endpoint());
         lease
@@ -68,11 +64,6 @@ impl Lease {
     /// Whether this call finds out whether an ejected instance is well again.
     pub fn is_probe(&self) -> bool {
         self.probe
-    }
-
-    /// When it was picked.
-    pub fn began(&self) -> Instant {
-        self.began
     }
 
     /// Ends the call now, by tokio's clock. The time since the pick is the latency that is learned.
@@ -108,7 +99,6 @@ impl fmt::Debug for Lease {
         f.debug_struct("Lease")
             .field("instance", self.instance())
             .field("probe", &self.probe)
-            .field("began", &self.began)
             .finish_non_exhaustive()
     }
 }
