@@ -1,5 +1,6 @@
 //! `bench`: measures what we promise, prints it, keeps it. `make bench` runs it.
 
+mod client;
 mod server;
 mod zookeeper;
 
@@ -14,7 +15,7 @@ use integration_tests::bench::{Report, Runs, Samples, Subject, World, page, tabl
 use integration_tests::process::target_directory;
 
 /// Every subject, in the order in which they run. A new one is a module beside this file and a line here.
-const SUBJECTS: &[Subject] = &[server::SUBJECT, zookeeper::SUBJECT];
+const SUBJECTS: &[Subject] = &[client::SUBJECT, server::SUBJECT, zookeeper::SUBJECT];
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures what we promise, beside references, and keeps the figures")]
