@@ -11,6 +11,7 @@ pub mod row;
 pub mod runs;
 pub mod samples;
 pub mod table;
+pub mod usage;
 pub mod world;
 
 use futures_util::future::LocalBoxFuture;

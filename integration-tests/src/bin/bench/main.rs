@@ -1,6 +1,9 @@
 //! `bench`: measures what we promise, prints it, keeps it. `make bench` runs it.
 
+mod fleet;
+mod registration;
 mod server;
+mod view;
 mod zookeeper;
 
 use std::fs;
@@ -14,7 +17,7 @@ use integration_tests::bench::{Report, Runs, Samples, Subject, World, page, tabl
 use integration_tests::process::target_directory;
 
 /// Every subject, in the order in which they run. A new one is a module beside this file and a line here.
-const SUBJECTS: &[Subject] = &[server::SUBJECT, zookeeper::SUBJECT];
+const SUBJECTS: &[Subject] = &[zookeeper::SUBJECT, registration::SUBJECT, view::SUBJECT, server::SUBJECT];
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures what we promise, beside references, and keeps the figures")]
@@ -38,6 +41,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     server::serve_if_asked().await;
+    view::read_if_asked().await;
     match run(Args::parse()).await {
         Ok(code) => code,
         Err(error) => {
