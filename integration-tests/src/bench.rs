@@ -6,6 +6,7 @@
 
 pub mod machine;
 pub mod page;
+pub mod plot;
 pub mod report;
 pub mod row;
 pub mod runs;
