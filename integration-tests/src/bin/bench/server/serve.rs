@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use integration_tests::bench::usage::{processor_time_of, resident_memory_of};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use time_server::limits::Limits;
 use time_server::server::{Server, listen};
@@ -62,10 +63,7 @@ impl Served {
 
     /// Its resident memory in bytes.
     pub(crate) fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("kibibytes");
-        kib * 1024
+        resident_memory_of(self.child.id())
     }
 }
 
