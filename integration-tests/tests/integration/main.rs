@@ -9,5 +9,7 @@ mod harness_process;
 mod harness_zookeeper;
 mod peers;
 mod registration;
+mod scenarios;
 mod secure;
+mod soak;
 mod view;
