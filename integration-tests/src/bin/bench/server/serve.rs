@@ -50,15 +50,7 @@ impl Served {
 
     /// The processor time of its threads so far.
     pub(crate) fn processor_time(&self) -> Duration {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
-        let time = |task: std::fs::DirEntry| {
-            let text = std::fs::read_to_string(task.path().join("schedstat")).expect("it runs");
-            text.split(' ')
-                .next()
-                .and_then(|first| first.parse::<u64>().ok())
-                .expect("nanoseconds on a processor")
-        };
-        Duration::from_nanos(tasks.map(|task| time(task.expect("it runs"))).sum())
+        processor_time_of(self.child.id())
     }
 
     /// Its resident memory in bytes.
