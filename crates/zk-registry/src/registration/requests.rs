@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
+use tracing::debug;
 
 use super::registrar::Key;
 use crate::connect::Acl;
@@ -164,7 +165,8 @@ impl Creates {
                     let stats = stats.into_iter().map(Option::unwrap_or_default);
                     answers.extend(keys.zip(stats.map(|stat| Answer::Created(Ok(stat)))));
                 }
-                Err(Fault::Multi { fault, .. }) if !matches!(*fault, Fault::NoNode) => {
+                Err(Fault::Multi { index, fault }) if !matches!(*fault, Fault::NoNode) => {
+                    debug!(index, ?fault, "a chunk failed for one of its creates, making them one by one");
                     let alone: Vec<_> = chunk
                         .iter()
                         .map(|(key, path, data)| (*key, store.create(path, data, Kind::Ephemeral, acl)))
