@@ -1,6 +1,8 @@
 //! `bench`: measures what we promise, prints it, keeps it. `make bench` runs it.
 
+mod pick;
 mod server;
+mod simulation;
 mod zookeeper;
 
 use std::fs;
@@ -14,7 +16,7 @@ use integration_tests::bench::{Report, Runs, Samples, Subject, World, page, tabl
 use integration_tests::process::target_directory;
 
 /// Every subject, in the order in which they run. A new one is a module beside this file and a line here.
-const SUBJECTS: &[Subject] = &[server::SUBJECT, zookeeper::SUBJECT];
+const SUBJECTS: &[Subject] = &[pick::SUBJECT, server::SUBJECT, simulation::SUBJECT, zookeeper::SUBJECT];
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures what we promise, beside references, and keeps the figures")]
