@@ -21,6 +21,6 @@ ci-deep: ## `ci`, then the tests without an engine, the oldest supported compile
 	@$(MAKE) --no-print-directory ci && .ci/deep
 bench: ## the tables of docs/BENCHMARKS.md
 	@.ci/with-zk cargo bench -p integration-tests
-soak: ## the tests over and over, for SOAK_MINUTES (60), until one fails
-	@.ci/soak
+soak: ## random faults over a fleet on real ZooKeeper for MINUTES (10), checked all the time; SEED=n replays
+	@RUST_LOG=$${RUST_LOG:-error} cargo run --quiet -p integration-tests --bin soak -- --minutes $${MINUTES:-10}
 .PHONY: help up up-ensemble up-secure down clean demo test ci ci-deep bench soak
