@@ -29,3 +29,9 @@ pub mod steps;
 pub mod truth;
 pub mod weather;
 pub mod zookeeper;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -97,6 +97,7 @@ mod suspects;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod view;
+mod views;
 
 pub use connect::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
 pub use error::{Error, ErrorKind};

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use crate::connect::{ConnectString, Options};
-use crate::discovery::{self, Channel, Driver, Views};
+use crate::discovery::{self, Driver};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind};
 use crate::heard::Heard;
@@ -24,6 +24,7 @@ use crate::session::{Command, ConnectionState, Link, Phase, Sessions, Settings, 
 use crate::snapshot::{Snapshot, Zxid};
 use crate::store::zookeeper::ZooKeeper;
 use crate::store::{Connect, Store};
+use crate::views::{Channel, Views};
 
 /// How many ephemeral path bytes one session owns at most.
 ///
@@ -329,7 +330,7 @@ impl Inner {
                 .options
                 .snapshot_dir
                 .as_deref()
-                .map(|directory| Disk::new(directory, &self.context.base)),
+                .map(|directory| Disk::new(directory, self.context.base.service(service))),
             seed: self.context.seed,
             changed: Box::new(move |path| {
                 if book.holder(path).is_some() {
@@ -428,5 +429,23 @@ impl Resolve for Registry {
             }
         });
         ServiceWatch::new(snapshots, wanted, inner.heard.clone(), inner.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiling is the test: every public type crosses threads, and so does every future.
+    fn _crosses_threads(registry: &Registry, registration: Registration, watch: &mut ServiceWatch) {
+        fn send(_: impl Send) {}
+        fn send_sync<T: Send + Sync>() {}
+        send_sync::<(Registry, Registration, ServiceWatch, Snapshot, ConnectString, Options, Error, Instance)>(
+        );
+        send_sync::<crate::balance::Balancer>();
+        send((registry.connected(), registry.services(), registry.clone().close(Duration::ZERO)));
+        send(registration.update(|_| {}));
+        send(registration.withdraw(Duration::ZERO));
+        send(watch.wait_for(Zxid(1)));
     }
 }

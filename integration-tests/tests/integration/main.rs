@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
+mod client;
+mod client_faults;
 mod conformance;
 mod frozen;
 mod harness_network;
@@ -11,5 +13,10 @@ mod peers;
 mod registration;
 mod scenarios;
 mod secure;
+mod server;
+mod server_faults;
+mod server_leave;
+mod server_rolling;
+mod server_start;
 mod soak;
 mod view;

@@ -41,7 +41,7 @@ pub(super) enum Seen {
 /// Whose node it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Whose {
-    /// A session of this registry that is over; or, with our own uuid, the same.
+    /// A session of this registry that is over.
     Earlier,
     Foreign(String),
     /// Our own uuid under a session that we never had: the server put another session in the place of ours.
@@ -75,8 +75,10 @@ pub(super) enum Step {
     },
     /// Nothing of ours is there, as it should be.
     Gone,
-    /// Lose the session and start over.
-    Replaced,
+    /// Lose the session and start over: this one stands in its place.
+    Replaced {
+        by: i64,
+    },
     /// The node is ours and says what it should.
     Rest(Stat),
     Set {
@@ -112,7 +114,7 @@ impl Intent {
             Whose::Ours if node.data == *record => Step::Rest(node.stat),
             Whose::Ours => self.reconcile(node, instance.as_ref(), record),
             Whose::Earlier => Step::TakeOver { version },
-            Whose::Replaced => Step::Replaced,
+            Whose::Replaced => Step::Replaced { by: node.stat.owner },
             Whose::Sibling if self.inherit => Step::TakeOver { version },
             Whose::Sibling => Step::Conflict("another process of this host".to_owned()),
             Whose::Foreign(who) => Step::Conflict(who),
@@ -247,7 +249,7 @@ mod tests {
     fn our_own_uuid_under_a_session_we_never_had_starts_over() {
         let us = us();
         let seen = node(STRANGER, 0, "a", Some(us.owner.clone()));
-        assert_eq!(intent(Some("a")).step(&seen, &us, &ids()), Step::Replaced);
+        assert_eq!(intent(Some("a")).step(&seen, &us, &ids()), Step::Replaced { by: STRANGER });
     }
 
     #[test]

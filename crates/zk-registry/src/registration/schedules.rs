@@ -138,6 +138,8 @@ async fn run(seed: u64) {
     let cluster = Cluster::new(seed);
     let mut processes: Vec<_> =
         (0..rng.random_range(1..=2)).map(|_| Process::start(&cluster, rng.random())).collect();
+    // Some servers hand out another session in the place of an expired one.
+    cluster.replace_sessions(rng.random_ratio(1, 8));
     let mut world = World::default();
     for _ in 0..rng.random_range(5..30) {
         step(rng, &cluster, &mut processes, &mut world).await;
