@@ -1,10 +1,12 @@
 //! `make soak MINUTES=n`: the soak for as long as one likes. `SEED` replays the faults of an earlier run.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use integration_tests::soak;
 use integration_tests::steps::{init_tracing, seeded};
+use tokio::signal::ctrl_c;
 
 /// Breaks things around a fleet on real ZooKeeper and checks all the time that it stays true.
 #[derive(Debug, Parser)]
@@ -14,16 +16,17 @@ struct Args {
     minutes: u64,
 }
 
+/// A violation panics; then, as at Ctrl-C, the servers are stopped and erased on the way out.
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     let args = Args::parse();
     init_tracing();
-    // A violation in any task ends the run.
-    let shout = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        shout(panic);
-        std::process::exit(1);
-    }));
-    let report = soak::run(Duration::from_secs(args.minutes * 60), seeded("soak")).await;
-    print!("{report}");
+    let lasting = Duration::from_secs(args.minutes * 60);
+    tokio::select! {
+        report = soak::run(lasting, seeded("soak")) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        _ = ctrl_c() => ExitCode::FAILURE,
+    }
 }

@@ -13,7 +13,8 @@ use integration_tests::steps::init_tracing;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use tokio_util::task::AbortOnDropHandle;
 use zk_registry::{
-    Freshness, Instance, Options, Registration, RegistrationState, Registry, Resolve, ServiceWatch, Withdrawn,
+    Freshness, Instance, Options, Registration, RegistrationState, Registry, Resolve, ServiceWatch, Snapshot,
+    Withdrawn,
 };
 
 use crate::registration::{T, open, options, time};
@@ -115,6 +116,40 @@ async fn started(launch: Launch, name: &str) -> (Servers, Chroot) {
     let zk = launch.start().await;
     let chroot = zk.chroot(name).await;
     (zk, chroot)
+}
+
+#[tokio::test]
+async fn what_is_registered_is_seen_and_what_is_withdrawn_is_gone_at_once() {
+    init_tracing();
+    let chroot = ZooKeeper::shared().chroot("at-once").await;
+    let (registry, reader) = (open(&chroot.connect_string()), open(&chroot.connect_string()));
+    let mut watch = reader.watch(&time());
+    watch.live().await.unwrap();
+    let (mut seen, mut gone, mut acknowledged) = (Vec::new(), Vec::new(), Vec::new());
+    for port in 1..=200 {
+        let mut registration = registry.register(&time(), Instance::new("10.0.0.1", port));
+        let id = registration.id().clone();
+        registration.registered().await.unwrap();
+        seen.push(until(&mut watch, |snapshot| snapshot.get(&id).is_some()).await);
+        let start = Instant::now();
+        assert_eq!(registration.withdraw(T).await, Withdrawn::Confirmed);
+        acknowledged.push(start.elapsed());
+        gone.push(until(&mut watch, |snapshot| snapshot.get(&id).is_none()).await);
+    }
+    for (what, mut took) in [("seen", seen), ("withdrawal acknowledged", acknowledged), ("gone", gone)] {
+        took.sort_unstable();
+        let (half, most, worst) = (took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);
+        println!("measured: {what}: p50 {half:?}, p99 {most:?}, worst {worst:?}");
+        assert!(half < Duration::from_millis(100) && worst < SLACK, "{what}: p50 {half:?}, worst {worst:?}");
+    }
+}
+
+async fn until(watch: &mut ServiceWatch, holds: impl Fn(&Snapshot) -> bool) -> Duration {
+    let start = Instant::now();
+    while !holds(watch.current()) {
+        watch.changed().await.unwrap();
+    }
+    start.elapsed()
 }
 
 #[tokio::test]
