@@ -126,7 +126,13 @@ fn parent_fault(result: Result<Stat, Fault>) -> Option<Fault> {
 /// Creates that were sent: alone, or in chunks that succeed or fail as one.
 struct Creates {
     alone: Vec<(Key, Reply<Stat>)>,
-    chunks: Vec<(Vec<Create>, Reply<Vec<Option<Stat>>>)>,
+    chunks: Vec<Chunk>,
+}
+
+/// Creates that succeed or fail as one.
+struct Chunk {
+    creates: Vec<Create>,
+    reply: Reply<Vec<Option<Stat>>>,
 }
 
 /// Whose node, where, and what it says.
@@ -150,7 +156,7 @@ impl Creates {
                     acl,
                 };
                 let reply = store.multi(chunk.iter().map(create).collect());
-                sent.chunks.push((chunk, reply));
+                sent.chunks.push(Chunk { creates: chunk, reply });
             }
         }
         sent
@@ -161,7 +167,7 @@ impl Creates {
         for (key, reply) in self.alone {
             answers.push((key, Answer::Created(reply.await)));
         }
-        for (chunk, reply) in self.chunks {
+        for Chunk { creates: chunk, reply } in self.chunks {
             let keys = chunk.iter().map(|(key, ..)| *key);
             match reply.await {
                 Ok(stats) => {
