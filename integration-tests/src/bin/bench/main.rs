@@ -123,7 +123,7 @@ fn write_page(directory: &Path, file: &Path) -> io::Result<ExitCode> {
             directory.display()
         )));
     }
-    let beside = file.parent().unwrap_or(Path::new("."));
+    let beside = file.parent().unwrap_or_else(|| Path::new("."));
     let plots = beside.join("plots");
     fs::create_dir_all(&plots)?;
     for report in &reports {
