@@ -190,9 +190,9 @@ async fn the_server_keeps_one_watch_per_service_whatever_its_size() {
         })
         .await;
         if cut % 2 == 0 {
-            link.cut_fin().await
+            link.cut_fin().await;
         } else {
-            link.cut_rst().await
+            link.cut_rst().await;
         }
         becomes_stale(&mut watches[0]).await;
     }
