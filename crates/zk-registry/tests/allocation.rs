@@ -1,6 +1,7 @@
 //! A pick and its outcome allocate nothing, whatever the strategy: counted by the global allocator.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
