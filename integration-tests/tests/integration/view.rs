@@ -307,7 +307,7 @@ async fn one_chaotic_server_leaves_no_difference() {
 #[tokio::test]
 async fn a_chaotic_ensemble_leaves_no_difference() {
     let zk = ZooKeeper::ensemble().start().await;
-    chaos(&zk, "chaos-of-three", 10).await;
+    chaos(&zk, "chaos-of-three", 7).await;
 }
 
 /// Concurrent writers, and readers whose links break at random. After each round comes a quiet period, at whose end
