@@ -5,10 +5,12 @@
 //! | a ZooKeeper, and a subtree of its own | [`zookeeper`] |
 //! | servers that it may kill, freeze, restart | [`servers`] |
 //! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
-//! | a broken network | [`proxy`] |
-//! | a real process | [`process`] |
+//! | a broken network | [`proxy`], at random [`weather`] |
+//! | a real process | [`process`], somebody else's client [`peers`] |
 //! | to wait without a sleep | [`eventually`] |
+//! | to compare a snapshot with ZooKeeper | [`truth`] |
 //! | a readable, repeatable failure | [`steps`] |
+//! | bad weather for hours | [`soak`] |
 //! | figures | [`mod@bench`] |
 //!
 //! Whatever cannot do its job panics and says why: that fails the test, which is what a test wants of its tools.
@@ -16,10 +18,20 @@
 pub mod bench;
 pub mod eventually;
 pub mod four_letter;
+pub mod peers;
 pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod raw_events;
 pub mod servers;
+pub mod soak;
 pub mod steps;
+pub mod truth;
+pub mod weather;
 pub mod zookeeper;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

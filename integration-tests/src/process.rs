@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -43,6 +43,11 @@ impl Program {
     /// When it does not compile.
     pub fn time_client() -> Self {
         Self::at(programs().join("time-client"))
+    }
+
+    /// Where it is, for a test that must start it in a way of its own.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Any program: a path, or a name that is looked up in `PATH`.

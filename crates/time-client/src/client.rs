@@ -10,13 +10,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use time_server::protocol::{Reply, Request};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
-use zk_registry::balance::{Balancer, Key, Lease, Outcome, Pick, PickError};
+use zk_registry::balance::{
+    Attempts, Balancer, Budget, BudgetOptions, Decision, GiveUp, Key, Lease, Outcome, Pick, PickError, Retry,
+    Safety,
+};
 use zk_registry::{Freshness, Instance, InstanceId, Member, Resolve, ServiceName, ServiceWatch, Snapshot};
 
 use crate::connect::Connection;
-use crate::fault::{AskError, FailedAttempt, Fault, Stopped};
+use crate::fault::{AskError, FailedAttempt, Fault};
 use crate::pool::Pool;
 
 /// How a [`TimeClient`] asks.
@@ -25,9 +28,11 @@ use crate::pool::Pool;
 pub struct Options {
     /// How long a query may take, all its attempts together. Defaults to 2 seconds.
     pub timeout: Duration,
-    /// How many instances a query may try. Each attempt gets an equal share of the time that is left, so that one which
-    /// hangs leaves time for the next. Defaults to 3.
-    pub attempts: u32,
+    /// Whether and when a query that failed is tried again. Each attempt gets an equal share of the time that is left, so
+    /// that one which hangs leaves time for the next. Defaults to [`Retry::default`]: 3 attempts.
+    pub retry: Retry,
+    /// How many retries all queries together may cost. Defaults to [`BudgetOptions::default`].
+    pub budget: BudgetOptions,
     /// How long connecting may take within an attempt. Defaults to 1 second.
     pub connect_timeout: Duration,
     /// How long an answer may take within an attempt. Defaults to all the time that the attempt has.
@@ -43,7 +48,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(2),
-            attempts: 3,
+            retry: Retry::default(),
+            budget: BudgetOptions::default(),
             connect_timeout: Duration::from_secs(1),
             read_timeout: None,
             kept_per_instance: 64,
@@ -56,11 +62,28 @@ impl Default for Options {
 ///
 /// Share it behind an [`Arc`]; every method takes `&self`. Dropping it stops following the service and closes the
 /// connections that it keeps.
+///
+/// ```no_run
+/// use time_client::client::{Options, TimeClient};
+/// use time_server::protocol::Request;
+/// use zk_registry::balance::{Balancer, strategy::LeastLoaded};
+/// use zk_registry::Registry;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::open("127.0.0.1:2181".parse()?, Default::default());
+/// let balancer = Balancer::new(LeastLoaded); // or a strategy of your own
+/// let client = TimeClient::new(&registry, &"time".parse()?, balancer, Options::default());
+/// let answer = client.ask(Request::Now, None).await?; // from whoever answers
+/// println!("{} says {:?} after {:?}", answer.instance.id(), answer.said, answer.rtt);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TimeClient {
     service: ServiceName,
     options: Options,
     balancer: Arc<Balancer>,
+    budget: Arc<Budget>,
     /// The snapshot that the balancer has adopted.
     adopted: watch::Receiver<Snapshot>,
     pool: Pool,
@@ -114,7 +137,8 @@ impl TimeClient {
         balancer.update(watch.current());
         let follow = AbortOnDropHandle::new(tokio::spawn(follow(watch, balancer.clone(), adopt)));
         let pool = Pool::new(options.kept_per_instance, options.idle_timeout, Instant::now());
-        Self { service: service.clone(), options, balancer, adopted, pool, _follow: follow }
+        let budget = Arc::new(Budget::new(options.budget));
+        Self { service: service.clone(), options, balancer, budget, adopted, pool, _follow: follow }
     }
 
     /// The service that is asked.
@@ -145,33 +169,39 @@ impl TimeClient {
     /// Dropping the future blames nobody; the connection that was in use is closed.
     pub async fn ask(&self, request: Request, key: Option<Key>) -> Result<Answer, AskError> {
         let deadline = Instant::now() + self.options.timeout;
+        // Asking for the time twice does no harm.
+        let mut attempts = self.options.retry.begin(&self.budget, Safety::Idempotent, Some(deadline));
         let mut failed = Vec::new();
         loop {
-            let left = self.options.attempts.saturating_sub(failed.len() as u32);
-            let lease = match self.choose(key, &failed, deadline).await {
+            let lease = match self.choose(key, &mut attempts, deadline).await {
                 Ok(lease) => lease,
                 Err(why) => return Err(AskError::Nothing { service: self.service.clone(), why, failed }),
             };
-            let share = deadline.saturating_duration_since(lease.began()) / left.max(1);
-            match self.attempt(lease.instance(), request, lease.began() + share).await {
+            let began = Instant::now();
+            let left = self.options.retry.attempts.saturating_sub(attempts.made()).max(1);
+            let share = deadline.saturating_duration_since(began) / left;
+            let fault = match self.attempt(lease.instance(), request, began + share).await {
                 Ok(said) => {
-                    let (instance, rtt) = (lease.member().clone(), lease.began().elapsed());
+                    let (instance, rtt) = (lease.member().clone(), began.elapsed());
                     lease.finish(Outcome::Success);
                     return Ok(Answer { instance, said, rtt, failed });
                 }
-                // It had died while nobody used it: nobody was asked, nobody is to blame.
-                Err(Attempt::DiedIdle) => drop(lease),
-                Err(Attempt::Failed(fault)) => {
-                    let instance = lease.member().id().clone();
-                    lease.finish(fault.outcome());
-                    failed.push(FailedAttempt { instance, fault });
-                    if Instant::now() >= deadline {
-                        return Err(AskError::Deadline { within: self.options.timeout, failed });
-                    }
-                    if left <= 1 {
-                        return Err(AskError::Exhausted { failed, stopped: Stopped::Attempts });
-                    }
+                // Nobody was asked, nobody is to blame: dropping the lease says so.
+                Err(Attempt::DiedIdle) => continue,
+                Err(Attempt::Failed(fault)) => fault,
+            };
+            let (instance, outcome) = (lease.member().id().clone(), fault.outcome());
+            lease.finish(outcome);
+            let decision = attempts.ended(instance.clone(), outcome, Instant::now(), &mut rand::rng());
+            failed.push(FailedAttempt { instance, fault });
+            match decision {
+                Decision::Retry { after } => sleep(after).await,
+                Decision::GiveUp(why) if why == GiveUp::Deadline || Instant::now() >= deadline => {
+                    return Err(AskError::Deadline { within: self.options.timeout, failed });
                 }
+                Decision::GiveUp(why) => return Err(AskError::Exhausted { failed, why }),
+                // A fault is neither a success nor cancelled, so that this is never said of one.
+                Decision::Done => return Err(AskError::Exhausted { failed, why: GiveUp::Attempts }),
             }
         }
     }
@@ -194,16 +224,23 @@ impl TimeClient {
     }
 
     /// Picks an instance that was not tried; when all were, any. Waits while nothing is known yet.
-    async fn choose(&self, key: Option<Key>, failed: &[FailedAttempt], until: Instant) -> Result<Lease, PickError> {
-        let tried: Vec<InstanceId> = failed.iter().map(|attempt| attempt.instance.clone()).collect();
-        match self.pick(key, &tried) {
-            Err(PickError::AllExcluded) => self.pick(key, &[]),
+    async fn choose(
+        &self,
+        key: Option<Key>,
+        attempts: &mut Attempts,
+        until: Instant,
+    ) -> Result<Lease, PickError> {
+        match self.pick(key, attempts.tried()) {
+            Err(PickError::AllExcluded) => {
+                attempts.start_over();
+                self.pick(key, &[])
+            }
             Err(PickError::Pending) => {
                 let mut adopted = self.adopted.clone();
                 let known = adopted.wait_for(|snapshot| snapshot.freshness() != Freshness::Pending);
                 // Nothing more is coming, or not in time: the pick says the same again.
                 let _ = timeout_at(until, known).await;
-                self.pick(key, &tried)
+                self.pick(key, attempts.tried())
             }
             picked => picked,
         }
@@ -278,7 +315,9 @@ impl Said {
     /// The time, by the instance's clock.
     pub fn time(self) -> Timestamp {
         match self {
-            Self::Stamps(Stamps { t3, .. }) => Timestamp::from_nanosecond(t3.into()).unwrap_or(Timestamp::MAX),
+            Self::Stamps(Stamps { t3, .. }) => {
+                Timestamp::from_nanosecond(t3.into()).unwrap_or(Timestamp::MAX)
+            }
             Self::Time(time) => time,
         }
     }
@@ -301,8 +340,12 @@ impl<E: Into<Fault>> From<E> for Attempt {
 fn checked(request: Request, reply: Reply) -> Result<Said, Fault> {
     match (request, reply) {
         (_, Reply::Error(what)) => Err(Fault::Refused(what.into_owned())),
-        (Request::Now, Reply::Now(time)) | (Request::Timestamp, Reply::Timestamp { time, .. }) => Ok(Said::Time(time)),
-        (Request::Sync { t1: sent }, Reply::Sync { t1, t2, t3 }) if t1 == sent => Ok(Said::Stamps(Stamps { t1, t2, t3 })),
+        (Request::Now, Reply::Now(time)) | (Request::Timestamp, Reply::Timestamp { time, .. }) => {
+            Ok(Said::Time(time))
+        }
+        (Request::Sync { t1: sent }, Reply::Sync { t1, t2, t3 }) if t1 == sent => {
+            Ok(Said::Stamps(Stamps { t1, t2, t3 }))
+        }
         (_, other) => Err(Fault::Garbage(format!("{other:?} to {request:?}"))),
     }
 }

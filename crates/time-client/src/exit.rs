@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// How a run ended, as its caller sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Everything that was asked was answered. Also when the reader of our output went away.
     Answered = 0,
     /// Some queries got no answer.

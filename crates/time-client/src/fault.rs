@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use zk_registry::balance::{Outcome, PickError};
+use zk_registry::balance::{GiveUp, Outcome, PickError};
 use zk_registry::{InstanceId, ServiceName};
 
 /// Why one attempt at one instance failed.
@@ -102,7 +102,7 @@ pub enum AskError {
         /// The attempts.
         failed: Vec<FailedAttempt>,
         /// Why there was none more.
-        stopped: Stopped,
+        why: GiveUp,
     },
     /// There was no instance to ask.
     Nothing {
@@ -115,21 +115,13 @@ pub enum AskError {
     },
 }
 
-/// Why a query was not tried again.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Stopped {
-    /// It had its attempts.
-    Attempts,
-    /// So many queries failed lately that further attempts would only add to the load.
-    Budget,
-}
-
 impl AskError {
     /// The attempts that failed, in their order.
     pub fn failed(&self) -> &[FailedAttempt] {
         match self {
-            Self::Deadline { failed, .. } | Self::Exhausted { failed, .. } | Self::Nothing { failed, .. } => failed,
+            Self::Deadline { failed, .. } | Self::Exhausted { failed, .. } | Self::Nothing { failed, .. } => {
+                failed
+            }
         }
     }
 
@@ -149,12 +141,9 @@ impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline { within, .. } => write!(f, "no answer within {within:?}")?,
-            Self::Exhausted { failed, stopped } => {
+            Self::Exhausted { failed, why } => {
                 let plural = if failed.len() == 1 { "" } else { "s" };
-                write!(f, "no answer after {} attempt{plural}", failed.len())?;
-                if *stopped == Stopped::Budget {
-                    f.write_str(" (too many failures lately to try again)")?;
-                }
+                write!(f, "no answer after {} attempt{plural}, {why}", failed.len())?;
             }
             Self::Nothing { service, why, .. } => write!(f, "no instance of {service} to ask: {why}")?,
         }

@@ -3,14 +3,16 @@
 //! A reader that went away (`time-client | head`) is not an error: the run ends, and ends well.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// One object a line, for programs: docs/CLIENT-JSON.md holds the schema
     Json,
     /// For people
@@ -20,42 +22,49 @@ pub enum Format {
 
 /// When a line reaches the reader.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Flush {
+pub(crate) enum Flush {
     /// At once.
     EachLine,
-    /// When there are many, and at the end: a line per query would otherwise be a system call per query.
+    /// With one that follows soon: a system call for each of very many lines would be the greater part of the work.
     Lazily,
 }
 
 /// Standard output, shared by the workers. Whole lines only.
 #[derive(Debug)]
-pub struct Output {
-    stdout: Mutex<BufWriter<Stdout>>,
+pub(crate) struct Output {
+    writer: Mutex<Writer>,
     flush: Flush,
     /// How it may look.
-    pub paint: Paint,
+    pub(crate) paint: Paint,
     gone: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Writer {
+    stdout: BufWriter<Stdout>,
+    flushed: Instant,
 }
 
 impl Output {
     /// Writes to standard output; cancels `gone` when nobody reads it any more.
-    pub fn new(flush: Flush, gone: CancellationToken) -> Self {
-        let stdout = Mutex::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
-        Self { stdout, flush, paint: Paint::of(&io::stdout()), gone }
+    pub(crate) fn new(flush: Flush, gone: CancellationToken) -> Self {
+        let stdout = BufWriter::with_capacity(64 * 1024, io::stdout());
+        let writer = Mutex::new(Writer { stdout, flushed: Instant::now() });
+        Self { writer, flush, paint: Paint::of(&io::stdout()), gone }
     }
 
     /// Writes `text` and the end of the line.
-    pub fn line(&self, text: &str) {
-        let mut stdout = self.stdout();
-        let written = writeln!(stdout, "{text}").and_then(|()| match self.flush {
-            Flush::EachLine => stdout.flush(),
-            Flush::Lazily => Ok(()),
+    pub(crate) fn line(&self, text: &str) {
+        let mut writer = self.writer();
+        let written = writeln!(writer.stdout, "{text}").and_then(|()| match self.flush {
+            Flush::Lazily if writer.flushed.elapsed() < SOON => Ok(()),
+            Flush::EachLine | Flush::Lazily => writer.flush(),
         });
         self.check(&written);
     }
 
     /// Writes `object` as one line of JSON.
-    pub fn json(&self, object: &impl serde::Serialize) {
+    pub(crate) fn json(&self, object: &impl serde::Serialize) {
         // Our objects have string keys and no maps that could fail, which is all that serialising could fail for.
         if let Ok(line) = serde_json::to_string(object) {
             self.line(&line);
@@ -63,8 +72,8 @@ impl Output {
     }
 
     /// Makes sure that the reader has everything.
-    pub fn flush(&self) {
-        let flushed = self.stdout().flush();
+    pub(crate) fn flush(&self) {
+        let flushed = self.writer().flush();
         self.check(&flushed);
     }
 
@@ -75,14 +84,24 @@ impl Output {
         }
     }
 
-    fn stdout(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
-        self.stdout.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Writer {
+    fn flush(&mut self) -> io::Result<()> {
+        self.flushed = Instant::now();
+        self.stdout.flush()
+    }
+}
+
+/// How long a line may wait for the next one.
+const SOON: Duration = Duration::from_millis(20);
+
 /// Colours, or none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Paint {
+pub(crate) enum Paint {
     /// ANSI colours.
     Colours,
     /// Text as it is.
@@ -91,23 +110,27 @@ pub enum Paint {
 
 impl Paint {
     /// Colours on a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>).
-    pub fn of(stream: &impl IsTerminal) -> Self {
-        let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if stream.is_terminal() && !unwanted { Self::Colours } else { Self::Plain }
+    pub(crate) fn of(stream: &impl IsTerminal) -> Self {
+        Self::wanted(stream.is_terminal(), env::var_os("NO_COLOR").as_deref())
+    }
+
+    fn wanted(terminal: bool, no_color: Option<&OsStr>) -> Self {
+        let refused = no_color.is_some_and(|value| !value.is_empty());
+        if terminal && !refused { Self::Colours } else { Self::Plain }
     }
 
     /// For what went well.
-    pub fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.code("32", text)
     }
 
     /// For what went wrong.
-    pub fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.code("31", text)
     }
 
     /// For what matters less.
-    pub fn faint(self, text: &str) -> String {
+    pub(crate) fn faint(self, text: &str) -> String {
         self.code("2", text)
     }
 
@@ -116,5 +139,20 @@ impl Paint {
             Self::Colours => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
             Self::Plain => text.to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_and_for_who_wants_them() {
+        assert_eq!(Paint::wanted(true, None), Paint::Colours);
+        assert_eq!(Paint::wanted(true, Some(OsStr::new(""))), Paint::Colours);
+        assert_eq!(Paint::wanted(true, Some(OsStr::new("1"))), Paint::Plain);
+        assert_eq!(Paint::wanted(false, None), Paint::Plain);
+        assert_eq!(Paint::Plain.good("fine"), "fine");
+        assert_eq!(Paint::Colours.good("fine"), "\u{1b}[32mfine\u{1b}[0m");
     }
 }

@@ -8,12 +8,13 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use zk_registry::InstanceId;
 
-use crate::client::{Answer, AskError};
+use crate::client::Answer;
+use crate::fault::AskError;
 use crate::output::Paint;
 
 /// Counts and latencies of queries. Each worker has its own; [`merge`](Self::merge) makes one of them.
 #[derive(Clone, Debug)]
-pub struct Summary {
+pub(crate) struct Summary {
     ok: u64,
     failed: u64,
     failed_attempts: u64,
@@ -39,7 +40,7 @@ impl Default for Summary {
 
 impl Summary {
     /// Counts one query that took `latency` from the moment it was due.
-    pub fn record(&mut self, outcome: &Result<Answer, AskError>, latency: Duration) {
+    pub(crate) fn record(&mut self, outcome: &Result<Answer, AskError>, latency: Duration) {
         match outcome {
             Ok(answer) => {
                 self.ok += 1;
@@ -48,7 +49,8 @@ impl Summary {
                     Some(count) => *count += 1,
                     None => drop(self.by_instance.insert(answer.instance.id().clone(), 1)),
                 }
-                self.latency.saturating_record(micros(latency));
+                // It grows as needed, so that nothing is ever out of range.
+                let _ = self.latency.record(micros(latency));
             }
             Err(error) => {
                 self.failed += 1;
@@ -59,7 +61,7 @@ impl Summary {
     }
 
     /// Adds what another worker counted.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.ok += other.ok;
         self.failed += other.failed;
         self.failed_attempts += other.failed_attempts;
@@ -69,38 +71,28 @@ impl Summary {
         for (kind, count) in &other.by_failure {
             *self.by_failure.entry(kind).or_default() += count;
         }
-        // Both resize as needed, so that nothing is ever out of range.
+        // As above.
         let _ = self.latency.add(&other.latency);
     }
 
-    /// How many queries were answered.
-    pub fn ok(&self) -> u64 {
-        self.ok
-    }
-
     /// How many queries got no answer.
-    pub fn failed(&self) -> u64 {
+    pub(crate) fn failed(&self) -> u64 {
         self.failed
     }
 
-    /// How many attempts failed, also those of queries that another instance answered.
-    pub fn failed_attempts(&self) -> u64 {
-        self.failed_attempts
-    }
-
     /// The latency that this share of the answered queries stayed within.
-    pub fn percentile(&self, percent: f64) -> Duration {
+    pub(crate) fn percentile(&self, percent: f64) -> Duration {
         Duration::from_micros(self.latency.value_at_percentile(percent))
     }
 
     /// One line for a terminal while the run goes on.
-    pub fn progress(ok: u64, failed: u64, elapsed: Duration) -> String {
+    pub(crate) fn progress(ok: u64, failed: u64, elapsed: Duration) -> String {
         let rate = (ok + failed) as f64 / elapsed.as_secs_f64().max(1e-9);
         format!("{ok} answered, {failed} failed, {rate:.0} a second, {}s", elapsed.as_secs())
     }
 
     /// The last line of `--output json`.
-    pub fn json(&self) -> impl Serialize {
+    pub(crate) fn json(&self) -> impl Serialize {
         let us = |percent| (self.ok > 0).then(|| self.latency.value_at_percentile(percent));
         SummaryLine {
             summary: SummaryJson {
@@ -117,7 +109,7 @@ impl Summary {
     }
 
     /// The end of `--output text`: a bar per instance, failures by kind, percentiles.
-    pub fn text(&self, elapsed: Duration, paint: Paint) -> String {
+    pub(crate) fn text(&self, elapsed: Duration, paint: Paint) -> String {
         let mut text = String::new();
         let most = self.by_instance.values().copied().max().unwrap_or(0);
         let name_width = self.by_instance.keys().map(|id| id.as_str().chars().count()).max().unwrap_or(0);
@@ -181,3 +173,73 @@ fn bar(count: u64, most: u64) -> String {
 
 /// The bar of the instance that answered most.
 const BAR: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use zk_registry::balance::GiveUp;
+    use zk_registry::{Instance, Snapshot};
+
+    use super::*;
+    use crate::client::Said;
+    use crate::documented;
+    use crate::fault::{FailedAttempt, Fault};
+
+    fn failed(count: usize) -> Vec<FailedAttempt> {
+        let attempt = || FailedAttempt { instance: "127.0.0.1:8899".parse().unwrap(), fault: Fault::Closed };
+        std::iter::repeat_with(attempt).take(count).collect()
+    }
+
+    fn summary(answers: &[(u16, u64)], failures: usize) -> Summary {
+        let mut summary = Summary::default();
+        for &(port, count) in answers {
+            let snapshot = Snapshot::fixed(&"time".parse().unwrap(), [Instance::new("127.0.0.1", port)]);
+            let instance = snapshot.instances().next().unwrap();
+            for n in 1..=count {
+                let said = Said::Time(jiff::Timestamp::UNIX_EPOCH);
+                let failed = failed(usize::from(n == 1));
+                let answer = Answer { instance: instance.clone(), said, rtt: Duration::ZERO, failed };
+                summary.record(&Ok(answer), Duration::from_micros(n * 10));
+            }
+        }
+        for _ in 0..failures {
+            let error = AskError::Exhausted { failed: failed(3), why: GiveUp::Attempts };
+            summary.record(&Err(error), Duration::from_secs(1));
+        }
+        summary
+    }
+
+    #[test]
+    fn the_last_line_is_that_of_the_schema() {
+        documented::line(&summary(&[(8897, 60), (8898, 40)], 1).json());
+        documented::line(&summary(&[], 1).json());
+    }
+
+    #[test]
+    fn the_text_has_a_bar_per_instance_and_the_percentiles() {
+        let text = summary(&[(8897, 80), (8898, 20)], 2).text(Duration::from_secs(10), Paint::Plain);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], format!("127.0.0.1:8897  80   80.0 %  {}", "#".repeat(40)));
+        assert_eq!(lines[1], format!("127.0.0.1:8898  20   20.0 %  {}", "#".repeat(10)));
+        assert_eq!(lines[2], "100 answered, 2 failed, 8 failed attempts in 10.0 s, 10.2 a second");
+        assert_eq!(lines[3], "  2 exhausted");
+        assert!(lines[4].starts_with("latency  p50 0.300 ms  p90 0.700 ms  p99 0.790 ms"), "{}", lines[4]);
+    }
+
+    #[test]
+    fn no_latency_is_too_long_to_be_counted() {
+        let mut merged = Summary::default();
+        merged.merge(&summary(&[(8897, 500_000)], 0));
+        assert!(merged.percentile(100.0) >= Duration::from_secs(5));
+        assert!(merged.percentile(50.0).abs_diff(Duration::from_millis(2500)) < Duration::from_millis(5));
+    }
+
+    #[test]
+    fn what_workers_counted_apart_is_the_same_together() {
+        let mut merged = summary(&[(8897, 60)], 1);
+        merged.merge(&summary(&[(8897, 1), (8898, 40)], 0));
+        let json = serde_json::to_value(merged.json()).unwrap();
+        assert_eq!(json["summary"]["ok"], 101);
+        assert_eq!(json["summary"]["failed_attempts"], 6);
+        assert_eq!(json["summary"]["by_instance"]["127.0.0.1:8897"], 61);
+    }
+}

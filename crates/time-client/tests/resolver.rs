@@ -1,10 +1,12 @@
 //! The resolver over real sockets, without any ZooKeeper: whatever one instance does, another one answers.
 
+#![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use time_client::client::{Options, Said, TimeClient};
-use time_client::fault::{AskError, Fault, Stopped};
+use time_client::fault::{AskError, Fault};
 use time_server::limits::Limits;
 use time_server::metrics::Metrics;
 use time_server::protocol::Request;
@@ -13,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use zk_registry::balance::strategy::RoundRobin;
-use zk_registry::balance::{Balancer, PickError};
+use zk_registry::balance::{Balancer, GiveUp, PickError};
 use zk_registry::{Instance, Resolve, ServiceName, ServiceWatch, Snapshot, SnapshotSender};
 
 const LOCALHOST: &str = "127.0.0.1";
@@ -84,7 +86,7 @@ fn refusing() -> (u16, tokio::net::TcpSocket) {
 async fn silent() -> u16 {
     let hold = async |stream: TcpStream| {
         let _open = stream;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     odd_server(hold).await.0
 }
@@ -100,7 +102,10 @@ async fn every_request_is_answered() {
         let answer = client.ask(request, None).await.unwrap();
         let age = answer.said.time().duration_until(jiff::Timestamp::now());
         assert!(age.abs() < jiff::SignedDuration::from_secs(60), "{age}");
-        assert_eq!(matches!(answer.said, Said::Stamps(stamps) if stamps.t1 == 17), request == Request::Sync { t1: 17 });
+        assert_eq!(
+            matches!(answer.said, Said::Stamps(stamps) if stamps.t1 == 17),
+            request == Request::Sync { t1: 17 }
+        );
         assert_eq!(answer.attempts(), 1);
     }
 }
@@ -196,10 +201,12 @@ async fn a_query_that_nobody_answers_names_every_attempt() {
     let error = client.ask(Request::Now, None).await.unwrap_err();
     assert_eq!(error.kind(), "exhausted");
     let words = error.to_string();
-    for (port, why) in [(refused, "connection refused"), (rude, "without a time"), (full, "too many connections")] {
+    for (port, why) in
+        [(refused, "connection refused"), (rude, "without a time"), (full, "too many connections")]
+    {
         assert!(words.contains(&format!("{LOCALHOST}:{port} ")) && words.contains(why), "{words}");
     }
-    assert!(matches!(error, AskError::Exhausted { stopped: Stopped::Attempts, failed } if failed.len() == 3));
+    assert!(matches!(error, AskError::Exhausted { why: GiveUp::Attempts, failed } if failed.len() == 3));
 }
 
 #[tokio::test]

@@ -39,12 +39,9 @@ impl Admin {
             while connections.try_join_next().is_some() {}
             // The semaphore is never closed.
             let place = Arc::clone(&places).acquire_owned().await;
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    sleep(backoff.next()).await;
-                    continue;
-                }
+            let Ok((stream, _)) = listener.accept().await else {
+                sleep(backoff.next()).await;
+                continue;
             };
             backoff.reset();
             let admin = self.clone();

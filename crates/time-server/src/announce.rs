@@ -215,3 +215,94 @@ fn tell(line: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+    use zk_registry::testing;
+
+    use super::*;
+    use crate::advertise::plan;
+    use crate::metrics::Metrics;
+
+    const NODE: &str = "/services/time/127.0.0.1:8897";
+
+    struct World {
+        zookeeper: testing::Registry,
+        board: Board,
+        announcer: Announcer,
+    }
+
+    impl World {
+        fn new(zookeeper: testing::Registry, listener: &str) -> Self {
+            let listener: SocketAddr = listener.parse().unwrap();
+            let board = Board::new([listener], Metrics::default());
+            let announcing = Announcing {
+                registry: Registry::clone(&zookeeper),
+                service: "time".parse().unwrap(),
+                attributes: Attributes::default(),
+                notice: Some(Duration::from_millis(300)),
+                patience: Duration::from_secs(3),
+                board: board.clone(),
+            };
+            let advertise = plan(&[listener], &[], None).unwrap().remove(0);
+            let announcer = Announcer::start(&announcing, vec![(listener, advertise)]).unwrap();
+            Self { zookeeper, board, announcer }
+        }
+
+        async fn ready(&self) {
+            let ready = async {
+                while !self.board.is_ready() {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            timeout(Duration::from_secs(60), ready).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leaving_says_draining_and_waits_before_it_unlists() {
+        let world = World::new(testing::registry(), "127.0.0.1:8897");
+        world.ready().await;
+        let began = Instant::now();
+        let leaving = tokio::spawn(world.announcer.leave());
+        sleep(Duration::from_millis(250)).await;
+        let record = String::from_utf8(world.zookeeper.data(NODE).unwrap()).unwrap();
+        assert!(record.contains(r#""enabled":false"#), "{record}");
+        leaving.await.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(300));
+        assert_eq!(world.zookeeper.data(NODE), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_on_every_address_is_registered_once_zookeeper_is_reached() {
+        let zookeeper = testing::registry();
+        zookeeper.stop_zookeeper();
+        let world = World::new(zookeeper, "0.0.0.0:8897");
+        sleep(Duration::from_secs(30)).await;
+        assert!(!world.board.is_ready());
+        world.zookeeper.start_zookeeper();
+        world.ready().await;
+        assert!(world.zookeeper.data(NODE).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_session_changes_nothing_in_the_end() {
+        let world = World::new(testing::registry(), "127.0.0.1:8897");
+        world.ready().await;
+        world.zookeeper.expire_session();
+        sleep(Duration::from_secs(30)).await;
+        world.ready().await;
+        assert!(world.zookeeper.data(NODE).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zookeeper_cannot_keep_us_from_leaving() {
+        let world = World::new(testing::registry(), "127.0.0.1:8897");
+        world.ready().await;
+        world.zookeeper.freeze();
+        let began = Instant::now();
+        world.announcer.leave().await;
+        assert!(began.elapsed() <= Duration::from_secs(7), "left after {:?}", began.elapsed());
+    }
+}

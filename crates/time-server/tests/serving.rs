@@ -1,5 +1,7 @@
 //! The server over real sockets, without any ZooKeeper: the protocol, the limits and the end.
 
+#![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;

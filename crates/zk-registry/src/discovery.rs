@@ -3,18 +3,18 @@
 //! It arms the watch again and reads everything after every reconnect, because events of the time between are lost; after
 //! that each change costs one read, batched with what else is dirty. It never awaits user code.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, info, warn};
 
 use crate::backoff::{Backoff, jittered};
 use crate::connect::Suspicion;
@@ -25,6 +25,7 @@ use crate::session::{Link, Phase};
 use crate::snapshot::{Freshness, Snapshot, Zxid};
 use crate::store::{Event, Fault, Node, Reply, Stat, Store, Watch};
 use crate::view::{Batch, View};
+use crate::views::{Channel, Views};
 
 /// How many children one request reads.
 const CHUNK: usize = 500;
@@ -32,6 +33,12 @@ const CHUNK: usize = 500;
 const IN_FLIGHT: usize = 8;
 /// The least time between two publications, but for the first of a burst.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
+/// The bounds of the delay after the first request that failed, and after many.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+/// A resync after a reconnect is put off by up to so much per child, up to so much in all.
+const STAGGER_PER_CHILD: Duration = Duration::from_micros(20);
+const MAX_STAGGER: Duration = Duration::from_secs(1);
 /// Every so many audits read every child again.
 const FULL_AUDIT: u32 = 20;
 
@@ -53,51 +60,6 @@ pub(crate) struct Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
-/// The views of one registry: many watches of one service share one.
-#[derive(Debug, Default)]
-pub(crate) struct Views(Mutex<HashMap<ServiceName, Channel>>);
-
-/// Both ways between a view and its watches.
-#[derive(Clone, Debug)]
-pub(crate) struct Channel {
-    pub(crate) snapshots: watch::Sender<Snapshot>,
-    pub(crate) wanted: mpsc::UnboundedSender<Zxid>,
-}
-
-impl Views {
-    /// A receiver of the service's snapshots; `begin` starts the view if there is none.
-    pub(crate) fn subscribe(
-        &self,
-        service: &ServiceName,
-        begin: impl FnOnce(Channel, mpsc::UnboundedReceiver<Zxid>),
-    ) -> (watch::Receiver<Snapshot>, mpsc::UnboundedSender<Zxid>) {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = views.get(service) {
-            return (channel.snapshots.subscribe(), channel.wanted.clone());
-        }
-        let (snapshots, receiver) = watch::channel(Snapshot::pending(service));
-        let (wanted, wishes) = mpsc::unbounded_channel();
-        let channel = Channel { snapshots, wanted: wanted.clone() };
-        views.insert(service.clone(), channel.clone());
-        begin(channel, wishes);
-        (receiver, wanted)
-    }
-
-    /// Forgets the view if nobody watches it any more.
-    fn forget_unwatched(&self, service: &ServiceName) -> bool {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let unwatched = views.get(service).is_none_or(|channel| channel.snapshots.receiver_count() == 0);
-        if unwatched {
-            views.remove(service);
-        }
-        unwatched
-    }
-
-    fn forget(&self, service: &ServiceName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
     }
 }
 
@@ -124,6 +86,14 @@ enum Over {
     View,
 }
 
+/// What the driver does next.
+enum Step {
+    Audit,
+    Barrier(Zxid),
+    ReadMarks,
+    Resync,
+}
+
 /// What dies with the session.
 struct Epoch {
     store: Arc<dyn Store>,
@@ -134,6 +104,8 @@ struct Epoch {
     armed: bool,
     /// Whether everything has to be read.
     resync: bool,
+    /// How many children one request reads: fewer after a listing that failed, which may have been too large.
+    chunk: usize,
     /// How many audits there were.
     audits: u32,
     audit_at: Instant,
@@ -176,8 +148,8 @@ impl Driver {
 
     /// Keeps the view true until the registry is closed or nobody watches any more.
     pub(crate) async fn run(mut self) {
-        if let Some(disk) = &mut self.settings.disk
-            && let Some(Remembered { members, written }) = disk.load(&self.settings.service).await
+        if let Some(disk) = &self.settings.disk
+            && let Some(Remembered { members, written }) = disk.load().await
         {
             self.view.restore(members, written);
             self.publish();
@@ -197,10 +169,10 @@ impl Driver {
             self.view.lost(self.heard_at.unwrap_or(now));
             self.publish();
         }
-        if let Some(disk) = &mut self.settings.disk {
+        self.views.forget(&self.settings.service, &self.snapshots);
+        if let Some(disk) = self.settings.disk.take() {
             disk.flush().await;
         }
-        self.views.forget(&self.settings.service);
     }
 
     /// Waits for a session that is connected.
@@ -226,21 +198,18 @@ impl Driver {
 
     /// Arms the watch of a new session, after the server caught up with what an earlier one had seen.
     async fn begin(&mut self, store: Arc<dyn Store>, number: u64) -> Result<Epoch, Over> {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         loop {
             let root = &self.settings.root;
             let (watch, sync) = (store.watch(root), store.sync(root));
             let armed = async { (watch.await, sync.await) };
-            let lost = lost_epoch(&mut self.link, number);
             let (watch, sync) = tokio::select! {
                 biased;
-                over = lost => return Err(over),
+                over = lost_epoch(&mut self.link, number) => return Err(over),
                 armed = armed => armed,
             };
             match (watch, sync) {
                 (Ok(watch), Ok(())) => {
-                    let audit_at = Instant::now() + jittered(self.settings.audit_interval, &mut self.rng);
-                    let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
                     return Ok(Epoch {
                         store,
                         watch,
@@ -248,10 +217,11 @@ impl Driver {
                         connected: true,
                         armed: true,
                         resync: true,
+                        chunk: CHUNK,
                         audits: 0,
-                        audit_at,
-                        hold: None,
-                        backoff,
+                        audit_at: Instant::now() + jittered(self.settings.audit_interval, &mut self.rng),
+                        hold: self.stagger(),
+                        backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
                         parent: None,
                     });
                 }
@@ -262,7 +232,8 @@ impl Driver {
                     tokio::select! {
                         biased;
                         over = lost_epoch(&mut self.link, number) => return Err(over),
-                        () = tokio::time::sleep(delay) => {}
+                        () = self.snapshots.closed() => self.unwatched()?,
+                        () = sleep(delay) => {}
                     }
                 }
             }
@@ -277,45 +248,45 @@ impl Driver {
                     return over;
                 }
             }
-            let now = Instant::now();
-            let held = epoch.hold.is_some_and(|hold| hold > now);
-            let step = if !epoch.connected || held {
-                Ok(())
-            } else if epoch.resync {
-                self.resync(&mut epoch).await
-            } else if self.view.is_dirty() {
-                self.read_marks(&mut epoch).await
-            } else if let Some(wish) = self.unfulfilled() {
-                self.barrier(&mut epoch, wish).await
-            } else if epoch.audit_at <= now {
-                self.audit(&mut epoch).await
-            } else {
-                Ok(())
+            let step = self.next_step(&epoch, Instant::now());
+            let done = match step {
+                Some(Step::Resync) => self.resync(&mut epoch).await,
+                Some(Step::ReadMarks) => self.read_marks(&mut epoch).await,
+                Some(Step::Barrier(wish)) => self.barrier(&mut epoch, wish).await,
+                Some(Step::Audit) => self.audit(&mut epoch).await,
+                None => self.idle(&mut epoch).await,
             };
-            if let Err(over) = step {
+            if let Err(over) = done {
                 return over;
             }
-            let working = epoch.connected
-                && !held
-                && (epoch.resync || self.view.is_dirty() || self.unfulfilled().is_some())
-                && epoch.hold.is_none_or(|hold| hold <= Instant::now());
             if self.publication_due() {
                 self.publish();
             }
-            if working {
-                continue;
-            }
-            if let Err(over) = self.idle(&mut epoch).await {
-                return over;
-            }
+        }
+    }
+
+    /// What has to be asked of the server now, if anything.
+    fn next_step(&mut self, epoch: &Epoch, now: Instant) -> Option<Step> {
+        if !epoch.connected || epoch.hold.is_some_and(|hold| hold > now) {
+            None
+        } else if epoch.resync {
+            Some(Step::Resync)
+        } else if self.view.is_dirty() {
+            Some(Step::ReadMarks)
+        } else if let Some(wish) = self.unfulfilled() {
+            Some(Step::Barrier(wish))
+        } else {
+            (epoch.audit_at <= now).then_some(Step::Audit)
         }
     }
 
     /// Waits until there is something to do.
     async fn idle(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         let publication = self.view.has_news().then(|| self.next_publication());
-        let wake = [Some(epoch.audit_at), epoch.hold, publication, self.view.next_tick()];
-        let wake = wake.into_iter().flatten().min().unwrap_or(epoch.audit_at);
+        // While the connection is lost nothing can be asked, so that only the view's own times count.
+        let request = epoch.connected.then(|| epoch.hold.unwrap_or(epoch.audit_at));
+        let wake = [request, publication, self.view.next_tick()].into_iter().flatten().min();
+        let wake = OptionFuture::from(wake.map(sleep_until));
         tokio::select! {
             biased;
             event = epoch.watch.next() => match event {
@@ -328,13 +299,21 @@ impl Driver {
             over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
             Some(wish) = self.wishes.recv() => self.wish = self.wish.max(Some(wish)),
             () = self.snapshots.closed() => self.unwatched()?,
-            () = sleep_until(wake) => {
+            Some(()) = wake => {
                 let now = Instant::now();
                 epoch.hold = epoch.hold.filter(|hold| *hold > now);
                 self.view.tick(now);
             }
         }
         Ok(())
+    }
+
+    /// A fleet that lost the same server must not read everything at the same moment.
+    fn stagger(&mut self) -> Option<Instant> {
+        let spread =
+            (STAGGER_PER_CHILD * u32::try_from(self.view.children()).unwrap_or(u32::MAX)).min(MAX_STAGGER);
+        let jitter = spread.mul_f64(self.rng.random_range(0.0..1.0));
+        (jitter >= Duration::from_millis(1)).then(|| Instant::now() + jitter)
     }
 
     /// One event of the watch: a dirty mark, or the connection's state.
@@ -355,10 +334,7 @@ impl Driver {
             Event::Connected => {
                 (epoch.connected, epoch.armed, epoch.resync) = (true, false, true);
                 epoch.backoff.reset();
-                // A fleet that lost the same server must not read everything at the same moment.
-                let spread = (self.view.children() as f64 / 10_000.0 * 0.2).min(1.0);
-                let jitter = Duration::from_secs_f64(spread * self.rng.random_range(0.0..1.0));
-                epoch.hold = (jitter > Duration::from_millis(1)).then(|| now + jitter);
+                epoch.hold = self.stagger();
             }
             Event::Disconnected => {
                 epoch.connected = false;
@@ -408,6 +384,7 @@ impl Driver {
         match self.read_all(epoch).await? {
             Ok(batch) => {
                 epoch.backoff.reset();
+                epoch.chunk = CHUNK;
                 epoch.parent = batch.parent;
                 self.view.listed(batch, Instant::now());
                 if epoch.connected && !epoch.resync {
@@ -416,8 +393,16 @@ impl Driver {
                 self.publish();
             }
             Err(fault) => {
-                debug!(root = self.settings.root, ?fault, "reading the service failed, trying again");
+                if matches!(fault, Fault::NoAuth) {
+                    warn!(
+                        root = self.settings.root,
+                        "the service may not be listed with our identity, trying on"
+                    );
+                } else {
+                    debug!(root = self.settings.root, ?fault, "reading the service failed, trying again");
+                }
                 epoch.resync = true;
+                epoch.chunk = (epoch.chunk / 2).max(1);
                 epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
             }
         }
@@ -439,8 +424,8 @@ impl Driver {
             Err(fault) => return Ok(Err(fault)),
         };
         let mut items = Vec::with_capacity(names.len());
-        let mut chunks = names.chunks(CHUNK);
-        let mut in_flight = std::collections::VecDeque::new();
+        let mut chunks = names.chunks(epoch.chunk);
+        let mut in_flight = VecDeque::new();
         loop {
             while in_flight.len() < IN_FLIGHT
                 && let Some(chunk) = chunks.next()
@@ -448,12 +433,42 @@ impl Driver {
                 in_flight.push_back((chunk, epoch.store.read(&self.paths(chunk))));
             }
             let Some((chunk, reply)) = in_flight.pop_front() else { break };
-            match self.answer(epoch, reply).await? {
-                Ok(nodes) => items.extend(chunk.iter().cloned().zip(nodes)),
+            let nodes = match self.answer(epoch, reply).await? {
+                Ok(nodes) => nodes,
+                Err(fault) if is_about_the_request(&fault) => match self.read_apart(epoch, chunk).await? {
+                    Ok(nodes) => nodes,
+                    Err(fault) => return Ok(Err(fault)),
+                },
                 Err(fault) => return Ok(Err(fault)),
+            };
+            items.extend(chunk.iter().cloned().zip(nodes));
+        }
+        // Another connection than the one the watch was armed on may have served some of it.
+        Ok(Ok(Batch { items, parent, gapless: epoch.connected && !epoch.resync }))
+    }
+
+    /// Reads children that could not be read with one request: in ever smaller parts, until the culprit fails alone.
+    async fn read_apart(
+        &mut self,
+        epoch: &mut Epoch,
+        names: &[String],
+    ) -> Result<Result<Vec<Result<Node, Fault>>, Fault>, Over> {
+        let mut nodes = Vec::with_capacity(names.len());
+        let (one, other) = names.split_at(names.len() / 2);
+        let mut parts = vec![other, one];
+        while let Some(part) = parts.pop() {
+            let reply = epoch.store.read(&self.paths(part));
+            match self.answer(epoch, reply).await? {
+                Ok(answers) => nodes.extend(answers),
+                Err(fault) if !is_about_the_request(&fault) => return Ok(Err(fault)),
+                Err(fault) if part.len() <= 1 => nodes.extend(part.iter().map(|_| Err(fault.clone()))),
+                Err(_) => {
+                    let (one, other) = part.split_at(part.len() / 2);
+                    parts.extend([other, one]);
+                }
             }
         }
-        Ok(Ok(Batch { items, parent }))
+        Ok(Ok(nodes))
     }
 
     /// Reads what is dirty; the parent comes last and says whether anything is missing.
@@ -467,7 +482,8 @@ impl Driver {
                 let parent = nodes.pop();
                 let parent = self.parent(epoch, parent);
                 let items = names.into_iter().zip(nodes).collect();
-                let changed = self.view.loaded(Batch { items, parent }, Instant::now());
+                let batch = Batch { items, parent, gapless: epoch.connected && !epoch.resync };
+                let changed = self.view.loaded(batch, Instant::now());
                 for name in changed {
                     (self.settings.changed)(&format!("{}/{name}", self.settings.root));
                 }
@@ -475,8 +491,7 @@ impl Driver {
             }
             Err(fault) => {
                 debug!(root = self.settings.root, ?fault, "reading what changed failed, trying again");
-                self.view.put_back(names);
-                // Nothing is known to be lost, but a failed request is the time to look at everything.
+                // The marks are lost with the request: only a resync can do without them.
                 epoch.resync = true;
                 epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
             }
@@ -488,7 +503,8 @@ impl Driver {
     async fn barrier(&mut self, epoch: &mut Epoch, wish: Zxid) -> Result<(), Over> {
         let sync = epoch.store.sync(&self.settings.root);
         match self.answer(epoch, sync).await? {
-            Ok(()) if !epoch.resync => {
+            Ok(()) if epoch.connected && !epoch.resync => {
+                epoch.backoff.reset();
                 self.view.synced(wish);
                 self.wish = self.wish.filter(|newer| *newer > wish);
             }
@@ -589,6 +605,11 @@ impl Driver {
         }
         self.snapshots.send_replace(snapshot);
     }
+}
+
+/// Whether a request failed for what it asked, rather than for want of a connection: it would fail again.
+fn is_about_the_request(fault: &Fault) -> bool {
+    !matches!(fault, Fault::Ambiguous(_) | Fault::AuthFailed | Fault::Over | Fault::Unimplemented)
 }
 
 /// Resolves when the session of this number is over.

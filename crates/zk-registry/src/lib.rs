@@ -83,6 +83,7 @@ pub mod format;
 mod heard;
 mod host;
 mod instance;
+mod lookup;
 mod members;
 mod path;
 mod registration;
@@ -97,6 +98,7 @@ mod suspects;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod view;
+mod views;
 
 pub use connect::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
 pub use error::{Error, ErrorKind};

@@ -67,8 +67,20 @@ impl Members {
         if leaf.is_empty() {
             self.leaves.remove(leaf_at);
         }
+        self.join_small(leaf_at);
         self.len -= 1;
         Some(removed)
+    }
+
+    /// Joins the leaf with a neighbour if one would do for both, so that the spine stays short.
+    fn join_small(&mut self, leaf_at: usize) {
+        let first = leaf_at.min(self.leaves.len().saturating_sub(2));
+        if let Some([one, next]) = self.leaves.get(first..first + 2)
+            && one.len() + next.len() <= LEAF / 2
+        {
+            let next = self.leaves.remove(first + 1);
+            Arc::make_mut(&mut self.leaves[first]).extend(next.iter().cloned());
+        }
     }
 
     pub(crate) fn iter(&self) -> Iter<'_> {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use crate::connect::{ConnectString, Options};
-use crate::discovery::{self, Channel, Driver, Views};
+use crate::discovery::{self, Driver};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind};
 use crate::heard::Heard;
@@ -24,6 +24,7 @@ use crate::session::{Command, ConnectionState, Link, Phase, Sessions, Settings, 
 use crate::snapshot::{Snapshot, Zxid};
 use crate::store::zookeeper::ZooKeeper;
 use crate::store::{Connect, Store};
+use crate::views::{Channel, Views};
 
 /// How many ephemeral path bytes one session owns at most.
 ///
@@ -238,15 +239,19 @@ impl Registry {
         self.0.in_time(walk, "listing the services").await
     }
 
-    /// Reads a service once, for scripts. A program that asks again and again should [`watch`](Resolve::watch).
+    /// Reads a service once, for scripts: everything that ZooKeeper acknowledged to anybody before the call is in it. A
+    /// program that asks again and again should [`watch`](Resolve::watch).
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`] when ZooKeeper does not answer within the session timeout.
     pub async fn lookup(&self, service: &ServiceName) -> Result<Snapshot, Error> {
-        let mut watch = self.watch(service);
-        let live = async move { watch.live().await.cloned().map_err(|_| closed()) };
-        self.0.in_time(live, "reading the service").await
+        let read = async {
+            let store = self.0.store().await?;
+            let root = self.0.context.base.service(service);
+            crate::lookup::read(&*store, &root, service, self.0.context.format.clone()).await
+        };
+        self.0.in_time(read, "reading the service").await
     }
 
     /// Withdraws everything, closes the sessions and waits, at most `within`, for the acknowledgement.
@@ -329,7 +334,7 @@ impl Inner {
                 .options
                 .snapshot_dir
                 .as_deref()
-                .map(|directory| Disk::new(directory, &self.context.base)),
+                .map(|directory| Disk::new(directory, self.context.base.service(service))),
             seed: self.context.seed,
             changed: Box::new(move |path| {
                 if book.holder(path).is_some() {
@@ -428,5 +433,23 @@ impl Resolve for Registry {
             }
         });
         ServiceWatch::new(snapshots, wanted, inner.heard.clone(), inner.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiling is the test: every public type crosses threads, and so does every future.
+    fn _crosses_threads(registry: &Registry, registration: Registration, watch: &mut ServiceWatch) {
+        fn send(_: impl Send) {}
+        fn send_sync<T: Send + Sync>() {}
+        send_sync::<(Registry, Registration, ServiceWatch, Snapshot, ConnectString, Options, Error, Instance)>(
+        );
+        send_sync::<crate::balance::Balancer>();
+        send((registry.connected(), registry.services(), registry.clone().close(Duration::ZERO)));
+        send(registration.update(|_| {}));
+        send(registration.withdraw(Duration::ZERO));
+        send(watch.wait_for(Zxid(1)));
     }
 }

@@ -24,7 +24,7 @@ use crate::connect::{Acl, Chroot, Credentials, Options};
 use crate::error::{Error, ErrorKind};
 use crate::heard::Heard;
 use crate::registration::Withdrawn;
-use crate::store::{Connect, ConnectFault, End, Fault, Reply, State, Store};
+use crate::store::{Connect, ConnectFault, End, Fault, Reply, State, Store, patience};
 
 /// Where the connection to ZooKeeper stands.
 #[derive(Clone, Debug)]
@@ -85,6 +85,11 @@ pub(crate) struct Ids {
 impl Sessions {
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Ids) -> T) -> T {
         look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The server put this session in the place of one of ours: what it owns is ours to take over.
+    pub(crate) fn disowned(&self, id: i64) {
+        self.ended(id);
     }
 
     fn began(&self, id: i64) {
@@ -166,7 +171,10 @@ impl Supervisor {
     /// Keeps a session open until told to close, or until every handle is gone.
     pub(crate) async fn run(mut self) {
         let mut rng = SmallRng::seed_from_u64(self.seed);
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        // A server that was away restarts the clocks of its sessions: who is back well within the session timeout replaces
+        // what an earlier session left behind before that expires, and no reader misses it.
+        let longest = (self.settings.session_timeout / 4).min(Duration::from_secs(5));
+        let mut backoff = Backoff::new(Duration::from_millis(100).min(longest), longest);
         loop {
             let attempt = self.connect.connect();
             let failure = tokio::select! {
@@ -451,11 +459,4 @@ impl From<Fault> for Greeting {
 
 fn refused() -> Error {
     Error::new(ErrorKind::AuthFailed, "ZooKeeper refused our credentials")
-}
-
-/// How long a disconnected session is waited for, with T the session timeout and C the connection timeout.
-///
-/// The crate's own deadline is 1.4 T after the last byte, and `Disconnected` comes up to 1.125 C after it.
-fn patience(session: Duration, connection: Duration) -> Duration {
-    session.min((session.mul_f64(1.3)).saturating_sub(connection))
 }

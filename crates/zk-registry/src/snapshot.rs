@@ -121,7 +121,7 @@ pub enum Change {
 
 /// One service at one point of ZooKeeper's history. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Snapshot(Arc<Contents>);
+pub struct Snapshot(pub(crate) Arc<Contents>);
 
 #[derive(Debug)]
 pub(crate) struct Contents {

@@ -98,7 +98,7 @@ pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
     let mut now = tokio::time::Instant::now();
     let parent = |children| Some(Stat { children, ..Stat::default() });
     let items = (0..instances).map(&mut node).map(|(name, node)| (name, Ok(node))).collect();
-    view.listed(Batch { items, parent: parent(children) }, now);
+    view.listed(Batch { items, parent: parent(children), gapless: true }, now);
     let (mut next, mut gone) = (0, false);
     move || {
         // Each goes and comes back; the next one is in another leaf.
@@ -110,7 +110,7 @@ pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
         let children = if gone { children - 1 } else { children };
         view.mark(&name);
         let items = view.take_marks(1).into_iter().zip([answer]).collect();
-        view.loaded(Batch { items, parent: parent(children) }, now);
+        view.loaded(Batch { items, parent: parent(children), gapless: true }, now);
         view.publish().expect("every call changes one instance")
     }
 }

@@ -17,7 +17,7 @@ use crate::connect::Suspicion;
 use crate::format::{Format, NodeKind};
 use crate::instance::{InstanceId, ServiceName};
 use crate::members::Members;
-use crate::snapshot::{Contents, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
+use crate::snapshot::{Change, Contents, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
 use crate::store::{Fault, Node, Stat};
 use crate::suspects::Suspects;
 
@@ -76,6 +76,13 @@ impl Marks {
         }
         names
     }
+
+    /// Everything is read: nothing that was marked so far is left to read.
+    fn cover(&mut self) {
+        self.queue.clear();
+        self.queued.clear();
+        self.read = self.enqueued;
+    }
 }
 
 /// The answer to one batch of reads.
@@ -84,6 +91,20 @@ pub(crate) struct Batch {
     pub(crate) items: Vec<(String, Result<Node, Fault>)>,
     /// The service's own node; `None`: it does not exist.
     pub(crate) parent: Option<Stat>,
+    /// Whether the watch was armed all the while. What was read is true anyway, but only then is the batch a point of
+    /// history up to which no mark is missing.
+    pub(crate) gapless: bool,
+}
+
+impl Batch {
+    /// The highest zxid that the batch speaks of.
+    fn reach(&self) -> Zxid {
+        let of_item = |(_, answer): &(String, Result<Node, Fault>)| {
+            answer.as_ref().map_or(0, |node| node.stat.mzxid.max(node.stat.czxid))
+        };
+        let items = self.items.iter().map(of_item).max().unwrap_or(0);
+        Zxid(items.max(self.parent.map_or(0, |parent| parent.pzxid)))
+    }
 }
 
 impl View {
@@ -125,27 +146,14 @@ impl View {
         !self.marks.queue.is_empty()
     }
 
-    /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded), or marks them again.
+    /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded), or begins a resync.
     pub(crate) fn take_marks(&mut self, most: usize) -> Vec<String> {
         self.marks.take(most)
     }
 
-    /// Reading them failed.
-    pub(crate) fn put_back(&mut self, names: Vec<String>) {
-        // They stay the first, and the count of marks stays the same.
-        for name in names.into_iter().rev() {
-            if self.marks.queued.insert(name.clone()) {
-                self.marks.queue.push_front(name);
-            } else {
-                self.marks.read += 1;
-            }
-        }
-    }
-
-    /// A full listing is about to be asked for: it covers every mark so far.
+    /// A full listing is about to be asked for: it covers every mark so far, also those that were taken in vain.
     pub(crate) fn begin_resync(&mut self) {
-        let covered = self.marks.take(usize::MAX);
-        self.marks.read += covered.len() as u64;
+        self.marks.cover();
     }
 
     /// A full listing came back, with every child read: this, and nothing else, is the service.
@@ -153,9 +161,14 @@ impl View {
         let mut members = Vec::with_capacity(batch.items.len());
         let mut others = BTreeMap::new();
         let (mut gone, mut came) = (Vec::new(), Vec::new());
-        let mut highest = batch.parent.map_or(0, |parent| parent.pzxid);
+        let (reach, gapless) = (batch.reach(), batch.gapless);
+        let on_disk = matches!(self.freshness, Freshness::Disk { .. });
+        // A file may be about another ZooKeeper, or written by a release that read records in another way.
+        let remembered = if on_disk { std::mem::take(&mut self.members) } else { Members::default() };
+        if matches!(self.freshness, Freshness::Disk { .. } | Freshness::Pending) {
+            self.become_fresh(Freshness::Stale { since: now });
+        }
         for (name, answer) in batch.items {
-            highest = highest.max(zxid_of(&answer));
             match self.judge(&name, answer) {
                 Judged::Gone => {}
                 Judged::Kept => {
@@ -178,32 +191,31 @@ impl View {
         let members = Members::from_sorted(members);
         for change in self.members.diff(&members) {
             match change {
-                crate::snapshot::Change::Removed(member) => gone.push(member),
-                crate::snapshot::Change::Updated { old, .. } => gone.push(old),
-                crate::snapshot::Change::Added(_) => {}
+                Change::Removed(member) | Change::Updated { old: member, .. } => gone.push(member),
+                Change::Added(_) => {}
             }
         }
-        let disk = matches!(self.freshness, Freshness::Disk { .. });
-        self.changed |= !gone.is_empty() || !came.is_empty() || self.others != others;
-        self.members = members;
+        let news = !gone.is_empty() || !came.is_empty();
+        self.changed |= news || remembered.len() > 0 || self.others != others;
+        // With no news, the leaves stay shared with the snapshots that are out.
+        if news {
+            self.members = members;
+        }
         self.others = others;
         self.rejected = None;
-        match &mut self.suspects {
-            // What a file remembered was never seen alive here.
-            Some(suspects) if disk => suspects.recount(&self.members),
-            _ => self.suspect(&gone, &came, now),
+        self.suspect(&gone, &came, now);
+        if gapless {
+            self.propose(reach);
         }
-        self.propose(Zxid(highest));
     }
 
     /// Marked children were read; returns the names of those that changed.
     pub(crate) fn loaded(&mut self, batch: Batch, now: Instant) -> Vec<String> {
         let (mut gone, mut came) = (Vec::new(), Vec::new());
         let mut changed = Vec::new();
-        let mut highest = batch.parent.map_or(0, |parent| parent.pzxid);
+        let (reach, gapless) = (batch.reach(), batch.gapless);
         self.marks.read += batch.items.len() as u64;
         for (name, answer) in batch.items {
-            highest = highest.max(zxid_of(&answer));
             let judged = self.judge(&name, answer);
             if matches!(judged, Judged::Kept) {
                 continue;
@@ -230,7 +242,9 @@ impl View {
             }
         }
         self.suspect(&gone, &came, now);
-        self.propose(Zxid(highest));
+        if gapless {
+            self.propose(reach);
+        }
         changed
     }
 
@@ -266,10 +280,6 @@ impl View {
     /// How many children the service has, as far as known.
     pub(crate) fn children(&self) -> usize {
         self.members.len() + self.others.len()
-    }
-
-    pub(crate) fn members(&self) -> &Members {
-        &self.members
     }
 
     pub(crate) fn watermark(&self) -> Zxid {
@@ -346,7 +356,17 @@ impl View {
             Err(fault) => return reject(None, format!("it cannot be read: {fault:?}")),
         };
         let identity = (node.stat.czxid, node.stat.mzxid);
-        if self.others.get(name).is_some_and(|other| other.identity == Some(identity)) {
+        let kind = NodeKind { ephemeral: node.stat.owner != 0, children: node.stat.children };
+        if self.format.is_namespace(kind, &node.data) {
+            let namespace = Other { identity: Some(identity), reason: None };
+            return if self.others.get(name) == Some(&namespace) {
+                Judged::Kept
+            } else {
+                Judged::Other(namespace)
+            };
+        }
+        let seen = |other: &Other| other.identity == Some(identity) && other.reason.is_some();
+        if self.others.get(name).is_some_and(seen) {
             return Judged::Kept;
         }
         let id = match name.parse::<InstanceId>() {
@@ -356,10 +376,6 @@ impl View {
         let same = |member: &Arc<Member>| (member.created.0, member.modified.0) == identity;
         if self.members.get(&id).is_some_and(same) {
             return Judged::Kept;
-        }
-        let kind = NodeKind { ephemeral: node.stat.owner != 0, children: node.stat.children };
-        if self.format.is_namespace(kind, &node.data) {
-            return Judged::Other(Other { identity: Some(identity), reason: None });
         }
         if node.data.len() > MAX_RECORD {
             let reason = format!("its record has {} bytes; at most {MAX_RECORD} are read", node.data.len());
@@ -390,7 +406,5 @@ enum Judged {
     Other(Other),
 }
 
-/// The highest zxid that an answer speaks of.
-fn zxid_of(answer: &Result<Node, Fault>) -> i64 {
-    answer.as_ref().map_or(0, |node| node.stat.mzxid.max(node.stat.czxid))
-}
+#[cfg(test)]
+mod tests;

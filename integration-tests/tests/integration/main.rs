@@ -2,8 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
+mod client;
+mod client_faults;
 mod conformance;
+mod frozen;
 mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
+mod peers;
 mod registration;
+mod scenarios;
+mod secure;
+mod server;
+mod server_faults;
+mod server_leave;
+mod server_rolling;
+mod server_start;
+mod soak;
+mod view;

@@ -27,8 +27,13 @@ pub(super) struct Adopted {
 }
 
 impl Roster {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     /// Adopts `snapshot`. An instance that is new since ZooKeeper was first heard starts slowly until `ramp_end`.
-    pub(super) fn adopt(&mut self, snapshot: &Snapshot, clock: Clock, ramp_end: u64) -> Adopted {
+    pub(super) fn adopt(&mut self, snapshot: &Snapshot, clock: &Arc<Clock>, ramp_end: u64) -> Adopted {
         let ramp_end = if self.heard { ramp_end } else { 0 };
         let mut adopted = Adopted::default();
         let mut known = Vec::with_capacity(snapshot.len() + snapshot.suspects().len());
@@ -68,7 +73,7 @@ fn inherit(
     before: &mut &[Endpoint],
     member: &Arc<Member>,
     suspect: bool,
-    clock: Clock,
+    clock: &Arc<Clock>,
     ramp_end: u64,
 ) -> Endpoint {
     while let [first, rest @ ..] = before {
@@ -88,5 +93,12 @@ fn inherit(
     if is_new {
         vitals.ramp_until(ramp_end);
     }
-    Endpoint { member: Arc::clone(member), vitals, life, suspect, clock }
+    Endpoint {
+        member: Arc::clone(member),
+        vitals,
+        life,
+        suspect,
+        weight: member.weight(),
+        clock: Arc::clone(clock),
+    }
 }

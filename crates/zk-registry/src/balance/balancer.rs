@@ -29,7 +29,7 @@ pub struct Options {
     /// For how long an instance that appears after ZooKeeper was first heard is picked less often: a tenth of its share at
     /// first, growing evenly. Zero switches it off. Defaults to 10 seconds.
     pub slow_start: Duration,
-    /// What is learned of each call, even if the strategy does not need it. Defaults to calls in flight and latency.
+    /// What is learned of each call, even if the strategy does not need it. Defaults to calls in flight.
     pub tracking: Tracking,
     /// How long a measured latency matters: it fades with this time constant. Defaults to 10 seconds.
     pub decay: Duration,
@@ -116,7 +116,7 @@ impl Balancer {
         };
         // A strategy that panicked while building has left the roster as it was.
         let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-        let adopted = roster.adopt(snapshot, self.shared.clock, ramp_end);
+        let adopted = roster.adopt(snapshot, &self.shared.clock, ramp_end);
         let nothing = match snapshot.freshness() {
             _ if adopted.draining + adopted.undialable > 0 => {
                 PickError::Unusable { draining: adopted.draining, undialable: adopted.undialable }
@@ -183,6 +183,7 @@ impl Balancer {
     ///
     /// [`PickError`] says why there is nothing to pick.
     pub fn pick_with(&self, pick: &mut Pick<'_>) -> Result<Lease, PickError> {
+        pick.at = if self.shared.tracking.latency { self.shared.clock.at(pick.now) } else { 0 };
         let state = self.state.load();
         if let Some(lease) = state.listed.as_ref().and_then(|tier| tier.pick(pick)) {
             return Ok(lease);
@@ -203,6 +204,12 @@ impl Balancer {
     /// Whether too few instances are available, so that ejections are ignored.
     pub fn is_panicking(&self) -> bool {
         self.shared.is_panic()
+    }
+
+    /// How many instances are remembered.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.roster.lock().unwrap().len()
     }
 
     /// The strategy.

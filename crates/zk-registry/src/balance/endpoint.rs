@@ -35,7 +35,8 @@ pub struct Endpoint {
     pub(super) life: u32,
     /// Listed no more, perhaps alive: picked only when nothing better is left.
     pub(super) suspect: bool,
-    pub(super) clock: Clock,
+    pub(super) weight: NonZeroU16,
+    pub(super) clock: Arc<Clock>,
 }
 
 /// Whether a balancer picks an endpoint.
@@ -68,7 +69,7 @@ impl Endpoint {
 
     /// The share of traffic it wants relative to the others.
     pub fn weight(&self) -> NonZeroU16 {
-        self.member.weight()
+        self.weight
     }
 
     /// Whether it is no longer listed and only perhaps alive.
@@ -85,12 +86,7 @@ impl Endpoint {
     /// faster one gradually, and without news it sinks towards zero within a few times [`Options::decay`](super::Options).
     /// `None` before the first answer, or when latency is not [tracked](super::Tracking).
     pub fn latency(&self, now: Instant) -> Option<Duration> {
-        self.vitals.latency(self.clock, self.clock.at(now)).map(|nanos| Duration::from_nanos(nanos as u64))
-    }
-
-    /// What a call is expected to cost at `now`: answer time and failures, in nanoseconds.
-    pub(super) fn cost(&self, now: Instant, penalty: f64) -> Option<f64> {
-        self.vitals.cost(self.clock, self.clock.at(now), penalty)
+        self.vitals.latency(*self.clock, self.clock.at(now)).map(|nanos| Duration::from_nanos(nanos as u64))
     }
 
     /// The moving share of its calls that succeeded, 1 for one that never failed. Cancelled calls do not count.
@@ -100,7 +96,7 @@ impl Endpoint {
 
     /// Whether the balancer picks it.
     pub fn phase(&self) -> Phase {
-        self.vitals.phase(self.clock)
+        self.vitals.phase(*self.clock)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, Index};
+use super::pick::Pick;
 use super::set::EndpointSet;
 use super::tally::Padded;
 use crate::instance::Instance;
@@ -36,6 +37,8 @@ pub struct Lease {
     probe: bool,
     over: bool,
     began: Instant,
+    /// `began` by the balancer's clock; 0 unless latency is tracked.
+    at: u64,
 }
 
 impl Lease {
@@ -43,9 +46,10 @@ impl Lease {
         pin: &Arc<Padded<Arc<EndpointSet>>>,
         index: Index,
         probe: bool,
-        began: Instant,
+        pick: &Pick<'_>,
     ) -> Self {
-        let lease = Self { pin: Arc::clone(pin), index, probe, over: false, began };
+        let (began, at) = (pick.now, pick.at);
+        let lease = Self { pin: Arc::clone(pin), index, probe, over: false, began, at };
         lease.set().shared.begin(lease.endpoint());
         lease
     }
@@ -87,7 +91,7 @@ impl Lease {
 
     fn end(&mut self, outcome: Outcome, now: Instant) {
         self.over = true;
-        self.set().shared.end(self.endpoint(), outcome, self.probe, self.began, now);
+        self.set().shared.end(self.endpoint(), outcome, self.probe, self.at, now);
     }
 
     fn set(&self) -> &EndpointSet {

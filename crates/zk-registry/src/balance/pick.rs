@@ -6,6 +6,7 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use super::hash;
+use super::vitals::Clock;
 use crate::instance::InstanceId;
 
 /// What a pick may depend on: the key of the call, the time, chance, and what was tried before.
@@ -19,12 +20,14 @@ pub struct Pick<'a> {
     /// Instances that must not be picked, because this call tried them already.
     pub avoid: &'a [InstanceId],
     pub(super) attempt: u32,
+    /// `now` by the balancer's clock; 0 = not worked out, because most picks do not need it.
+    pub(super) at: u64,
 }
 
 impl<'a> Pick<'a> {
     /// A pick without key that avoids nothing.
     pub fn new(now: Instant, rng: &'a mut dyn Rng) -> Self {
-        Self { key: None, now, rng, avoid: &[], attempt: 0 }
+        Self { key: None, now, rng, avoid: &[], attempt: 0, at: 0 }
     }
 
     /// Sets the key.
@@ -45,6 +48,11 @@ impl<'a> Pick<'a> {
     /// the same endpoint again must take it into account.
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// `now` by `clock`.
+    pub(super) fn at(&self, clock: Clock) -> u64 {
+        if self.at == 0 { clock.at(self.now) } else { self.at }
     }
 
     /// A random number below `len`, which must not be 0: one call of the generator.

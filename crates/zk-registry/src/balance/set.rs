@@ -24,7 +24,7 @@ impl EndpointSet {
     /// The candidates of a snapshot, as a new balancer would see them; `None` when there are none. For trying a strategy out.
     pub fn of(snapshot: &Snapshot) -> Option<Arc<Self>> {
         let shared = Arc::new(Shared::new(Options::default(), Tracking::default(), Instant::now()));
-        Self::new(Roster::default().adopt(snapshot, shared.clock, 0).listed, shared)
+        Self::new(Roster::default().adopt(snapshot, &shared.clock, 0).listed, shared)
     }
 
     pub(super) fn new(endpoints: Vec<Endpoint>, shared: Arc<Shared>) -> Option<Arc<Self>> {

@@ -24,7 +24,7 @@ use super::vitals::{Clock, Gate};
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) clock: Clock,
+    pub(super) clock: Arc<Clock>,
     pub(super) options: Options,
     pub(super) tracking: Tracking,
     /// Calls under way to all instances; only where a strategy asks for it.
@@ -49,7 +49,7 @@ struct Phases {
 impl Shared {
     pub(super) fn new(options: Options, tracking: Tracking, epoch: Instant) -> Self {
         Self {
-            clock: Clock::new(epoch, options.decay),
+            clock: Arc::new(Clock::new(epoch, options.decay)),
             tracking,
             total: tracking.total.then(Box::default),
             panic: AtomicBool::new(false),
@@ -80,15 +80,8 @@ impl Shared {
         }
     }
 
-    /// A call to `endpoint`, which began `elapsed` before `now`, is over.
-    pub(super) fn end(
-        &self,
-        endpoint: &Endpoint,
-        outcome: Outcome,
-        probe: bool,
-        began: Instant,
-        now: Instant,
-    ) {
+    /// A call to `endpoint`, which began at `began` by our clock, is over.
+    pub(super) fn end(&self, endpoint: &Endpoint, outcome: Outcome, probe: bool, began: u64, now: Instant) {
         if self.tracking.in_flight {
             endpoint.vitals.end();
         }
@@ -99,10 +92,11 @@ impl Shared {
             return; // the process that was called is no more: nothing is learned of its successor
         }
         if self.tracking.latency {
-            let elapsed = now.saturating_duration_since(began).as_nanos() as f64;
+            let at = self.clock.at(now);
+            let elapsed = at.saturating_sub(began) as f64;
             match outcome {
-                Outcome::Success => endpoint.vitals.answered(self.clock, self.clock.at(now), elapsed),
-                _ => endpoint.vitals.outlasted(self.clock, self.clock.at(now), elapsed),
+                Outcome::Success => endpoint.vitals.answered(*self.clock, at, elapsed),
+                _ => endpoint.vitals.outlasted(*self.clock, at, elapsed),
             }
         }
         match outcome {

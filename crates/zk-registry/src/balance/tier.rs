@@ -119,7 +119,7 @@ impl Tier {
             return Verdict::Rejected;
         }
         let shared = &self.set.shared;
-        let (vitals, at) = (&endpoint.vitals, shared.clock.at(pick.now));
+        let (vitals, at) = (&endpoint.vitals, pick.at(*shared.clock));
         match vitals.gate() {
             Gate::OPEN => {
                 let left = vitals.ramp_end().saturating_sub(at) as f64;
@@ -140,7 +140,7 @@ impl Tier {
     }
 
     fn lease(&self, index: Index, probe: bool, pick: &Pick<'_>) -> Lease {
-        Lease::new(&self.pins[lane()], index, probe, pick.now)
+        Lease::new(&self.pins[lane()], index, probe, pick)
     }
 }
 

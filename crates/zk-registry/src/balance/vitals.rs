@@ -15,13 +15,13 @@ use super::endpoint::Phase;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     epoch: Instant,
-    /// The time constant, in nanoseconds.
-    decay: f64,
+    /// One over the time constant, which is in nanoseconds.
+    pace: f64,
 }
 
 impl Clock {
     pub(super) fn new(epoch: Instant, decay: Duration) -> Self {
-        Self { epoch, decay: (decay.as_nanos() as f64).max(1.0) }
+        Self { epoch, pace: 1.0 / (decay.as_nanos() as f64).max(1.0) }
     }
 
     /// `now` in this clock's time; 0 before the epoch.
@@ -36,7 +36,13 @@ impl Clock {
 
     /// How much of an opinion of the time `then` is left at `at`, from 1 down to 0.
     fn left(self, then: u64, at: u64) -> f64 {
-        fade(at.saturating_sub(then) as f64 / self.decay)
+        fade(at.saturating_sub(then) as f64 * self.pace)
+    }
+
+    /// The same to a thousandth, without a division for what is recent.
+    fn roughly_left(self, then: u64, at: u64) -> f64 {
+        let age = at.saturating_sub(then) as f64 * self.pace;
+        if age < 0.001 { 1.0 } else { fade(age) }
     }
 }
 
@@ -159,7 +165,7 @@ impl Vitals {
     pub(super) fn latency(&self, clock: Clock, at: u64) -> Option<f64> {
         let stamp = self.stamp.load(Relaxed);
         let known = f64::from_bits(self.latency.load(Relaxed));
-        (stamp != 0).then(|| known * clock.left(stamp, at))
+        (stamp != 0).then(|| known * clock.roughly_left(stamp, at))
     }
 
     /// What a call is expected to cost at `at`, in nanoseconds: the answer time plus `penalty` for each failure to be expected.
@@ -167,7 +173,7 @@ impl Vitals {
     pub(super) fn cost(&self, clock: Clock, at: u64, penalty: f64) -> Option<f64> {
         let stamp = self.stamp.load(Relaxed);
         let known = f64::from_bits(self.latency.load(Relaxed)) + penalty * f64::from(1.0 - self.success());
-        (stamp != 0).then(|| known * clock.left(stamp, at))
+        (stamp != 0).then(|| known * clock.roughly_left(stamp, at))
     }
 
     // Success.
@@ -275,7 +281,7 @@ impl Vitals {
 
 /// Close to e^-x for x >= 0, at the price of one division: 1 over the first terms of e^x.
 fn fade(x: f64) -> f64 {
-    1.0 / (1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
+    1.0 / (1.0 + x * (1.0 + x * (0.5 + x * (1.0 / 6.0))))
 }
 
 #[cfg(test)]

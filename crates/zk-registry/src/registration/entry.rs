@@ -31,7 +31,7 @@ pub(super) enum Seen {
     /// A node, and what its record says, if anything.
     Node {
         node: Node,
-        instance: Option<Instance>,
+        instance: Option<Box<Instance>>,
         owner: Option<Owner>,
     },
     /// There, but not for us to read.
@@ -41,7 +41,7 @@ pub(super) enum Seen {
 /// Whose node it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Whose {
-    /// A session of this registry that is over; or, with our own uuid, the same.
+    /// A session of this registry that is over.
     Earlier,
     Foreign(String),
     /// Our own uuid under a session that we never had: the server put another session in the place of ours.
@@ -75,8 +75,10 @@ pub(super) enum Step {
     },
     /// Nothing of ours is there, as it should be.
     Gone,
-    /// Lose the session and start over.
-    Replaced,
+    /// Lose the session and start over: this one stands in its place.
+    Replaced {
+        by: i64,
+    },
     /// The node is ours and says what it should.
     Rest(Stat),
     Set {
@@ -110,9 +112,9 @@ impl Intent {
         };
         match whose(&node.stat, owner.as_ref(), us, ids) {
             Whose::Ours if node.data == *record => Step::Rest(node.stat),
-            Whose::Ours => self.reconcile(node, instance.as_ref(), record),
+            Whose::Ours => self.reconcile(node, instance.as_deref(), record),
             Whose::Earlier => Step::TakeOver { version },
-            Whose::Replaced => Step::Replaced,
+            Whose::Replaced => Step::Replaced { by: node.stat.owner },
             Whose::Sibling if self.inherit => Step::TakeOver { version },
             Whose::Sibling => Step::Conflict("another process of this host".to_owned()),
             Whose::Foreign(who) => Step::Conflict(who),
@@ -164,7 +166,7 @@ impl Seen {
         match answer {
             Ok(node) => {
                 let (instance, owner) = decode(&node.data).unzip();
-                Some(Self::Node { node, instance, owner: owner.flatten() })
+                Some(Self::Node { node, instance: instance.map(Box::new), owner: owner.flatten() })
             }
             Err(Fault::NoNode) => Some(Self::Absent),
             Err(Fault::NoAuth) => Some(Self::Unreadable),
@@ -200,7 +202,7 @@ mod tests {
 
     fn node(owner: i64, version: i32, data: &'static str, record: Option<Owner>) -> Seen {
         let stat = Stat { owner, version, ..Stat::default() };
-        let instance = Some(Instance::new("h", 1));
+        let instance = Some(Box::new(Instance::new("h", 1)));
         Seen::Node { node: Node { data: Bytes::from(data), stat }, instance, owner: record }
     }
 
@@ -234,7 +236,7 @@ mod tests {
         assert!(matches!(intent.step(&seen, &us, &ids()), Step::Conflict(_)));
         intent.inherit = true;
         assert_eq!(intent.step(&seen, &us, &ids()), Step::TakeOver { version: 5 });
-        let elsewhere = Owner { host: Some("other".to_owned()), ..sibling.clone() };
+        let elsewhere = Owner { host: Some("other".to_owned()), ..sibling };
         assert!(matches!(
             intent.step(&node(STRANGER, 5, "b", Some(elsewhere)), &us, &ids()),
             Step::Conflict(_)
@@ -247,7 +249,7 @@ mod tests {
     fn our_own_uuid_under_a_session_we_never_had_starts_over() {
         let us = us();
         let seen = node(STRANGER, 0, "a", Some(us.owner.clone()));
-        assert_eq!(intent(Some("a")).step(&seen, &us, &ids()), Step::Replaced);
+        assert_eq!(intent(Some("a")).step(&seen, &us, &ids()), Step::Replaced { by: STRANGER });
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! One instance that is kept registered: the guard that the user holds, and the states it goes through.
 //!
-//! `entry.rs` decides (pure), `registrar.rs` drives every registration of one session.
+//! `entry.rs` decides (pure), `task.rs` drives every registration of one session in rounds.
 
 mod book;
 mod entry;
+mod kept;
 pub(crate) mod registrar;
 mod requests;
 #[cfg(test)]
 mod schedules;
+mod task;
+mod verdicts;
 
 use std::any::Any;
 use std::fmt;
@@ -107,8 +110,11 @@ pub struct Registration {
 pub(crate) struct Wanted {
     current: Mutex<Attributes>,
     /// Refuses what the record cannot carry.
-    check: Box<dyn Fn(&Attributes) -> Result<(), Error> + Send + Sync>,
+    check: Box<Check>,
 }
+
+/// Whether a record can carry these attributes.
+type Check = dyn Fn(&Attributes) -> Result<(), Error> + Send + Sync;
 
 impl Wanted {
     pub(crate) fn new(

@@ -1,8 +1,11 @@
 //! `bench`: measures what we promise, prints it, keeps it. `make bench` runs it.
 
+mod client;
 mod fleet;
+mod pick;
 mod registration;
 mod server;
+mod simulation;
 mod view;
 mod zookeeper;
 
@@ -17,7 +20,15 @@ use integration_tests::bench::{Report, Runs, Samples, Subject, World, page, plot
 use integration_tests::process::target_directory;
 
 /// Every subject, in the order in which they run. A new one is a module beside this file and a line here.
-const SUBJECTS: &[Subject] = &[zookeeper::SUBJECT, registration::SUBJECT, view::SUBJECT, server::SUBJECT];
+const SUBJECTS: &[Subject] = &[
+    zookeeper::SUBJECT,
+    registration::SUBJECT,
+    view::SUBJECT,
+    pick::SUBJECT,
+    simulation::SUBJECT,
+    server::SUBJECT,
+    client::SUBJECT,
+];
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures what we promise, beside references, and keeps the figures")]

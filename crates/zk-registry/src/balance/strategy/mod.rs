@@ -9,7 +9,7 @@
 //!
 //! | name | use it when | pick |
 //! |---|---|---|
-//! | [`consistent-hash`](ConsistentHash) | calls with the same key should meet the same instance | an index, a step on a ring |
+//! | [`consistent-hash`](ConsistentHash) | calls with the same key should meet the same instance | one look |
 //! | [`least-loaded`](LeastLoaded) | nothing speaks for another: the default | one random number, two counters |
 //! | [`peak-ewma`](PeakEwma) | instances differ in speed, or one may turn slow | the same and some arithmetic |
 //! | [`random`](Random) | all instances are alike and calls are short | one random number |
@@ -150,9 +150,9 @@ impl Tracking {
     }
 }
 
-/// Calls in flight and latency.
+/// Calls in flight.
 impl Default for Tracking {
     fn default() -> Self {
-        Self { in_flight: true, latency: true, total: false }
+        Self { in_flight: true, ..Self::NOTHING }
     }
 }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::alias::Alias;
 use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Tracking};
 
@@ -34,7 +32,7 @@ impl Strategy for PeakEwma {
         Box::new(Cheaper {
             draw: Alias::of(set),
             penalty: self.penalty.as_nanos() as f64,
-            mean_weight: set.total_weight() as f64 / set.len() as f64,
+            mean_weight: (!set.has_equal_weights()).then(|| set.total_weight() as f64 / set.len() as f64),
             set: Arc::clone(set),
         })
     }
@@ -47,14 +45,16 @@ impl Strategy for PeakEwma {
 struct Cheaper {
     draw: Alias,
     penalty: f64,
-    mean_weight: f64,
+    /// `None` when all weights are the same.
+    mean_weight: Option<f64>,
     set: Arc<EndpointSet>,
 }
 
 impl Cheaper {
-    fn cost(&self, endpoint: &Endpoint, now: Instant) -> f64 {
-        let queue = f64::from(endpoint.in_flight()) * self.mean_weight / f64::from(endpoint.weight().get());
-        match endpoint.cost(now, self.penalty) {
+    fn cost(&self, endpoint: &Endpoint, at: u64) -> f64 {
+        let queue = f64::from(endpoint.in_flight());
+        let queue = self.mean_weight.map_or(queue, |mean| queue * mean / f64::from(endpoint.weight().get()));
+        match endpoint.vitals.cost(*self.set.shared.clock, at, self.penalty) {
             Some(cost) => cost * (queue + 1.0),
             None => self.penalty * queue,
         }
@@ -65,6 +65,7 @@ impl Picker for Cheaper {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
-        if self.cost(&self.set[a], pick.now) <= self.cost(&self.set[b], pick.now) { a } else { b }
+        let at = pick.at(*self.set.shared.clock);
+        if self.cost(&self.set[a], at) <= self.cost(&self.set[b], at) { a } else { b }
     }
 }

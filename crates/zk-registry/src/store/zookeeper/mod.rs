@@ -26,7 +26,7 @@ use zookeeper_client::{Client, Connector, Error, SaslOptions};
 use self::lifeline::Lifeline;
 use self::session::Session;
 use super::{Connect, ConnectFault, Store};
-use crate::connect::{ConnectString, Credentials, Host, Options};
+use crate::connect::{ConnectString, Credentials, Host, Options, Tls};
 
 /// Opens sessions with a real ZooKeeper.
 #[derive(Clone)]
@@ -36,6 +36,7 @@ pub(crate) struct ZooKeeper(Result<Arc<Template>, String>);
 struct Template {
     connector: Connector,
     hosts: Vec<Address>,
+    tls: Option<Tls>,
     chroot: Option<String>,
     session_timeout: Duration,
     connection_timeout: Duration,
@@ -80,7 +81,14 @@ impl Template {
             connector = tls::apply(connector, tls)?;
         }
         let hosts = to.hosts.iter().map(|host| Address::new(host, options)).collect::<Result<_, _>>()?;
-        Ok(Self { connector, hosts, chroot: to.chroot.clone(), session_timeout, connection_timeout })
+        Ok(Self {
+            connector,
+            hosts,
+            tls: options.tls.clone(),
+            chroot: to.chroot.clone(),
+            session_timeout,
+            connection_timeout,
+        })
     }
 
     /// The connect string of the crate, which trims and guesses nothing.
@@ -116,7 +124,10 @@ impl Template {
             Error::BadArguments(why) => ConnectFault::Invalid((*why).to_owned()),
             // Only what is wrong with a certificate or a key is found before the first host is tried.
             Error::Custom(error) => ConnectFault::Invalid(error.to_string()),
-            _ => ConnectFault::Unavailable(probe::diagnose(&self.hosts, self.connection_timeout).await),
+            _ => {
+                let finding = probe::diagnose(&self.hosts, self.tls.as_ref(), self.connection_timeout);
+                ConnectFault::Unavailable(finding.await)
+            }
         }
     }
 }

@@ -11,15 +11,16 @@ use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::Address;
+use super::{Address, tls};
+use crate::connect::Tls;
 
 /// Names each host and what is wrong with it. Takes a little more than `within` at most.
-pub(super) async fn diagnose(hosts: &[Address], within: Duration) -> String {
+pub(super) async fn diagnose(hosts: &[Address], tls: Option<&Tls>, within: Duration) -> String {
     let causes = hosts.iter().map(|host| {
         let host = host.clone();
         let finding = spawn_blocking({
-            let host = host.clone();
-            move || cause(&host, within)
+            let (host, tls) = (host.clone(), tls.filter(|_| host.tls).cloned());
+            move || cause(&host, tls.as_ref(), within)
         });
         async move {
             let cause = match timeout(within + within / 4, finding).await {
@@ -39,7 +40,7 @@ pub(super) async fn diagnose(hosts: &[Address], within: Duration) -> String {
     text
 }
 
-fn cause(host: &Address, within: Duration) -> String {
+fn cause(host: &Address, tls: Option<&Tls>, within: Duration) -> String {
     let addresses = match (host.name.as_str(), host.port).to_socket_addrs() {
         Ok(addresses) => addresses,
         Err(error) => return format!("cannot resolve: {error}"),
@@ -47,20 +48,23 @@ fn cause(host: &Address, within: Duration) -> String {
     let mut cause = "resolves to no address".to_owned();
     for address in addresses {
         match TcpStream::connect_timeout(&address, within) {
-            Ok(_) if host.tls => {
-                return "takes connections, but the TLS handshake or the session failed (for the cause see the log target \
-                        `zookeeper_client` at debug)"
-                    .to_owned();
-            }
-            Ok(_) => {
-                return "takes connections, but gave no session (is it a ZooKeeper, without TLS, part of a quorum?)"
-                    .to_owned();
+            Ok(stream) => {
+                return format!("takes connections, but {}", gave_nothing(stream, host, tls, within));
             }
             Err(error) if address.ip().to_string() == host.name => cause = error.to_string(),
             Err(error) => cause = format!("{}: {error}", address.ip()),
         }
     }
     cause
+}
+
+/// What is wrong with a server that can be connected to.
+fn gave_nothing(stream: TcpStream, host: &Address, tls: Option<&Tls>, within: Duration) -> String {
+    match tls.map(|tls| tls::handshake(stream, &host.name, tls, within / 4)) {
+        None => "gave no session (is it a ZooKeeper, without TLS, part of a quorum?)".to_owned(),
+        Some(Ok(())) => "gave no session after the TLS handshake (is it part of a quorum?)".to_owned(),
+        Some(Err(why)) => format!("the TLS handshake failed: {why}"),
+    }
 }
 
 /// Our address on the route to the first of the hosts that has one. Sends nothing.
@@ -107,7 +111,7 @@ mod tests {
             listener.local_addr().unwrap().port()
         };
         let hosts = [host("127.0.0.1", open), host("127.0.0.1", closed), host("no-such-host.invalid", 2181)];
-        let text = diagnose(&hosts, Duration::from_secs(5)).await;
+        let text = diagnose(&hosts, None, Duration::from_secs(5)).await;
         let causes: Vec<_> = text.split("; ").collect();
         assert!(causes[0].starts_with(&format!("127.0.0.1:{open}: takes connections")), "{text}");
         assert!(causes[1].contains("refused"), "{text}");

@@ -11,8 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use zookeeper_client as zk;
 use zookeeper_client::{
     Client, CreateMode, CreateOptions, MultiReadResult, MultiWriteResult, SessionState, StateWatcher,

@@ -1,13 +1,21 @@
-//! TLS towards ZooKeeper: from PEM text to the client crate's options, and which host names it can take.
+//! TLS towards ZooKeeper: from PEM text to the client crate's options, which host names it can take, and why a handshake
+//! fails.
 
 #[cfg(feature = "tls")]
-pub(super) use with_feature::{apply, server_name};
+pub(super) use with_feature::{apply, handshake, server_name};
 #[cfg(not(feature = "tls"))]
-pub(super) use without_feature::{apply, server_name};
+pub(super) use without_feature::{apply, handshake, server_name};
 
 #[cfg(feature = "tls")]
 mod with_feature {
-    use rustls_pki_types::ServerName;
+    use std::io::ErrorKind::{TimedOut, UnexpectedEof, WouldBlock};
+    use std::net::TcpStream;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+    use rustls_pki_types::pem::PemObject as _;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
     use zookeeper_client::{Connector, TlsOptions};
 
     use crate::connect::Tls;
@@ -33,10 +41,58 @@ mod with_feature {
             Err(_) => Err(format!("{host:?} is no name that TLS could verify")),
         }
     }
+
+    /// Tries a handshake of our own, because the client crate does not tell why its own failed. Blocks; each read takes at
+    /// most `patience`.
+    pub(in super::super) fn handshake(
+        mut stream: TcpStream,
+        host: &str,
+        tls: &Tls,
+        patience: Duration,
+    ) -> Result<(), String> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let config = Arc::new(config(tls)?);
+        let mut connection = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
+        stream.set_read_timeout(Some(patience)).map_err(|error| error.to_string())?;
+        stream.set_write_timeout(Some(patience)).map_err(|error| error.to_string())?;
+        loop {
+            let shaking = connection.is_handshaking();
+            match connection.complete_io(&mut stream) {
+                // In TLS 1.3 a server judges our certificate after our side of the handshake is done.
+                Ok(_) if shaking => {}
+                Ok((0, 0)) => return Err("the server ended the connection after the handshake".to_owned()),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), TimedOut | WouldBlock) => {
+                    return if shaking { Err("no answer to our handshake".to_owned()) } else { Ok(()) };
+                }
+                Err(error) if error.kind() == UnexpectedEof => {
+                    return Err("the server ended the connection during the handshake".to_owned());
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// What the client crate makes of the same options.
+    fn config(tls: &Tls) -> Result<ClientConfig, String> {
+        let certificates = |pem: &str| -> Result<Vec<_>, String> {
+            let found = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>();
+            found.map_err(|error| error.to_string())
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates(&tls.ca_pem)?);
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let Some((chain, key)) = &tls.identity_pem else { return Ok(builder.with_no_client_auth()) };
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| error.to_string())?;
+        builder.with_client_auth_cert(certificates(chain)?, key).map_err(|error| error.to_string())
+    }
 }
 
 #[cfg(not(feature = "tls"))]
 mod without_feature {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
     use zookeeper_client::Connector;
 
     use crate::connect::Tls;
@@ -49,6 +105,10 @@ mod without_feature {
     }
 
     pub(in super::super) fn server_name(_: &str) -> Result<&str, String> {
+        Err(MISSING.to_owned())
+    }
+
+    pub(in super::super) fn handshake(_: TcpStream, _: &str, _: &Tls, _: Duration) -> Result<(), String> {
         Err(MISSING.to_owned())
     }
 }

@@ -1,0 +1,142 @@
+//! `time-client list`: who is there, once.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use zk_registry::{Freshness, Snapshot};
+
+use crate::exit::Exit;
+use crate::output::{Format, Output, Paint};
+use crate::start::{Nothing, Place, close};
+use crate::words;
+
+/// Shows the service's instances.
+pub(crate) async fn run(
+    place: Place,
+    format: Format,
+    output: &Output,
+    stop: &CancellationToken,
+) -> Result<Exit, Nothing> {
+    let registry = place.open();
+    let known = place.known(&registry, stop).await;
+    let shown = known.and_then(|mut watch| {
+        let snapshot = watch.current();
+        match format {
+            Format::Json => output.json(&json(snapshot)),
+            Format::Text => output.line(&text(snapshot, output.paint)),
+        }
+        if snapshot.is_empty() { Err(place.no_instance()) } else { Ok(Exit::Answered) }
+    });
+    close(registry).await;
+    shown
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    service: &'a str,
+    freshness: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    true_until_ns: Option<u64>,
+    instances: Vec<Listed<'a>>,
+    rejected: Vec<Refused<'a>>,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    id: &'a str,
+    host: &'a str,
+    port: u16,
+    weight: u16,
+    zone: Option<&'a str>,
+    status: String,
+    metadata: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Refused<'a> {
+    id: &'a str,
+    reason: &'a str,
+}
+
+fn json(snapshot: &Snapshot) -> impl Serialize {
+    let listed = snapshot.instances().map(|member| Listed {
+        id: member.id().as_str(),
+        host: member.host(),
+        port: member.port(),
+        weight: member.weight().get(),
+        zone: member.zone(),
+        status: member.status().to_string(),
+        metadata: member.metadata(),
+    });
+    let refused =
+        snapshot.rejected().iter().map(|rejected| Refused { id: &rejected.id, reason: &rejected.reason });
+    List {
+        service: snapshot.service().as_str(),
+        freshness: words::freshness(snapshot.freshness()),
+        true_until_ns: words::true_until(snapshot.freshness()),
+        instances: listed.collect(),
+        rejected: refused.collect(),
+    }
+}
+
+fn text(snapshot: &Snapshot, paint: Paint) -> String {
+    let instances = snapshot.len();
+    let plural = if instances == 1 { "" } else { "s" };
+    let mut freshness = words::freshness(snapshot.freshness()).to_owned();
+    if let Some(until) = words::true_until(snapshot.freshness()) {
+        freshness = format!("{freshness}, true until {}", words::clock(until));
+    }
+    let freshness = match snapshot.freshness() {
+        Freshness::Live => paint.good(&freshness),
+        _ => paint.bad(&freshness),
+    };
+    let mut lines = vec![format!("{}  {instances} instance{plural}  ({freshness})", snapshot.service())];
+    let width = snapshot.instances().map(|member| member.id().as_str().chars().count()).max().unwrap_or(0);
+    for member in snapshot.instances() {
+        let mut line =
+            format!("  {:width$}  {}  weight {}", member.id().as_str(), member.status(), member.weight());
+        if member.address() != member.id().as_str() {
+            line += &format!("  at {}", member.address());
+        }
+        if let Some(zone) = member.zone() {
+            line += &format!("  zone {zone}");
+        }
+        for (key, value) in member.metadata() {
+            line += &format!("  {key}={value}");
+        }
+        lines.push(line);
+    }
+    for rejected in snapshot.rejected() {
+        lines.push(format!("  {}  {}: {}", rejected.id, paint.bad("rejected"), rejected.reason));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use zk_registry::Instance;
+
+    use super::*;
+    use crate::documented;
+
+    #[test]
+    fn the_json_is_that_of_the_schema() {
+        let service = "time".parse().unwrap();
+        let weight = NonZeroU16::new(3).unwrap();
+        let one =
+            Instance::new("10.0.0.1", 8897).with_weight(weight).with_zone("a").with_metadata("rack", "7");
+        let snapshot = Snapshot::fixed(&service, [one, Instance::new("::1", 8898)]);
+        documented::line(&json(&snapshot));
+    }
+
+    #[test]
+    fn the_text_names_each_instance_in_one_line() {
+        let service = "time".parse().unwrap();
+        let snapshot = Snapshot::fixed(&service, [Instance::new("10.0.0.1", 8897).with_zone("a")]);
+        let expected = "time  1 instance  (live)\n  10.0.0.1:8897  up  weight 1  zone a";
+        assert_eq!(text(&snapshot, Paint::Plain), expected);
+    }
+}

@@ -1,0 +1,268 @@
+//! `time-client query --offset`: whose clock is how far off ours.
+//!
+//! Each instance is asked `sync` some times, and the sample with the shortest round trip counts (the minimum filter of
+//! NTP's clock filter algorithm, RFC 5905 section 10): queues and scheduling only ever make a sample worse. With t1 and t4
+//! our clock at sending and receiving, t2 and t3 the server's at receiving and sending, the offset is
+//! ((t2 - t1) + (t3 - t4)) / 2 and the round trip (t4 - t1) - (t3 - t2). How the round trip divides into there and back is
+//! not known, so the true offset lies within half a round trip of the measured one; that bound is stated, and it is strict as
+//! long as neither clock is set meanwhile. Nothing here sets a clock.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use time_server::protocol::Request;
+use tokio_util::sync::CancellationToken;
+use zk_registry::{Instance, Member};
+
+use crate::client::{Said, Stamps, TimeClient};
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::output::{Format, Output};
+use crate::words;
+
+/// How many samples are taken of each instance if nothing else is said.
+pub(crate) const SAMPLES: usize = 10;
+
+/// A measured offset. Nanoseconds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Offset {
+    /// How far the instance's clock is ahead of ours; negative when it is behind.
+    offset: i64,
+    /// The round trip without the server's part.
+    round_trip: i64,
+}
+
+impl Offset {
+    /// What one exchange says; `t4` is our clock when the reply had come.
+    fn of(stamps: Stamps, t4: u64) -> Self {
+        let Stamps { t1, t2, t3 } = stamps;
+        let between = |from: u64, to: u64| i128::from(to) - i128::from(from);
+        let narrow = |wide: i128| i64::try_from(wide).unwrap_or(if wide < 0 { i64::MIN } else { i64::MAX });
+        Self {
+            offset: narrow((between(t1, t2) - between(t3, t4)) / 2),
+            round_trip: narrow((between(t1, t4) - between(t2, t3)).max(0)),
+        }
+    }
+
+    /// The true offset is at most this far from the measured one.
+    fn bound(self) -> i64 {
+        (self.round_trip + 1) / 2
+    }
+}
+
+/// Measures every instance, one after the other: measuring them at once would lengthen their round trips.
+pub(crate) async fn run(
+    client: &TimeClient,
+    samples: NonZeroUsize,
+    format: Format,
+    quiet: bool,
+    output: &Output,
+    stop: &CancellationToken,
+) -> Exit {
+    let snapshot = client.snapshot();
+    let mut fleet = Fleet::default();
+    let width = snapshot.instances().map(|member| member.id().as_str().chars().count()).max().unwrap_or(0);
+    for member in snapshot.instances() {
+        let measured = tokio::select! {
+            measured = measure(client, member, samples) => measured,
+            () = stop.cancelled() => break,
+        };
+        match (format, quiet) {
+            (_, true) => {}
+            (Format::Json, _) => output.json(&Line::of(member, &measured, samples)),
+            (Format::Text, _) => output.line(&text(member, &measured, width, output)),
+        }
+        fleet.add(member, &measured);
+    }
+    match format {
+        Format::Json => output.json(&FleetLine { offsets: fleet.json() }),
+        Format::Text => output.line(&fleet.text()),
+    }
+    if fleet.failed == 0 { Exit::Answered } else { Exit::SomeFailed }
+}
+
+/// The best of some samples. The first one may have to connect, and a slow one does no harm: the shortest counts.
+async fn measure(client: &TimeClient, instance: &Instance, samples: NonZeroUsize) -> Result<Offset, Fault> {
+    let mut best: Option<Offset> = None;
+    for _ in 0..samples.get() {
+        let (sent, t1) = (Instant::now(), words::now());
+        if let Said::Stamps(stamps) = client.ask_instance(instance, Request::Sync { t1 }).await? {
+            // By the clock that cannot be set: a step between t1 and t4 would look like a round trip.
+            let t4 = t1 + u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX - t1);
+            let sample = Offset::of(stamps, t4);
+            if best.is_none_or(|best| sample.round_trip < best.round_trip) {
+                best = Some(sample);
+            }
+        }
+    }
+    best.ok_or_else(|| Fault::Garbage("no time stamps".to_owned()))
+}
+
+/// What `--output json` writes for an instance.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line<'a> {
+    Measured { instance: &'a str, ok: bool, offset_ns: i64, error_ns: i64, rtt_ns: i64, samples: usize },
+    Failed { instance: &'a str, ok: bool, message: String },
+}
+
+impl<'a> Line<'a> {
+    fn of(member: &'a Member, measured: &Result<Offset, Fault>, samples: NonZeroUsize) -> Self {
+        let instance = member.id().as_str();
+        match measured {
+            Ok(measured) => Self::Measured {
+                instance,
+                ok: true,
+                offset_ns: measured.offset,
+                error_ns: measured.bound(),
+                rtt_ns: measured.round_trip,
+                samples: samples.get(),
+            },
+            Err(fault) => Self::Failed { instance, ok: false, message: fault.to_string() },
+        }
+    }
+}
+
+fn text(member: &Member, measured: &Result<Offset, Fault>, width: usize, output: &Output) -> String {
+    let id = member.id().as_str();
+    match measured {
+        Ok(measured) => {
+            let (offset, bound) = (signed(measured.offset), plain(measured.bound()));
+            format!("{id:width$}  {offset:>12} ± {bound}  round trip {}", plain(measured.round_trip))
+        }
+        Err(fault) => format!("{id:width$}  {}", output.paint.bad(&fault.to_string())),
+    }
+}
+
+/// All instances together.
+#[derive(Debug, Default)]
+struct Fleet {
+    measured: Vec<(String, Offset)>,
+    failed: usize,
+}
+
+#[derive(Serialize)]
+struct FleetLine {
+    offsets: FleetJson,
+}
+
+#[derive(Debug, Eq, PartialEq, Serialize)]
+struct FleetJson {
+    measured: usize,
+    failed: usize,
+    /// The median offset: the least wrong clock is not known, but most are right.
+    median_ns: Option<i64>,
+    /// From the instance that is furthest behind to the one that is furthest ahead.
+    spread_ns: Option<i64>,
+    /// Whose offset differs most from the median.
+    furthest: Option<String>,
+    furthest_ns: Option<i64>,
+}
+
+impl Fleet {
+    fn add(&mut self, member: &Member, measured: &Result<Offset, Fault>) {
+        match measured {
+            Ok(measured) => self.measured.push((member.id().to_string(), *measured)),
+            Err(_) => self.failed += 1,
+        }
+    }
+
+    fn json(&self) -> FleetJson {
+        let mut offsets: Vec<i64> = self.measured.iter().map(|(_, measured)| measured.offset).collect();
+        offsets.sort_unstable();
+        let median = offsets.get(offsets.len().saturating_sub(1) / 2).copied();
+        let from_median = |offset: i64| offset.saturating_sub(median.unwrap_or(0));
+        let furthest =
+            self.measured.iter().max_by_key(|(_, measured)| from_median(measured.offset).saturating_abs());
+        FleetJson {
+            measured: self.measured.len(),
+            failed: self.failed,
+            median_ns: median,
+            spread_ns: offsets.first().zip(offsets.last()).map(|(first, last)| last.saturating_sub(*first)),
+            furthest: furthest.map(|(id, _)| id.clone()),
+            furthest_ns: furthest.map(|(_, measured)| from_median(measured.offset)),
+        }
+    }
+
+    fn text(&self) -> String {
+        let FleetJson { measured, failed, median_ns, spread_ns, furthest, furthest_ns } = self.json();
+        let mut text = format!("{measured} measured, {failed} failed");
+        if let (Some(median), Some(spread)) = (median_ns, spread_ns) {
+            text += &format!(", median {} from our clock, spread {}", signed(median), plain(spread));
+        }
+        if let (Some(id), Some(off)) = (furthest, furthest_ns) {
+            text += &format!("\nfurthest from the median: {id}, {}", signed(off));
+        }
+        text
+    }
+}
+
+fn plain(ns: i64) -> String {
+    format!("{:.1?}", Duration::from_nanos(ns.unsigned_abs()))
+}
+
+fn signed(ns: i64) -> String {
+    format!("{}{}", if ns < 0 { '-' } else { '+' }, plain(ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::documented;
+
+    proptest! {
+        #[test]
+        fn the_true_offset_lies_within_the_bound(
+            t1 in 1_u64 << 60..1 << 61,
+            ahead in -1_000_000_000_000_i64..1_000_000_000_000,
+            there in 0_u64..1_000_000_000,
+            serving in 0_u64..1_000_000_000,
+            back in 0_u64..1_000_000_000,
+        ) {
+            let theirs = |ours: u64| ours.checked_add_signed(ahead).unwrap();
+            let stamps = Stamps { t1, t2: theirs(t1 + there), t3: theirs(t1 + there + serving) };
+            let measured = Offset::of(stamps, t1 + there + serving + back);
+            prop_assert_eq!(measured.round_trip, (there + back) as i64);
+            prop_assert!((measured.offset - ahead).abs() <= measured.bound());
+        }
+
+        #[test]
+        fn no_stamps_overflow(t1: u64, t2: u64, t3: u64, t4: u64) {
+            let measured = Offset::of(Stamps { t1, t2, t3 }, t4);
+            prop_assert!(measured.round_trip >= 0);
+        }
+    }
+
+    fn fleet(offsets: &[i64]) -> Fleet {
+        let measured = offsets
+            .iter()
+            .enumerate()
+            .map(|(n, &offset)| (format!("i{n}"), Offset { offset, round_trip: 2 }));
+        Fleet { measured: measured.collect(), failed: 0 }
+    }
+
+    #[test]
+    fn the_lines_are_those_of_the_schema() {
+        let snapshot =
+            zk_registry::Snapshot::fixed(&"time".parse().unwrap(), [Instance::new("127.0.0.1", 8897)]);
+        let member = snapshot.instances().next().unwrap();
+        let samples = NonZeroUsize::new(SAMPLES).unwrap();
+        documented::line(&Line::of(member, &Ok(Offset { offset: -1250, round_trip: 84_000 }), samples));
+        documented::line(&Line::of(member, &Err(Fault::Closed), samples));
+        documented::line(&FleetLine { offsets: fleet(&[5, -3, 9_000_000]).json() });
+    }
+
+    #[test]
+    fn the_one_that_is_off_is_named() {
+        let json = fleet(&[5, -3, 9_000_000]).json();
+        assert_eq!(json.furthest.as_deref(), Some("i2"));
+        assert_eq!(
+            (json.median_ns, json.spread_ns, json.furthest_ns),
+            (Some(5), Some(9_000_003), Some(8_999_995))
+        );
+        assert_eq!(fleet(&[]).json().furthest, None);
+    }
+}

@@ -1,0 +1,109 @@
+//! The program: words to subcommand, signals to a stop, the end to an exit code.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use time_server::registry_args::UsageError;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Cli, Command};
+use crate::exit::Exit;
+use crate::output::{Flush, Output};
+use crate::query::Query;
+use crate::start::{Nothing, Place};
+use crate::{list, watch};
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let command = match Cli::command(std::env::args_os()) {
+        Ok(command) => command,
+        Err(error) if !error.use_stderr() => error.exit(), // --help and --version
+        Err(error) => return usage(&UsageError::from_clap(&error)),
+    };
+    let job = match Job::of(command) {
+        Ok(job) => job,
+        Err(error) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("time-client: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(job.run()).into()
+}
+
+/// A checked command line: nothing has been touched yet.
+enum Job {
+    List(Place, crate::output::Format),
+    Query(Box<Query>, Place),
+    Watch(Place, crate::output::Format),
+}
+
+impl Job {
+    fn of(command: Command) -> Result<Self, UsageError> {
+        Ok(match command {
+            Command::List(args) => {
+                Self::List(Place::of(args.registry, args.wait, args.snapshot_file)?, args.output)
+            }
+            Command::Query(args) => {
+                let query = Query::of(&args)?;
+                let look = args.look;
+                Self::Query(Box::new(query), Place::of(look.registry, look.wait, look.snapshot_file)?)
+            }
+            Command::Watch(args) => {
+                Self::Watch(Place::of(args.registry, args.wait, args.snapshot_file)?, args.output)
+            }
+        })
+    }
+
+    async fn run(self) -> Exit {
+        let stop = stop_at_signals();
+        let gone = stop.child_token();
+        let flush = match &self {
+            Self::Query(query, _) => query.flush(),
+            _ => Flush::EachLine,
+        };
+        let output = Arc::new(Output::new(flush, gone.clone()));
+        let ended = match self {
+            Self::List(place, format) => list::run(place, format, &output, &gone).await,
+            Self::Query(query, place) => query.run(place, output.clone(), gone.clone()).await,
+            Self::Watch(place, format) => watch::run(place, format, &output, &gone).await,
+        };
+        output.flush();
+        match ended {
+            // Nobody reads on: whoever did has what it wanted.
+            _ if gone.is_cancelled() && !stop.is_cancelled() => Exit::Answered,
+            Ok(exit) => exit,
+            Err(nothing) => nothing_to_ask(&nothing),
+        }
+    }
+}
+
+/// SIGTERM and SIGINT, which is Ctrl-C, end a run early and well.
+fn stop_at_signals() -> CancellationToken {
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        // Without a handler the signal kills us, which is what it would do without us.
+        if let Ok(mut signals) = signal(kind) {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                signals.recv().await;
+                stop.cancel();
+            });
+        }
+    }
+    stop
+}
+
+fn usage(error: &UsageError) -> ExitCode {
+    eprintln!("time-client: {error}");
+    Exit::Usage.into()
+}
+
+fn nothing_to_ask(nothing: &Nothing) -> Exit {
+    eprintln!("time-client: {nothing}");
+    Exit::NothingToAsk
+}

@@ -1,0 +1,149 @@
+//! How every subcommand begins and ends: flags to registry, the first snapshot or why there is none, a polite close.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use time_server::registry_args::{RegistryArgs, UsageError};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use zk_registry::{
+    BasePath, ConnectString, ConnectionState, Error, Freshness, Options, Registry, Resolve, ServiceName,
+    ServiceWatch,
+};
+
+use crate::args::usage;
+
+/// Where to look, checked: nothing has been touched yet.
+#[derive(Debug)]
+pub(crate) struct Place {
+    to: ConnectString,
+    options: Options,
+    pub(crate) service: ServiceName,
+    wait: Duration,
+}
+
+/// Why there is nothing to show or ask.
+#[derive(Debug)]
+pub(crate) enum Nothing {
+    /// ZooKeeper says what waiting would not cure.
+    Hopeless { to: ConnectString, cause: Error },
+    /// A signal came first.
+    Interrupted,
+    /// The registry says so.
+    NoInstance { service: ServiceName, base: BasePath },
+    /// ZooKeeper was reached, but the service could not be read in time.
+    NotRead { service: ServiceName, within: Duration },
+    /// ZooKeeper was not reached in time.
+    NotReached { to: ConnectString, within: Duration, cause: Option<Error> },
+}
+
+impl Place {
+    /// Checks what the flags say.
+    pub(crate) fn of(
+        registry: RegistryArgs,
+        wait: Duration,
+        snapshots: Option<PathBuf>,
+    ) -> Result<Self, UsageError> {
+        let config = registry.resolve()?;
+        let mut options = config.options;
+        if let Some(directory) = snapshots {
+            fs::create_dir_all(&directory).map_err(|error| {
+                let accepted = "must be a directory, or one that can be created";
+                usage("--snapshot-file", format!("{}: {accepted} ({error})", directory.display()))
+            })?;
+            options.snapshot_dir = Some(directory);
+        }
+        Ok(Self { to: config.to, options, service: config.service, wait })
+    }
+
+    pub(crate) fn open(&self) -> Registry {
+        Registry::open(self.to.clone(), self.options.clone())
+    }
+
+    /// Waits until something is known of the service, or says why nothing is.
+    ///
+    /// What a file remembers is used only if ZooKeeper says nothing for a moment.
+    pub(crate) async fn known(
+        &self,
+        registry: &Registry,
+        stop: &CancellationToken,
+    ) -> Result<ServiceWatch, Nothing> {
+        let mut watch = registry.watch(&self.service);
+        let until = Instant::now() + self.wait;
+        let known = async {
+            watch.ready().await.ok()?;
+            if matches!(watch.current().freshness(), Freshness::Disk { .. }) {
+                let grace = until.min(Instant::now() + DISK_GRACE);
+                // Late is fine: then the file's word counts.
+                let _ = timeout_at(grace, watch.live()).await;
+            }
+            Some(())
+        };
+        let known = tokio::select! {
+            known = timeout_at(until, known) => known.ok().flatten(),
+            () = stop.cancelled() => return Err(Nothing::Interrupted),
+            cause = hopeless(registry) => return Err(Nothing::Hopeless { to: self.to.clone(), cause }),
+        };
+        match known {
+            Some(()) => Ok(watch),
+            None => Err(self.diagnose(&registry.connection().borrow())),
+        }
+    }
+
+    pub(crate) fn no_instance(&self) -> Nothing {
+        Nothing::NoInstance { service: self.service.clone(), base: self.options.base.clone() }
+    }
+
+    fn diagnose(&self, connection: &ConnectionState) -> Nothing {
+        let cause = match connection {
+            ConnectionState::Connected { .. } => {
+                return Nothing::NotRead { service: self.service.clone(), within: self.wait };
+            }
+            ConnectionState::Connecting { last } => last.clone(),
+            _ => None,
+        };
+        Nothing::NotReached { to: self.to.clone(), within: self.wait, cause }
+    }
+}
+
+impl fmt::Display for Nothing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hopeless { to, cause } => write!(f, "ZooKeeper at {to} cannot be used: {cause}"),
+            Self::Interrupted => f.write_str("interrupted before the instances were known"),
+            Self::NoInstance { service, base } => {
+                let base = base.to_string();
+                write!(f, "no instance of {service} at {}/{service}", base.trim_end_matches('/'))
+            }
+            Self::NotRead { service, within } => {
+                write!(f, "ZooKeeper was reached, but {service} could not be read within {within:?}")
+            }
+            Self::NotReached { to, within, cause } => {
+                write!(f, "ZooKeeper was not reached at {to} within {within:?}")?;
+                match cause {
+                    Some(cause) => write!(f, ": {cause}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Ends the sessions; nobody waits longer than a moment for the acknowledgement.
+pub(crate) async fn close(registry: Registry) {
+    // Nothing of ours is registered: an unacknowledged close costs nobody anything.
+    let _ = registry.close(Duration::from_millis(500)).await;
+}
+
+/// Completes when the registry says that waiting would not help.
+async fn hopeless(registry: &Registry) -> Error {
+    match registry.connected().await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => error,
+    }
+}
+
+/// How long ZooKeeper may take to correct what a file remembers.
+const DISK_GRACE: Duration = Duration::from_millis(500);

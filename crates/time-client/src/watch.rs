@@ -1,0 +1,168 @@
+//! `time-client watch`: who comes and goes, until a signal.
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use zk_registry::{Change, Freshness, Snapshot};
+
+use crate::exit::Exit;
+use crate::output::{Format, Output, Paint};
+use crate::start::{Nothing, Place, close};
+use crate::words;
+
+/// Shows each change until `stop`.
+pub(crate) async fn run(
+    place: Place,
+    format: Format,
+    output: &Output,
+    stop: &CancellationToken,
+) -> Result<Exit, Nothing> {
+    let registry = place.open();
+    let watched = match place.known(&registry, stop).await {
+        Ok(mut watch) => {
+            let mut shown = watch.current().clone();
+            let show = |events: Vec<Event>| {
+                for event in events {
+                    match format {
+                        Format::Json => output.json(&event),
+                        Format::Text => output.line(&event.text(output.paint)),
+                    }
+                }
+            };
+            show(first(&shown));
+            loop {
+                let changed = tokio::select! {
+                    changed = watch.changed() => changed,
+                    () = stop.cancelled() => break,
+                };
+                let Ok(newer) = changed else { break };
+                show(changes(&shown, newer));
+                shown = newer.clone();
+            }
+            Ok(Exit::Answered)
+        }
+        Err(Nothing::Interrupted) => Ok(Exit::Answered),
+        Err(nothing) => Err(nothing),
+    };
+    close(registry).await;
+    watched
+}
+
+/// One line.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event {
+    Down {
+        id: String,
+        at_ns: u64,
+    },
+    Freshness {
+        freshness: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        true_until_ns: Option<u64>,
+        at_ns: u64,
+    },
+    Ready {
+        count: usize,
+        at_ns: u64,
+    },
+    Up {
+        id: String,
+        at_ns: u64,
+    },
+    Update {
+        id: String,
+        at_ns: u64,
+    },
+}
+
+/// How it begins: how many there are, and whether that is certain.
+fn first(snapshot: &Snapshot) -> Vec<Event> {
+    let ready = Event::Ready { count: snapshot.len(), at_ns: words::now() };
+    let doubt = (snapshot.freshness() != Freshness::Live).then(|| freshness(snapshot));
+    [ready].into_iter().chain(doubt).collect()
+}
+
+/// What a newer snapshot says that the older one did not.
+fn changes(older: &Snapshot, newer: &Snapshot) -> Vec<Event> {
+    let at_ns = words::now();
+    let members = older.diff(newer).map(|change| match change {
+        Change::Added(member) => Event::Up { id: member.id().to_string(), at_ns },
+        Change::Removed(member) => Event::Down { id: member.id().to_string(), at_ns },
+        Change::Updated { new, .. } => Event::Update { id: new.id().to_string(), at_ns },
+    });
+    let turned = words::freshness(older.freshness()) != words::freshness(newer.freshness());
+    members.chain(turned.then(|| freshness(newer))).collect()
+}
+
+fn freshness(snapshot: &Snapshot) -> Event {
+    let (freshness, true_until_ns) =
+        (words::freshness(snapshot.freshness()), words::true_until(snapshot.freshness()));
+    Event::Freshness { freshness, true_until_ns, at_ns: words::now() }
+}
+
+impl Event {
+    fn text(&self, paint: Paint) -> String {
+        let (at_ns, what) = match self {
+            Self::Down { id, at_ns } => (at_ns, format!("{}  {id}", paint.bad("down  "))),
+            Self::Freshness { freshness, true_until_ns, at_ns } => {
+                let until = true_until_ns.map(|until| format!(", true until {}", words::clock(until)));
+                (at_ns, format!("now {freshness}{}", until.unwrap_or_default()))
+            }
+            Self::Ready { count, at_ns } => {
+                (at_ns, format!("ready   {count} instance{}", if *count == 1 { "" } else { "s" }))
+            }
+            Self::Up { id, at_ns } => (at_ns, format!("{}  {id}", paint.good("up    "))),
+            Self::Update { id, at_ns } => (at_ns, format!("update  {id}")),
+        };
+        format!("{}  {what}", paint.faint(&words::clock(*at_ns)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use zk_registry::Instance;
+
+    use super::*;
+    use crate::documented;
+
+    fn json(events: &[Event]) -> Vec<String> {
+        let line = |event| serde_json::to_value(event).unwrap();
+        let timeless = |mut value: serde_json::Value| {
+            let at = value.as_object_mut().unwrap().remove("at_ns").unwrap();
+            assert!(at.as_u64().unwrap() > 1_700_000_000_000_000_000);
+            value.to_string()
+        };
+        events.iter().map(line).map(timeless).collect()
+    }
+
+    #[test]
+    fn the_events_are_those_of_the_schema() {
+        let service = "time".parse().unwrap();
+        let instance = |port| Instance::new("10.0.0.1", port);
+        let older = Snapshot::fixed(&service, [instance(1), instance(2)]);
+        let newer =
+            Snapshot::fixed(&service, [instance(2).with_weight(NonZeroU16::new(9).unwrap()), instance(3)]);
+        assert_eq!(json(&first(&older)), [r#"{"count":2,"event":"ready"}"#]);
+        let expected = [
+            r#"{"event":"down","id":"10.0.0.1:1"}"#,
+            r#"{"event":"update","id":"10.0.0.1:2"}"#,
+            r#"{"event":"up","id":"10.0.0.1:3"}"#,
+        ];
+        assert_eq!(json(&changes(&older, &newer)), expected);
+        assert_eq!(json(&changes(&older, &older)), [""; 0]);
+    }
+
+    #[test]
+    fn the_lines_are_those_of_the_schema() {
+        let (id, at_ns) = ("127.0.0.1:8897".to_owned(), 1_795_380_726_123_456_789);
+        documented::line(&Event::Ready { count: 3, at_ns });
+        documented::line(&Event::Up { id: id.clone(), at_ns });
+        documented::line(&Event::Update { id: id.clone(), at_ns });
+        documented::line(&Event::Down { id, at_ns });
+        documented::line(&Event::Freshness { freshness: "live", true_until_ns: None, at_ns });
+        let true_until_ns = Some(1_795_380_722_000_000_000);
+        documented::line(&Event::Freshness { freshness: "stale", true_until_ns, at_ns });
+    }
+}

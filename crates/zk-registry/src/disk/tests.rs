@@ -1,0 +1,214 @@
+use std::fs;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::instance::{Instance, ServiceName, Status};
+use crate::snapshot::{Contents, Freshness, Incarnation, Member, Zxid};
+
+const ROOT: &str = "/services/time";
+
+fn instance(port: u16) -> Instance {
+    let mut instance =
+        Instance::new("2001:db8::1", port).with_zone("a \"zone\"").with_metadata("k\n", "v\u{e9}");
+    let mut attributes = instance.attributes().clone();
+    attributes.status = if port.is_multiple_of(2) { Status::Draining } else { Status::Up };
+    attributes.weight = port.try_into().unwrap();
+    instance = instance.with_attributes(attributes);
+    if port.is_multiple_of(3) { instance.with_ssl_port(port + 1) } else { instance }
+}
+
+fn snapshot(ports: impl IntoIterator<Item = u16>) -> Snapshot {
+    let mut members: Vec<_> = ports
+        .into_iter()
+        .map(|port| {
+            let id = instance(port).id().unwrap();
+            Member {
+                instance: instance(port).with_id(id.clone()),
+                id,
+                incarnation: Incarnation(u128::MAX - u128::from(port)),
+                session: -1,
+                created: Zxid(1 << 40),
+                modified: Zxid(i64::from(port)),
+            }
+            .into()
+        })
+        .collect::<Vec<std::sync::Arc<Member>>>();
+    members.sort_by(|a, b| a.id.cmp(&b.id));
+    Snapshot::new(Contents {
+        service: "time".parse::<ServiceName>().unwrap(),
+        members: Members::from_sorted(members),
+        suspects: Default::default(),
+        rejected: Default::default(),
+        freshness: Freshness::Live,
+        revision: 7,
+        watermark: Zxid(9),
+    })
+}
+
+struct Directory(tempfile::TempDir);
+
+impl Directory {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::new(self.0.path(), ROOT.to_owned())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.disk().place.file
+    }
+
+    fn names(&self) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        fs::read_dir(self.0.path()).unwrap().map(name).collect()
+    }
+
+    async fn write(&self, snapshot: &Snapshot) {
+        let mut disk = self.disk();
+        disk.remember(snapshot);
+        disk.flush().await;
+    }
+
+    async fn load(&self) -> Option<Snapshot> {
+        let Remembered { members, .. } = self.disk().load().await?;
+        let mut contents = snapshot([]);
+        std::sync::Arc::get_mut(&mut contents.0).unwrap().members = members;
+        Some(contents)
+    }
+}
+
+fn same(one: &Snapshot, other: &Snapshot) -> bool {
+    one.instances().eq(other.instances())
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_back_whole() {
+    let directory = Directory::new();
+    assert!(directory.load().await.is_none(), "no file is no reason to complain");
+    let before = SystemTime::now() - Duration::from_millis(1);
+    for ports in [1..1, 1..2, 1..1000] {
+        let written = snapshot(ports);
+        directory.write(&written).await;
+        assert!(same(&directory.load().await.unwrap(), &written));
+    }
+    let Remembered { written, .. } = directory.disk().load().await.unwrap();
+    assert!(before <= written && written <= SystemTime::now());
+    assert_eq!(directory.names(), ["services%2Ftime.snapshot"], "nothing else is left behind");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_ignored_and_then_replaced() {
+    let directory = Directory::new();
+    directory.write(&snapshot(1..4)).await;
+    let whole = fs::read(directory.file()).unwrap();
+    for cut in 0..whole.len() {
+        fs::write(directory.file(), &whole[..cut]).unwrap();
+        assert!(directory.load().await.is_none(), "cut at {cut}");
+    }
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(directory.file(), &flipped).unwrap();
+        assert!(directory.load().await.is_none(), "flipped at {at}");
+    }
+    let body = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    for cut in [0, body, whole.len() - 1] {
+        fs::write(directory.file(), &whole[..cut]).unwrap();
+        directory.write(&snapshot(1..4)).await;
+        assert_eq!(directory.load().await.unwrap().len(), 3, "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_neither_read_nor_replaced_nor_deleted() {
+    let other = Disk::new(Path::new(""), "/services/other".to_owned());
+    let elsewhere = Directory::new();
+    let place = Place { file: elsewhere.file(), ..other.place };
+    place.write(&snapshot(1..3)).unwrap();
+    let of_another_service = fs::read(&place.file).unwrap();
+    for foreign in [b"hello".as_slice(), b"{}\n", b"\n", b"\xff\xff\n", &of_another_service] {
+        let directory = Directory::new();
+        fs::write(directory.file(), foreign).unwrap();
+        assert!(directory.load().await.is_none());
+        directory.write(&snapshot(1..3)).await;
+        assert_eq!(fs::read(directory.file()).unwrap(), foreign);
+        assert_eq!(directory.names().len(), 1);
+    }
+    let directory = Directory::new();
+    fs::create_dir(directory.file()).unwrap();
+    assert!(directory.load().await.is_none());
+    directory.write(&snapshot(1..3)).await;
+    assert!(directory.file().is_dir());
+}
+
+#[tokio::test]
+async fn a_file_of_another_version_is_ignored() {
+    let directory = Directory::new();
+    directory.write(&snapshot(1..3)).await;
+    let newer = fs::read_to_string(directory.file()).unwrap().replace("\"version\":1", "\"version\":2");
+    let (body, _) = newer.trim_end().rsplit_once('\n').unwrap();
+    let body = format!("{body}\n");
+    let crc32 = crc32fast::hash(body.as_bytes());
+    fs::write(directory.file(), format!("{body}{{\"crc32\":{crc32}}}\n")).unwrap();
+    assert!(directory.load().await.is_none());
+}
+
+#[tokio::test]
+async fn fields_of_a_later_release_are_ignored() {
+    let directory = Directory::new();
+    directory.write(&snapshot(1..3)).await;
+    let later = fs::read_to_string(directory.file()).unwrap().replace("\"port\"", "\"new\":[],\"port\"");
+    let (body, _) = later.trim_end().rsplit_once('\n').unwrap();
+    let body = format!("{body}\n");
+    let crc32 = crc32fast::hash(body.as_bytes());
+    fs::write(directory.file(), format!("{body}{{\"crc32\":{crc32},\"new\":1}}\n")).unwrap();
+    assert!(same(&directory.load().await.unwrap(), &snapshot(1..3)));
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_tried_again() {
+    let directory = Directory::new();
+    let nested = directory.0.path().join("a/b");
+    fs::write(directory.0.path().join("a"), "in the way").unwrap();
+    let mut disk = Disk::new(&nested, ROOT.to_owned());
+    disk.remember(&snapshot(1..2));
+    disk.flush().await;
+    fs::remove_file(directory.0.path().join("a")).unwrap();
+    let mut disk = Disk::new(&nested, ROOT.to_owned());
+    disk.remember(&snapshot(1..2));
+    disk.flush().await;
+    assert_eq!(Disk::new(&nested, ROOT.to_owned()).load().await.unwrap().members.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_that_come_too_fast_are_skipped_but_for_the_last() {
+    let directory = Directory::new();
+    let mut disk = directory.disk();
+    let began = Instant::now();
+    let mut seen = std::collections::BTreeSet::new();
+    for n in 1..200 {
+        disk.remember(&snapshot(1..n));
+        sleep(Duration::from_millis(50)).await;
+        if let Some(loaded) = directory.load().await {
+            seen.insert(loaded.len());
+        }
+    }
+    let (writes, most) = (seen.len() as u64, began.elapsed().as_secs() + 1);
+    assert!(writes > 2 && writes <= most, "{writes} writes");
+    disk.flush().await;
+    assert_eq!(directory.load().await.unwrap().len(), 198);
+}
+
+#[test]
+fn names_of_files_are_harmless_and_tell_services_apart() {
+    assert_eq!(file_name("/services/com/example/time"), "services%2Fcom%2Fexample%2Ftime.snapshot");
+    assert_eq!(file_name("/.x/..y"), "%2Ex%2F..y.snapshot");
+    assert_eq!(file_name("/a b%20/\u{e9}"), "a%20b%2520%2F%C3%A9.snapshot");
+    let long = |last: &str| file_name(&format!("/services/{}{last}", "x".repeat(5000)));
+    assert!(long("a").len() < 200);
+    assert_ne!(long("a"), long("b"));
+}

@@ -1,0 +1,105 @@
+//! One registration as its registrar holds it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+use tracing::warn;
+
+use super::entry::{Intent, Seen};
+use super::registrar::Context;
+use super::{RegistrationState, Wanted, Withdrawn, closed};
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::instance::{Attributes, Instance, InstanceId, ServiceName};
+use crate::snapshot::Zxid;
+
+/// Ghosts are nodes that our session owns and nobody here wants: they are read, and deleted if they are ours.
+pub(super) enum Entry {
+    Ghost(String),
+    Kept(Box<Kept>),
+}
+
+pub(super) struct Kept {
+    pub(super) service: ServiceName,
+    pub(super) id: InstanceId,
+    pub(super) path: String,
+    pub(super) instance: Instance,
+    pub(super) registered: SystemTime,
+    pub(super) wanted: Arc<Wanted>,
+    pub(super) intent: Intent,
+    pub(super) exclusive: bool,
+    pub(super) approach: Approach,
+    pub(super) states: watch::Sender<RegistrationState>,
+    pub(super) updates: Vec<oneshot::Sender<Result<Zxid, Error>>>,
+    pub(super) withdrawals: Vec<oneshot::Sender<Withdrawn>>,
+    pub(super) backoff: Backoff,
+    /// Whether a request for it is under way.
+    pub(super) busy: bool,
+    /// Whether anything was ever sent: if not, there is nothing to undo.
+    pub(super) touched: bool,
+}
+
+/// How the next round begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Approach {
+    /// Create at once: nothing of ours can be there.
+    Create,
+    /// Read first.
+    Read,
+}
+
+impl Kept {
+    pub(super) fn encode(&self, context: &Context) -> Result<Bytes, Error> {
+        let instance = self.instance.clone().with_attributes(self.wanted.current());
+        let record =
+            context.format.encode(&self.service, &self.id, &instance, &context.us.owner, self.registered)?;
+        Ok(record.into())
+    }
+
+    /// From now on these bytes may stand there.
+    pub(super) fn sending(&mut self, record: Bytes) {
+        self.touched = true;
+        self.intent.sent.retain(|sent| *sent != record);
+        self.intent.sent.push(record);
+    }
+
+    /// Somebody else wrote our node: status and weight are theirs to change, the rest is not.
+    pub(super) fn adopt(&mut self, foreign: &Attributes, seen: &Seen, context: &Context) {
+        let adopted = self.wanted.change(|wanted| {
+            (wanted.status, wanted.weight) = (foreign.status, foreign.weight);
+        });
+        warn!(
+            path = self.path,
+            status = %foreign.status,
+            weight = foreign.weight,
+            "somebody else wrote our node; its status and weight are adopted, the rest is restored"
+        );
+        // What the record could not carry was not adopted; what was there counts as ours from now on.
+        if adopted.is_ok()
+            && let Ok(record) = self.encode(context)
+        {
+            self.intent.record = Some(record);
+        }
+        if let Seen::Node { node, .. } = seen {
+            self.intent.sent.push(node.data.clone());
+        }
+    }
+
+    pub(super) fn is_failed(&self) -> bool {
+        matches!(*self.states.borrow(), RegistrationState::Failed(_)) && self.intent.record.is_some()
+    }
+
+    pub(super) fn end(self, outcome: Withdrawn) {
+        for done in self.updates {
+            // Nobody may be waiting any more.
+            let _ = done.send(Err(closed()));
+        }
+        self.states.send_replace(RegistrationState::Withdrawn(outcome));
+        for done in self.withdrawals {
+            // Nobody may be waiting any more.
+            let _ = done.send(outcome);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Other people's clients as processes: Apache Curator and kazoo, where this machine has them.
+//!
+//! Debian packages: `libcurator-discovery-java`, `libcurator-recipes-java`, `default-jdk-headless`; `python3-kazoo`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::process::Program;
+use crate::servers::checkout;
+
+/// Curator, to be given the arguments of `peers/Curator.java`; `None` where it is not installed.
+///
+/// # Panics
+///
+/// Where it is not installed although the environment variable `CI` is `true`.
+pub fn curator() -> Option<Program> {
+    let jars: Vec<PathBuf> = JARS.iter().map(|jar| Path::new("/usr/share/java").join(jar)).collect();
+    let missing = jars.iter().find(|jar| !jar.is_file()).map(|jar| jar.display().to_string());
+    // A program in one file is compiled by the launcher, which needs more than a runtime.
+    let missing = missing.or_else(|| (!runs("javac", &["--version"])).then(|| "javac".to_owned()));
+    if let Some(missing) = missing {
+        return absent("Curator", &missing);
+    }
+    let classpath = jars.iter().map(|jar| jar.display().to_string()).collect::<Vec<_>>().join(":");
+    let flags = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classpath];
+    Some(Program::at("java").args(flags).arg(checkout().join("integration-tests/peers/Curator.java")))
+}
+
+/// kazoo, to be given the arguments of `peers/kazoo_peer.py`; as [`curator`].
+///
+/// # Panics
+///
+/// As [`curator`].
+pub fn kazoo() -> Option<Program> {
+    // Debian's modules belong to Debian's interpreter, which need not be the first in the path.
+    let python =
+        ["python3", "/usr/bin/python3"].into_iter().find(|python| runs(python, &["-c", "import kazoo"]));
+    let Some(python) = python else { return absent("kazoo", "python3 with the module kazoo") };
+    Some(Program::at(python).arg(checkout().join("integration-tests/peers/kazoo_peer.py")))
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// A run that must be complete fails; any other says on the terminal, past the runner's capture, what it leaves out.
+fn absent(peer: &str, missing: &str) -> Option<Program> {
+    let complete = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(!complete, "{peer} is not installed ({missing} is missing), and CI=true skips nothing");
+    // A terminal that cannot be written to has nobody to tell.
+    let _ = std::io::Write::write_all(
+        &mut std::io::stderr(),
+        format!("SKIPPED: tests beside {peer}: {missing} is missing\n").as_bytes(),
+    );
+    None
+}
+
+const JARS: [&str; 14] = [
+    "curator-x-discovery.jar",
+    "curator-framework.jar",
+    "curator-client.jar",
+    "curator-recipes.jar",
+    "zookeeper.jar",
+    "zookeeper-jute.jar",
+    "guava.jar",
+    "jackson-annotations.jar",
+    "jackson-core.jar",
+    "jackson-databind.jar",
+    "netty-all.jar",
+    "slf4j-api.jar",
+    "slf4j-nop.jar",
+    "metrics-core.jar",
+];

@@ -1,0 +1,111 @@
+//! Random faults of the network, drawn from a seed, on the links of one client.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+use crate::proxy::{Direction, Proxy};
+
+/// One fault of a client's links, and how long it lasts.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// Nothing arrives, nothing leaves, and connecting hangs.
+    BlackHole(Duration),
+    /// Every connection ends by a FIN; connecting works at once.
+    CutFin,
+    /// The same by a RST.
+    CutRst,
+    /// One direction is dead.
+    Freeze(Direction, Duration),
+    /// Connections are cut, and connecting is refused.
+    Refuse(Duration),
+    /// Everything arrives late.
+    Slow(Duration, Duration),
+}
+
+impl Fault {
+    /// Draws a fault. One in six of those that last does so for longer than a session of `timeout`.
+    pub fn draw(rng: &mut impl Rng, timeout: Duration) -> Self {
+        let lasting = if rng.random_ratio(1, 6) {
+            timeout.mul_f64(rng.random_range(1.1..1.8))
+        } else {
+            timeout.mul_f64(rng.random_range(0.02..0.6))
+        };
+        match rng.random_range(0..8) {
+            0 => Self::BlackHole(lasting),
+            1 | 2 => Self::CutFin,
+            3 | 4 => Self::CutRst,
+            5 => Self::Freeze(Direction::BOTH[rng.random_range(0..2)], lasting),
+            6 => Self::Refuse(lasting),
+            _ => Self::Slow(Duration::from_millis(rng.random_range(1..100)), lasting),
+        }
+    }
+
+    /// Whether a session of `timeout` cannot outlive it.
+    pub fn outlasts(&self, timeout: Duration) -> bool {
+        match self {
+            Self::BlackHole(lasting) | Self::Freeze(_, lasting) | Self::Refuse(lasting) => *lasting > timeout,
+            Self::CutFin | Self::CutRst | Self::Slow(..) => false,
+        }
+    }
+
+    /// Lets it happen to all of a client's links, and returns when it is over.
+    pub async fn strike(self, links: &[Proxy]) {
+        match self {
+            Self::BlackHole(lasting) => {
+                links.iter().for_each(Proxy::black_hole);
+                tokio::time::sleep(lasting).await;
+            }
+            Self::CutFin => {
+                for link in links {
+                    link.cut_fin().await;
+                }
+            }
+            Self::CutRst => {
+                for link in links {
+                    link.cut_rst().await;
+                }
+            }
+            Self::Freeze(direction, lasting) => {
+                links.iter().for_each(|link| link.freeze(direction));
+                tokio::time::sleep(lasting).await;
+            }
+            Self::Refuse(lasting) => {
+                for link in links {
+                    link.refuse().await;
+                    link.cut_rst().await;
+                }
+                tokio::time::sleep(lasting).await;
+            }
+            Self::Slow(delay, lasting) => {
+                links.iter().for_each(|link| link.delay(delay));
+                tokio::time::sleep(lasting).await;
+            }
+        }
+        clear(links).await;
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BlackHole(_) => "link black-holed",
+            Self::CutFin => "connection cut by FIN",
+            Self::CutRst => "connection cut by RST",
+            Self::Freeze(Direction::ToClient, _) => "link frozen towards the client",
+            Self::Freeze(Direction::ToServer, _) => "link frozen towards the server",
+            Self::Refuse(_) => "connecting refused",
+            Self::Slow(..) => "link slow",
+        })
+    }
+}
+
+/// Everything works again; what was held back is delivered.
+pub async fn clear(links: &[Proxy]) {
+    for link in links {
+        link.thaw();
+        link.delay(Duration::ZERO);
+        link.accept().await;
+    }
+}

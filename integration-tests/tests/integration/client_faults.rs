@@ -1,0 +1,205 @@
+//! What fails behind the client's back stays there: restarts and kills of servers under load, ZooKeeper away.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use integration_tests::eventually::eventually;
+use integration_tests::process::{Process, Program, Signal};
+use integration_tests::zookeeper::{Chroot, ZooKeeper};
+use serde_json::Value;
+
+use crate::client::{BRIEFLY, ends_with, json, summary, three_listeners, time_client};
+use crate::server::{SOON, registered, time_server};
+
+/// Three servers of one listener each; a port of each one's own, so that a restart keeps the address.
+struct Fleet {
+    chroot: Chroot,
+    servers: Vec<(SocketAddr, Process)>,
+}
+
+impl Fleet {
+    async fn start(name: &str) -> Self {
+        let chroot = ZooKeeper::shared().chroot(name).await;
+        let ports: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let addresses: Vec<_> = ports.iter().map(|port| port.local_addr().unwrap()).collect();
+        drop(ports);
+        let mut servers = Vec::new();
+        for address in addresses {
+            servers.push((address, serve(&chroot, address).await));
+        }
+        Self { chroot, servers }
+    }
+
+    /// 500 queries a second until a signal, one line of JSON each.
+    async fn load(&self) -> Process {
+        let client = time_client(&self.chroot.connect_string())
+            .args(["--rate", "500", "--duration", "1h", "--strategy", "round-robin", "--output", "json"])
+            .start();
+        client.says("\"n\":100,", SOON).await;
+        client
+    }
+}
+
+async fn serve(chroot: &Chroot, address: SocketAddr) -> Process {
+    let server = time_server(&chroot.connect_string()).args(["--listen", &address.to_string()]).start();
+    registered(&server, 1).await;
+    server
+}
+
+/// The lines of queries that were answered after a failed attempt, or not at all.
+fn troubled(client: &Process) -> Vec<Value> {
+    let lines = json(client).into_iter();
+    lines.filter(|line| line["ok"] == false || line["attempts"].as_u64().is_some_and(|n| n > 1)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_under_load_fails_no_query_and_no_attempt() {
+    let mut fleet = Fleet::start("restart").await;
+    let client = fleet.load().await;
+    for n in 0..fleet.servers.len() {
+        let (address, server) = &fleet.servers[n];
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit(SOON).await.code(), Some(0));
+        let again = serve(&fleet.chroot, *address).await;
+        fleet.servers[n].1 = again;
+    }
+    client.signal(Signal::SIGINT);
+    ends_with(&client, 0).await;
+    let summary = summary(&client).await;
+    println!("rolling restart of 3: {summary}");
+    assert!(summary["ok"].as_u64().unwrap() > 500, "{summary}");
+    assert_eq!(
+        (&summary["failed"], &summary["failed_attempts"]),
+        (&0.into(), &0.into()),
+        "{:?}",
+        troubled(&client)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_one_of_three_under_load_fails_no_query() {
+    let fleet = Fleet::start("kill").await;
+    let client = fleet.load().await;
+    let (victim, server) = &fleet.servers[1];
+    let killed = Instant::now();
+    server.signal(Signal::SIGKILL);
+    // Beyond the end of its session, so that its ejection, its probes and its removal all happen under load.
+    let at_kill = client.stdout().all().len();
+    client.stdout().nth("time-client", at_kill + 2500, "\"n\":", SOON).await;
+    client.signal(Signal::SIGINT);
+    ends_with(&client, 0).await;
+
+    let summary = summary(&client).await;
+    let troubled = troubled(&client);
+    let failed = summary["failed_attempts"].as_u64().unwrap();
+    let lines = client.stdout().all();
+    let last = lines.iter().rfind(|line| line.text.contains("\"attempts\":2")).map(|line| line.at - killed);
+    println!("kill -9 of one of 3: {failed} failed attempts, the last {last:?} after the kill; {summary}");
+    assert_eq!(summary["failed"], 0, "{troubled:?}");
+    // Those under way at once are at most 64; five in a row eject; then one probe every few seconds.
+    assert!(failed <= 64 + 5 + 3, "{failed} failed attempts: {troubled:?}");
+    let late = lines
+        .iter()
+        .filter(|line| line.text.contains("\"attempts\":2") && line.at > killed + Duration::from_secs(1))
+        .count();
+    assert!(late <= 3, "{late} attempts failed later than a second after the kill: it is not ejected");
+    let after: BTreeMap<String, usize> = lines[at_kill..].iter().fold(BTreeMap::new(), |mut seen, line| {
+        let line: Value = serde_json::from_str(&line.text).unwrap();
+        if let Some(instance) = line["instance"].as_str() {
+            *seen.entry(instance.to_owned()).or_default() += 1;
+        }
+        seen
+    });
+    assert!(after.get(&victim.to_string()).copied().unwrap_or(0) < 64, "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_go_on_while_zookeeper_is_away() {
+    let own = ZooKeeper::single().start().await;
+    let chroot = own.chroot("away").await;
+    let (_server, _) = three_listeners(&chroot).await;
+    let client = time_client(&chroot.connect_string())
+        .args(["--interval", "20ms", "--duration", "1h", "--output", "json"])
+        .start();
+    let watch = Program::time_client()
+        .args([
+            "watch",
+            "--output",
+            "json",
+            "--session-timeout",
+            "4s",
+            "--zookeeper",
+            &chroot.connect_string(),
+        ])
+        .start();
+    client.says("\"n\":20,", SOON).await;
+    watch.says("\"ready\"", SOON).await;
+    own.kill(1).await;
+    watch.says("\"freshness\":\"stale\",\"true_until_ns\":", SOON).await;
+    let before = client.stdout().all().len();
+    client.stdout().nth("time-client", before + 50, "\"ok\":true", SOON).await;
+    own.start(1).await;
+    watch.says("\"freshness\":\"live\"", SOON).await;
+    assert!(watch.stdout().containing("\"down\"").is_empty(), "{}", watch.stdout().text());
+    client.signal(Signal::SIGINT);
+    ends_with(&client, 0).await;
+    assert_eq!(summary(&client).await["failed_attempts"], 0);
+}
+
+/// A port where no ZooKeeper is, held so that nobody else takes it.
+fn nowhere() -> (tokio::net::TcpSocket, String) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
+}
+
+#[tokio::test]
+async fn without_zookeeper_it_says_so_after_the_wait() {
+    let (_held, address) = nowhere();
+    for subcommand in ["query", "list", "watch"] {
+        let began = Instant::now();
+        let client =
+            Program::time_client().args([subcommand, "--zookeeper", &address, "--wait", "1s"]).start();
+        ends_with(&client, 3).await;
+        assert!(began.elapsed() >= BRIEFLY, "{:?}", began.elapsed());
+        let text = client.stderr().text();
+        assert!(
+            text.starts_with(&format!("time-client: ZooKeeper was not reached at {address} within 1s: ")),
+            "{text}"
+        );
+        assert!(text.to_lowercase().contains("refused"), "it says why: {text}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_snapshot_file_it_works_without_zookeeper() {
+    let directory = tempfile::tempdir().unwrap();
+    let remember = ["--snapshot-file", directory.path().to_str().unwrap()];
+    let chroot = ZooKeeper::shared().chroot("disk").await;
+    let (_server, _) = three_listeners(&chroot).await;
+    let first = time_client(&chroot.connect_string())
+        .args(remember)
+        .args(["--count", "3", "--interval", "0"])
+        .start();
+    ends_with(&first, 0).await;
+    eventually(SOON, "a snapshot file", async || directory.path().read_dir().unwrap().next().is_some()).await;
+
+    let (_held, address) = nowhere();
+    let away = chroot.through(&address);
+    let client = time_client(&away)
+        .args(remember)
+        .args(["--count", "9", "--interval", "0", "--output", "json"])
+        .start();
+    ends_with(&client, 0).await;
+    assert_eq!(summary(&client).await["ok"], 9);
+    let list = Program::time_client()
+        .args(["list", "--output", "json", "--zookeeper", &away])
+        .args(remember)
+        .start();
+    ends_with(&list, 0).await;
+    let list = json(&list).remove(0);
+    assert_eq!((&list["freshness"], list["instances"].as_array().unwrap().len()), (&"disk".into(), 3));
+    assert!(list["true_until_ns"].as_u64().is_some());
+}

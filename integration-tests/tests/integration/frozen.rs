@@ -1,0 +1,76 @@
+//! A process that slept past its session, and wakes without network or descriptors, neither spins nor stays away.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use integration_tests::eventually::eventually;
+use integration_tests::process::{Process, Program, Signal};
+use integration_tests::proxy::Proxy;
+use integration_tests::raw::Raw;
+use integration_tests::zookeeper::ZooKeeper;
+use tokio::time::{Instant, sleep_until};
+
+const T: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_process_that_wakes_after_its_session_without_network_and_descriptors_stays_calm_and_comes_back() {
+    let zk = ZooKeeper::shared();
+    let chroot = zk.chroot("asleep").await;
+    let link = Proxy::zookeeper(zk.address(1)).await;
+    let server = Program::time_server()
+        .args(["--listen", "127.0.0.1:0", "--session-timeout", "2s"])
+        .args(["--zookeeper", &chroot.through(link.address())])
+        .start();
+    let raw = chroot.raw().await;
+    eventually(SOON, "it is listed", async || listed(&raw).await == 1).await;
+
+    server.signal(Signal::SIGSTOP);
+    link.refuse().await;
+    link.cut_rst().await;
+    // No further socket: every attempt to connect fails at once, inside one poll.
+    limit_descriptors(&server, 3);
+    let asleep = Instant::now();
+    eventually(SOON, "the session expires", async || listed(&raw).await == 0).await;
+    // The client crate's own deadline is 1.4 session timeouts.
+    sleep_until(asleep + T.mul_f64(1.6)).await;
+
+    server.signal(Signal::SIGCONT);
+    let (woken, before) = (Instant::now(), cpu(&server));
+    sleep_until(woken + T * 2).await;
+    let busy = cpu(&server) - before;
+    println!("{busy:?} of CPU in {:?} after waking", woken.elapsed());
+    assert!(busy < woken.elapsed() / 5, "{busy:?} of CPU in {:?}", woken.elapsed());
+
+    limit_descriptors(&server, 1024);
+    link.accept().await;
+    let back = Instant::now();
+    eventually(SOON, "it is listed again", async || listed(&raw).await == 1).await;
+    println!("listed again {:?} after the network was back", back.elapsed());
+    server.signal(Signal::SIGTERM);
+    assert!(server.exit(SOON).await.success());
+    assert_eq!(listed(&raw).await, 0);
+}
+
+async fn listed(raw: &Raw) -> usize {
+    raw.list("/services/time").await.unwrap().map_or(0, |names| names.len())
+}
+
+/// The soft limit, so that it can be raised again.
+fn limit_descriptors(process: &Process, most: u32) {
+    let status = Command::new("prlimit")
+        .args(["--pid", &process.id().to_string(), &format!("--nofile={most}:")])
+        .status()
+        .expect("prlimit is part of util-linux");
+    assert!(status.success());
+}
+
+/// The processor time that it has used so far.
+fn cpu(process: &Process) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th field after it, in ticks of 10 ms.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}

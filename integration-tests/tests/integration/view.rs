@@ -1,0 +1,452 @@
+//! The live view against real ZooKeeper: it always ends up equal to what ZooKeeper holds, at one watch per service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use integration_tests::eventually::{always, eventually};
+use integration_tests::four_letter;
+use integration_tests::proxy::{Direction, Proxy, hosts};
+use integration_tests::raw::{Acls, CreateMode, Error, Raw};
+use integration_tests::steps::seeded;
+use integration_tests::truth::{Record, Truth};
+use integration_tests::weather::{self, Fault};
+use integration_tests::zookeeper::{Chroot, ZooKeeper};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio_util::task::AbortOnDropHandle;
+use zk_registry::{Freshness, Instance, Registry, Resolve, ServiceWatch, Snapshot, Zxid};
+use zookeeper_client::{Acl, AuthId, Permission};
+
+use crate::registration::{T, open, options, time};
+
+const SOON: Duration = Duration::from_secs(30);
+const SERVICE: &str = "/services/time";
+
+/// A reader on a link of its own, and somebody who writes past it.
+struct World {
+    chroot: Chroot,
+    link: Proxy,
+    /// Keeps the session.
+    _registry: Registry,
+    watch: ServiceWatch,
+    raw: Raw,
+}
+
+impl World {
+    /// The service exists and is empty.
+    async fn new(name: &str) -> Self {
+        let world = Self::without_service(name).await;
+        world.raw.mkdir(SERVICE).await.unwrap();
+        world
+    }
+
+    async fn without_service(name: &str) -> Self {
+        let zk = ZooKeeper::shared();
+        let chroot = zk.chroot(name).await;
+        let link = Proxy::zookeeper(zk.address(1)).await;
+        let registry = open(&chroot.through(link.address()));
+        let mut watch = registry.watch(&time());
+        assert!(live(&mut watch).await.is_empty());
+        let raw = chroot.raw().await;
+        Self { chroot, link, _registry: registry, watch, raw }
+    }
+
+    async fn put(&self, id: &str, port: u16) {
+        self.raw.create(&path(id), &Record::Instance(port).bytes(), CreateMode::Ephemeral).await.unwrap();
+    }
+
+    /// Waits until the view is what ZooKeeper holds.
+    async fn agrees(&mut self) {
+        let truth = Truth::read(&self.raw, SERVICE).await.unwrap();
+        agrees(&mut self.watch, &truth).await;
+    }
+
+    /// Cuts the reader off until it says that it knows.
+    async fn cut_off(&mut self) {
+        self.link.refuse().await;
+        self.link.cut_rst().await;
+        becomes_stale(&mut self.watch).await;
+    }
+}
+
+fn path(id: &str) -> String {
+    format!("{SERVICE}/{id}")
+}
+
+async fn live(watch: &mut ServiceWatch) -> Snapshot {
+    tokio::time::timeout(SOON, watch.live()).await.expect("live in time").unwrap().clone()
+}
+
+async fn becomes_stale(watch: &mut ServiceWatch) {
+    eventually(SOON, "the reader knows that it is cut off", async || {
+        matches!(watch.current().freshness(), Freshness::Stale { .. })
+    })
+    .await;
+}
+
+/// Waits for everything up to the truth's last change, and wants no difference in that very snapshot.
+async fn agrees(watch: &mut ServiceWatch, truth: &Truth) {
+    let reached = tokio::time::timeout(SOON, watch.wait_for(truth.zxid)).await;
+    let Ok(snapshot) = reached else {
+        let snapshot = watch.current();
+        panic!(
+            "not at {} within {SOON:?}, but at {}, {:?}, {:?}",
+            truth.zxid,
+            snapshot.watermark(),
+            snapshot.freshness(),
+            truth.differences(snapshot)
+        );
+    };
+    let found = truth.differences(snapshot.unwrap());
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_nobody_created_is_live_and_empty_and_fills() {
+    let mut world = World::without_service("unborn").await;
+    let registry = open(&world.chroot.connect_string());
+    let mut registration = registry.register(&time(), Instance::new("10.0.0.1", 80));
+    let zxid = registration.registered().await.unwrap();
+    let snapshot = tokio::time::timeout(SOON, world.watch.wait_for(zxid)).await.unwrap().unwrap();
+    assert_eq!(snapshot.len(), 1);
+}
+
+#[tokio::test]
+async fn waiting_for_a_registration_shows_it() {
+    let zk = ZooKeeper::shared();
+    let chroot = zk.chroot("wait-for").await;
+    let (writer, reader) = (open(&chroot.connect_string()), open(&chroot.connect_string()));
+    let mut watch = reader.watch(&time());
+    for port in 1..=100 {
+        let mut registration = writer.register(&time(), Instance::new("10.0.0.1", port));
+        let zxid = registration.registered().await.unwrap();
+        let snapshot = tokio::time::timeout(SOON, watch.wait_for(zxid)).await.unwrap().unwrap();
+        assert!(snapshot.watermark() >= zxid);
+        assert!(snapshot.get(registration.id()).is_some(), "port {port}");
+        let zxid = registration.update(|attributes| attributes.zone = Some("b".to_owned())).await.unwrap();
+        let snapshot = tokio::time::timeout(SOON, watch.wait_for(zxid)).await.unwrap().unwrap();
+        assert_eq!(snapshot.get(registration.id()).unwrap().zone(), Some("b"));
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_was_replaced_while_nobody_looked_is_a_change() {
+    let mut world = World::new("replaced").await;
+    world.put("a", 1).await;
+    world.agrees().await;
+    world.cut_off().await;
+    // The same name, the same data version, the same number of children: only the zxids differ.
+    world.raw.delete(&path("a")).await.unwrap();
+    world.put("a", 2).await;
+    world.link.accept().await;
+    world.agrees().await;
+    assert_eq!(world.watch.current().instances().next().unwrap().port(), 2);
+}
+
+#[tokio::test]
+async fn changes_after_a_reconnect_are_seen_by_event() {
+    let mut world = World::new("rearmed").await;
+    for round in 1..=3 {
+        world.cut_off().await;
+        world.link.accept().await;
+        live(&mut world.watch).await;
+        // No audit and no further reconnect comes to the aid of a watch that was not armed again.
+        let watermark = world.watch.current().watermark();
+        world.put(&format!("a{round}"), round).await;
+        eventually(T / 4, "the change is seen", async || {
+            let snapshot = world.watch.current();
+            if snapshot.len() == usize::from(round) { Ok(()) } else { Err(format!("{snapshot:?}")) }
+        })
+        .await;
+        assert!(world.watch.current().watermark() > watermark);
+    }
+}
+
+#[tokio::test]
+async fn the_server_keeps_one_watch_per_service_whatever_its_size() {
+    let zk = ZooKeeper::single().start().await;
+    let chroot = zk.chroot("one-watch").await;
+    let link = Proxy::zookeeper(zk.address(1)).await;
+    let raw = chroot.raw().await;
+    raw.mkdir(SERVICE).await.unwrap();
+    let record = Record::Instance(1).bytes();
+    raw.create_many((0..500).map(|n| (path(&n.to_string()), record.clone()))).await.unwrap();
+    let registry = open(&chroot.through(link.address()));
+    let other: zk_registry::ServiceName = "other".parse().unwrap();
+    let mut watches = [registry.watch(&time()), registry.watch(&time()), registry.watch(&other)];
+    for cut in 0..3 {
+        for watch in &mut watches {
+            live(watch).await;
+        }
+        assert_eq!(watches[0].current().len(), 500);
+        eventually(SOON, "one watch each", async || {
+            let sessions = four_letter::watches(zk.address(1)).await.map_err(|error| error.to_string())?;
+            let mut watched: Vec<_> = sessions.into_values().flatten().collect();
+            watched.sort_unstable();
+            let below = |service: &str| format!("{}/services/{service}", chroot.path());
+            if watched == [below("other"), below("time")] { Ok(()) } else { Err(format!("{watched:?}")) }
+        })
+        .await;
+        if cut % 2 == 0 {
+            link.cut_fin().await
+        } else {
+            link.cut_rst().await
+        }
+        becomes_stale(&mut watches[0]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_may_not_be_read_is_rejected_and_costs_no_request() {
+    let mut world = World::new("unreadable").await;
+    let somebody = [Acl::new(Permission::ALL, AuthId::new("digest", "somebody:else"))];
+    let options = CreateMode::Persistent.with_acls(Acls::new(&somebody));
+    for port in 1..10 {
+        world.put(&format!("ok{port}"), port).await;
+    }
+    world.raw.client().create(&path("secret"), b"{}", &options).await.unwrap();
+    eventually(SOON, "the neighbours are served", async || world.watch.current().len() == 9).await;
+    eventually(SOON, "it is rejected", async || world.watch.current().rejected().len() == 1).await;
+    let rejected = &world.watch.current().rejected()[0];
+    assert_eq!(rejected.id, "secret");
+    assert!(rejected.reason.contains("may not be read"), "{}", rejected.reason);
+    let before = world.link.carried(Direction::ToServer);
+    always(T / 2, "still live", async || world.watch.current().freshness() == Freshness::Live).await;
+    // Pings, and at most two audits of one request each.
+    let sent = world.link.carried(Direction::ToServer) - before;
+    assert!(sent < 600, "{sent} bytes of requests in {:?} in which nothing happened", T / 2);
+}
+
+#[tokio::test]
+async fn malformed_empty_and_huge_children_are_rejected_and_neighbours_served() {
+    let mut world = World::new("malformed").await;
+    world.put("good", 1).await;
+    world.raw.create(&path("empty"), b"", CreateMode::Ephemeral).await.unwrap();
+    world.raw.create(&path("nonsense"), b"<xml/>", CreateMode::Ephemeral).await.unwrap();
+    world.raw.create(&path("truncated"), &Record::Nonsense.bytes(), CreateMode::Persistent).await.unwrap();
+    for huge in ["huge1", "huge2", "huge3"] {
+        world.raw.create(&path(huge), &vec![b' '; 1_030_000], CreateMode::Ephemeral).await.unwrap();
+    }
+    let expected = ["empty", "huge1", "huge2", "huge3", "nonsense", "truncated"];
+    let mut look = async || {
+        let snapshot = world.watch.current();
+        let rejected: Vec<_> = snapshot.rejected().iter().map(|one| one.id.as_str()).collect();
+        if snapshot.len() == 1 && rejected == expected { Ok(()) } else { Err(format!("{snapshot:?}")) }
+    };
+    eventually(SOON, "only the good one is listed", &mut look).await;
+    // The same in one piece, after a reconnect.
+    world.link.cut_rst().await;
+    becomes_stale(&mut world.watch).await;
+    live(&mut world.watch).await;
+    let snapshot = world.watch.current();
+    assert_eq!((snapshot.len(), snapshot.rejected().len()), (1, expected.len()));
+    world.raw.set(&path("nonsense"), &Record::Instance(2).bytes()).await.unwrap();
+    eventually(SOON, "a repaired one is listed", async || world.watch.current().len() == 2).await;
+}
+
+#[tokio::test]
+async fn a_parent_that_was_deleted_and_created_again_is_followed() {
+    let mut world = World::new("reborn").await;
+    for round in 1..=5 {
+        world.put("a", round).await;
+        world.agrees().await;
+        world.raw.delete(&path("a")).await.unwrap();
+        world.raw.delete(SERVICE).await.unwrap();
+        if round % 2 == 0 {
+            world.raw.delete("/services").await.unwrap();
+        }
+        eventually(SOON, "nobody is there", async || world.watch.current().is_empty()).await;
+        world.raw.mkdir(SERVICE).await.unwrap();
+    }
+    world.put("b", 9).await;
+    world.agrees().await;
+    assert_eq!(world.watch.current().freshness(), Freshness::Live);
+}
+
+#[tokio::test]
+async fn a_parent_that_came_while_the_reader_was_cut_off_is_found() {
+    let mut world = World::without_service("born-apart").await;
+    world.cut_off().await;
+    world.raw.mkdir(SERVICE).await.unwrap();
+    world.put("a", 1).await;
+    world.link.accept().await;
+    world.agrees().await;
+    world.put("b", 2).await;
+    world.agrees().await;
+}
+
+#[tokio::test]
+async fn without_zookeeper_the_instances_stay_and_are_stale() {
+    let zk = ZooKeeper::single().start().await;
+    let chroot = zk.chroot("down").await;
+    let raw = chroot.raw().await;
+    raw.mkdir(SERVICE).await.unwrap();
+    raw.create(&path("a"), &Record::Instance(1).bytes(), CreateMode::Persistent).await.unwrap();
+    drop(raw);
+    let registry = open(&chroot.connect_string());
+    let mut watch = registry.watch(&time());
+    assert_eq!(live(&mut watch).await.len(), 1);
+    zk.stop(1).await;
+    becomes_stale(&mut watch).await;
+    always(T * 2, "they stay, beyond the session", async || {
+        let snapshot = watch.current();
+        snapshot.len() == 1 && matches!(snapshot.freshness(), Freshness::Stale { .. })
+    })
+    .await;
+    zk.start(1).await;
+    assert_eq!(live(&mut watch).await.len(), 1);
+}
+
+#[tokio::test]
+async fn one_chaotic_server_leaves_no_difference() {
+    chaos(&ZooKeeper::shared(), "chaos", 12).await;
+}
+
+#[tokio::test]
+async fn a_chaotic_ensemble_leaves_no_difference() {
+    let zk = ZooKeeper::ensemble().start().await;
+    chaos(&zk, "chaos-of-three", 10).await;
+}
+
+/// Concurrent writers, and readers whose links break at random. After each round comes a quiet period, at whose end
+/// every reader must see exactly what ZooKeeper holds.
+async fn chaos(zk: &ZooKeeper, name: &str, rounds: u32) {
+    let mut rng = seeded(name);
+    let chroot = zk.chroot(name).await;
+    let witness = chroot.raw().await;
+    witness.mkdir(SERVICE).await.unwrap();
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        readers.push(Reader::new(zk, &chroot, rng.random()).await);
+    }
+    let mut writers = Vec::new();
+    for number in 0..WRITERS {
+        let rng = StdRng::seed_from_u64(rng.random());
+        writers.push(Writer { name: number, raw: chroot.raw().await, rng, nodes: BTreeSet::new() });
+    }
+    let (changes, mut faults) = (Arc::new(AtomicU64::new(0)), BTreeMap::new());
+    for round in 1..=rounds {
+        let quiet = Arc::new(AtomicBool::new(false));
+        let writing: Vec<_> = writers
+            .drain(..)
+            .map(|writer| tokio::spawn(writer.write_until(quiet.clone(), changes.clone())))
+            .collect();
+        let trouble = readers.iter_mut().map(Reader::trouble);
+        for struck in futures_util::future::join_all(trouble).await.into_iter().flatten() {
+            *faults.entry(struck).or_insert(0_u32) += 1;
+        }
+        quiet.store(true, Ordering::Relaxed);
+        for task in writing {
+            writers.push(task.await.unwrap());
+        }
+        let truth = Truth::read(&witness, SERVICE).await.unwrap();
+        for (number, reader) in readers.iter_mut().enumerate() {
+            println!("round {round}, reader {number}: {} instances at {}", truth.len(), truth.zxid);
+            agrees(&mut reader.watch, &truth).await;
+            live(&mut reader.watch).await;
+        }
+    }
+    let changes = changes.load(Ordering::Relaxed);
+    println!("{changes} changes, faults {faults:?}");
+    assert!(changes >= 1_000, "only {changes} changes were made");
+    for reader in readers {
+        // It goes on for as long as nothing is wrong.
+        assert!(!reader.checked.is_finished(), "{:?}", reader.checked.await);
+    }
+}
+
+const READERS: usize = 4;
+const WRITERS: usize = 3;
+
+/// A client that only reads, and the links that it reads over.
+struct Reader {
+    links: Vec<Proxy>,
+    watch: ServiceWatch,
+    rng: StdRng,
+    checked: AbortOnDropHandle<()>,
+}
+
+impl Reader {
+    async fn new(zk: &ZooKeeper, chroot: &Chroot, seed: u64) -> Self {
+        let links = zk.proxies().await;
+        let mut options = options();
+        options.session_timeout = T / 2;
+        // No audit may come to the aid of an event that was missed.
+        options.audit_interval = SOON * 10;
+        let registry = Registry::open(chroot.through(hosts(&links)).parse().unwrap(), options);
+        let mut watch = registry.watch(&time());
+        live(&mut watch).await;
+        let checked = AbortOnDropHandle::new(tokio::spawn(never_goes_back(watch.clone())));
+        Self { links, watch, rng: StdRng::seed_from_u64(seed), checked }
+    }
+
+    /// A few faults, one after the other; says which.
+    async fn trouble(&mut self) -> Vec<String> {
+        let mut struck = Vec::new();
+        for _ in 0..self.rng.random_range(1..=4) {
+            let fault = Fault::draw(&mut self.rng, T / 2);
+            struck.push(fault.to_string());
+            fault.strike(&self.links).await;
+            if self.rng.random_bool(0.5) {
+                // Not even a moment of peace, half of the time.
+                let _ = tokio::time::timeout(T / 8, self.watch.live()).await;
+            }
+        }
+        weather::clear(&self.links).await;
+        struck
+    }
+}
+
+/// Revision and watermark only grow, and ids are sorted and unique, in every snapshot that can be caught.
+async fn never_goes_back(mut watch: ServiceWatch) {
+    let (mut revision, mut watermark) = (0, Zxid(0));
+    while let Ok(snapshot) = watch.changed().await {
+        assert!(snapshot.revision() > revision, "revision {} after {revision}", snapshot.revision());
+        assert!(snapshot.watermark() >= watermark, "{} after {watermark}", snapshot.watermark());
+        assert!(snapshot.instances().is_sorted_by(|a, b| a.id() < b.id()));
+        (revision, watermark) = (snapshot.revision(), snapshot.watermark());
+    }
+}
+
+/// Somebody who changes nodes of his own, as fast as ZooKeeper lets him.
+struct Writer {
+    name: usize,
+    raw: Raw,
+    rng: StdRng,
+    /// Which of his nodes exist.
+    nodes: BTreeSet<u32>,
+}
+
+impl Writer {
+    async fn write_until(mut self, quiet: Arc<AtomicBool>, changes: Arc<AtomicU64>) -> Self {
+        while !quiet.load(Ordering::Relaxed) {
+            self.write().await.unwrap();
+            changes.fetch_add(1, Ordering::Relaxed);
+        }
+        self
+    }
+
+    async fn write(&mut self) -> Result<(), Error> {
+        let node = self.rng.random_range(0..20);
+        let path = path(&format!("w{}-{node}", self.name));
+        let record = Record::draw(&mut self.rng).bytes();
+        if !self.nodes.contains(&node) {
+            let mode = [CreateMode::Ephemeral, CreateMode::Persistent][self.rng.random_range(0..2)];
+            self.nodes.insert(node);
+            return self.raw.create(&path, &record, mode).await.map(drop);
+        }
+        match self.rng.random_range(0..3) {
+            0 => self.raw.set(&path, &record).await.map(drop),
+            1 => {
+                self.nodes.remove(&node);
+                self.raw.delete(&path).await
+            }
+            _ => {
+                self.raw.delete(&path).await?;
+                self.raw.create(&path, &record, CreateMode::Ephemeral).await.map(drop)
+            }
+        }
+    }
+}
