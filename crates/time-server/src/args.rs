@@ -21,8 +21,8 @@ pub struct Args {
     #[arg(long, value_name = "IP:PORT", default_values = ["127.0.0.1:8897", "127.0.0.1:8898", "127.0.0.1:8899"])]
     pub listen: Vec<SocketAddr>,
 
-    /// The address to register, one for each --listen in the same order [default: the listener's own, or for 0.0.0.0
-    /// and [::] the one from which ZooKeeper is reached]
+    /// The address to register, one for each --listen in the same order. Defaults to the listener's own or, for an
+    /// unspecified one (0.0.0.0), the one from which ZooKeeper is reached
     #[arg(long, value_name = "HOST:PORT", env = "ADVERTISE", value_delimiter = ',')]
     pub advertise: Vec<HostPort>,
 
