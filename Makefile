@@ -19,8 +19,10 @@ ci: ## what a change must pass: format, clippy, docs, scripts, features, tests, 
 	@.ci/checks && .ci/packaged && $(if $(TESTED_APART),:,$(MAKE) --no-print-directory test)
 ci-deep: ## `ci`, then the tests without an engine, the oldest supported compiler and cargo-deny
 	@$(MAKE) --no-print-directory ci && .ci/deep
-bench: ## the tables of docs/BENCHMARKS.md
-	@.ci/with-zk cargo bench -p integration-tests
-soak: ## the tests over and over, for SOAK_MINUTES (60), until one fails
-	@.ci/soak
-.PHONY: help up up-ensemble up-secure down clean demo test ci ci-deep bench soak
+bench: ## measure what is promised, beside references (ONLY=view: that alone)
+	@ZK_TICK=2000 .ci/with-zk cargo run --release -p integration-tests --bin bench -- $(ONLY)
+bench-page: ## docs/BENCHMARKS.md and docs/plots/ from the last figures
+	@cargo run --quiet --release -p integration-tests --bin bench -- --page docs/BENCHMARKS.md
+soak: ## random faults over a fleet on real ZooKeeper for MINUTES (10), checked all the time; SEED=n replays
+	@RUST_LOG=$${RUST_LOG:-error} cargo run --quiet -p integration-tests --bin soak -- --minutes $${MINUTES:-10}
+.PHONY: help up up-ensemble up-secure down clean demo test ci ci-deep bench bench-page soak

@@ -6,11 +6,13 @@
 
 pub mod machine;
 pub mod page;
+pub mod plot;
 pub mod report;
 pub mod row;
 pub mod runs;
 pub mod samples;
 pub mod table;
+pub mod usage;
 pub mod world;
 
 use futures_util::future::LocalBoxFuture;

@@ -10,6 +10,7 @@
 //! | to wait without a sleep | [`eventually`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
 //! | a readable, repeatable failure | [`steps`] |
+//! | bad weather for hours | [`soak`] |
 //! | figures | [`mod@bench`] |
 //!
 //! Whatever cannot do its job panics and says why: that fails the test, which is what a test wants of its tools.
@@ -23,6 +24,7 @@ pub mod proxy;
 pub mod raw;
 pub mod raw_events;
 pub mod servers;
+pub mod soak;
 pub mod steps;
 pub mod truth;
 pub mod weather;

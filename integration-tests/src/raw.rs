@@ -158,6 +158,41 @@ impl Raw {
         Ok(())
     }
 
+    /// Creates many ephemeral nodes in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// As [`Raw::list`]; none is created then.
+    pub async fn create_ephemerals(
+        &self,
+        nodes: impl IntoIterator<Item = (String, Vec<u8>)>,
+    ) -> Result<(), Error> {
+        let options = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
+        let mut writer = self.client.new_multi_writer();
+        for (path, data) in nodes {
+            writer.add_create(&path, &data, &options)?;
+        }
+        writer.commit().await.map_err(|error| Error::UnexpectedError(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Deletes many nodes, in transactions of 500.
+    ///
+    /// # Errors
+    ///
+    /// As [`Raw::list`]; the transactions before the failed one are done.
+    pub async fn delete_many(&self, paths: impl IntoIterator<Item = String>) -> Result<(), Error> {
+        let mut paths = paths.into_iter().peekable();
+        while paths.peek().is_some() {
+            let mut writer = self.client.new_multi_writer();
+            for path in paths.by_ref().take(500) {
+                writer.add_delete(&path, None)?;
+            }
+            writer.commit().await.map_err(|error| Error::UnexpectedError(error.to_string()))?;
+        }
+        Ok(())
+    }
+
     /// Waits until this session's server has caught up with the leader.
     ///
     /// # Errors

@@ -11,11 +11,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service: ServiceName = "packaged".parse()?;
 
     let mut registration = registry.register(&service, Instance::new("127.0.0.1", 8897));
-    timeout(WITHIN, registration.registered()).await??;
+    let zxid = timeout(WITHIN, registration.registered()).await??;
 
     let mut watch = registry.watch(&service);
     let found: Vec<_> =
-        timeout(WITHIN, watch.live()).await??.instances().map(|instance| instance.id().to_string()).collect();
+        timeout(WITHIN, watch.wait_for(zxid)).await??.instances().map(|instance| instance.id().to_string()).collect();
     assert_eq!(found, ["127.0.0.1:8897"]);
 
     println!("{:?}", registration.withdraw(WITHIN).await);

@@ -62,6 +62,22 @@ impl Default for Options {
 ///
 /// Share it behind an [`Arc`]; every method takes `&self`. Dropping it stops following the service and closes the
 /// connections that it keeps.
+///
+/// ```no_run
+/// use time_client::client::{Options, TimeClient};
+/// use time_server::protocol::Request;
+/// use zk_registry::balance::{Balancer, strategy::LeastLoaded};
+/// use zk_registry::Registry;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::open("127.0.0.1:2181".parse()?, Default::default());
+/// let balancer = Balancer::new(LeastLoaded); // or a strategy of your own
+/// let client = TimeClient::new(&registry, &"time".parse()?, balancer, Options::default());
+/// let answer = client.ask(Request::Now, None).await?; // from whoever answers
+/// println!("{} says {:?} after {:?}", answer.instance.id(), answer.said, answer.rtt);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TimeClient {
     service: ServiceName,
@@ -184,6 +200,7 @@ impl TimeClient {
                     return Err(AskError::Deadline { within: self.options.timeout, failed });
                 }
                 Decision::GiveUp(why) => return Err(AskError::Exhausted { failed, why }),
+                // A fault is neither a success nor cancelled, so that this is never said of one.
                 Decision::Done => return Err(AskError::Exhausted { failed, why: GiveUp::Attempts }),
             }
         }

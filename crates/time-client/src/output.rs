@@ -3,6 +3,7 @@
 //! A reader that went away (`time-client | head`) is not an error: the run ends, and ends well.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -110,8 +111,12 @@ pub(crate) enum Paint {
 impl Paint {
     /// Colours on a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>).
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
-        let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if stream.is_terminal() && !unwanted { Self::Colours } else { Self::Plain }
+        Self::wanted(stream.is_terminal(), env::var_os("NO_COLOR").as_deref())
+    }
+
+    fn wanted(terminal: bool, no_color: Option<&OsStr>) -> Self {
+        let refused = no_color.is_some_and(|value| !value.is_empty());
+        if terminal && !refused { Self::Colours } else { Self::Plain }
     }
 
     /// For what went well.
@@ -134,5 +139,20 @@ impl Paint {
             Self::Colours => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
             Self::Plain => text.to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_and_for_who_wants_them() {
+        assert_eq!(Paint::wanted(true, None), Paint::Colours);
+        assert_eq!(Paint::wanted(true, Some(OsStr::new(""))), Paint::Colours);
+        assert_eq!(Paint::wanted(true, Some(OsStr::new("1"))), Paint::Plain);
+        assert_eq!(Paint::wanted(false, None), Paint::Plain);
+        assert_eq!(Paint::Plain.good("fine"), "fine");
+        assert_eq!(Paint::Colours.good("fine"), "\u{1b}[32mfine\u{1b}[0m");
     }
 }

@@ -138,9 +138,9 @@ impl Query {
         let worker = || Querier { shared: shared.clone(), summary: Summary::default() };
         let workers = tokio::select! {
             workers = self.load.run(stop, worker) => workers,
-            never = progress.show(began) => match never {},
+            never = progress.show(began, self.quiet) => match never {},
         };
-        progress.clear();
+        progress.clear(self.quiet);
         let mut summary = Summary::default();
         for worker in &workers {
             summary.merge(&worker.summary);
@@ -183,10 +183,7 @@ impl Work for Querier {
         shared.progress.count(outcome.is_ok());
         match shared.lines {
             Some(Format::Json) => shared.output.json(&Line::of(turn.n, &outcome)),
-            Some(Format::Text) => {
-                shared.progress.clear();
-                shared.output.line(&text(turn.n, &outcome, &shared.output));
-            }
+            Some(Format::Text) => shared.output.line(&text(turn.n, &outcome, &shared.output)),
             None => {}
         }
     }
@@ -277,8 +274,8 @@ impl Progress {
     }
 
     /// Shows the line on a terminal, again and again; elsewhere nothing, ever.
-    async fn show(&self, began: Instant) -> Infallible {
-        if !io::stderr().is_terminal() {
+    async fn show(&self, began: Instant, quiet: bool) -> Infallible {
+        if !Self::is_wanted(quiet) {
             return std::future::pending().await;
         }
         let mut tick = interval(Duration::from_millis(250));
@@ -289,11 +286,16 @@ impl Progress {
         }
     }
 
-    /// Makes room for a line of output.
-    fn clear(&self) {
-        if io::stderr().is_terminal() {
+    /// Makes room for what comes next.
+    fn clear(&self, quiet: bool) {
+        if Self::is_wanted(quiet) {
             overwrite("");
         }
+    }
+
+    /// Only where a person looks, and sees no line per query already.
+    fn is_wanted(quiet: bool) -> bool {
+        io::stderr().is_terminal() && (quiet || !io::stdout().is_terminal())
     }
 }
 

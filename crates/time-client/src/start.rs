@@ -27,13 +27,15 @@ pub(crate) struct Place {
 /// Why there is nothing to show or ask.
 #[derive(Debug)]
 pub(crate) enum Nothing {
+    /// ZooKeeper says what waiting would not cure.
+    Hopeless { to: ConnectString, cause: Error },
     /// A signal came first.
     Interrupted,
     /// The registry says so.
     NoInstance { service: ServiceName, base: BasePath },
     /// ZooKeeper was reached, but the service could not be read in time.
     NotRead { service: ServiceName, within: Duration },
-    /// ZooKeeper was not reached in time, or never can be.
+    /// ZooKeeper was not reached in time.
     NotReached { to: ConnectString, within: Duration, cause: Option<Error> },
 }
 
@@ -82,8 +84,7 @@ impl Place {
         let known = tokio::select! {
             known = timeout_at(until, known) => known.ok().flatten(),
             () = stop.cancelled() => return Err(Nothing::Interrupted),
-            // Waiting would not cure it.
-            () = hopeless(registry) => None,
+            cause = hopeless(registry) => return Err(Nothing::Hopeless { to: self.to.clone(), cause }),
         };
         match known {
             Some(()) => Ok(watch),
@@ -101,7 +102,6 @@ impl Place {
                 return Nothing::NotRead { service: self.service.clone(), within: self.wait };
             }
             ConnectionState::Connecting { last } => last.clone(),
-            ConnectionState::Failed(error) => Some(error.clone()),
             _ => None,
         };
         Nothing::NotReached { to: self.to.clone(), within: self.wait, cause }
@@ -111,6 +111,7 @@ impl Place {
 impl fmt::Display for Nothing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Hopeless { to, cause } => write!(f, "ZooKeeper at {to} cannot be used: {cause}"),
             Self::Interrupted => f.write_str("interrupted before the instances were known"),
             Self::NoInstance { service, base } => {
                 let base = base.to_string();
@@ -136,11 +137,12 @@ pub(crate) async fn close(registry: Registry) {
     let _ = registry.close(Duration::from_millis(500)).await;
 }
 
-/// Completes when the registry has failed for good.
-async fn hopeless(registry: &Registry) {
-    let mut connection = registry.connection();
-    // An error means that the registry is gone, which is as hopeless.
-    let _ = connection.wait_for(|state| matches!(state, ConnectionState::Failed(_))).await;
+/// Completes when the registry says that waiting would not help.
+async fn hopeless(registry: &Registry) -> Error {
+    match registry.connected().await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => error,
+    }
 }
 
 /// How long ZooKeeper may take to correct what a file remembers.

@@ -534,6 +534,10 @@ impl Driver {
                 epoch.resync = true;
             }
             self.compare(epoch);
+            // Nobody is told of what he may not read: one that went and one that came leave the count as it was.
+            for name in self.view.unreadable() {
+                self.view.mark(&name);
+            }
         }
         Ok(())
     }
@@ -629,3 +633,6 @@ async fn lost_epoch(link: &mut watch::Receiver<Link>, number: u64) -> Over {
         }
     }
 }
+
+#[cfg(test)]
+mod schedules;

@@ -83,6 +83,7 @@ pub mod format;
 mod heard;
 mod host;
 mod instance;
+mod lookup;
 mod members;
 mod path;
 mod registration;

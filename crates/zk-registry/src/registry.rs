@@ -239,15 +239,19 @@ impl Registry {
         self.0.in_time(walk, "listing the services").await
     }
 
-    /// Reads a service once, for scripts. A program that asks again and again should [`watch`](Resolve::watch).
+    /// Reads a service once, for scripts: everything that ZooKeeper acknowledged to anybody before the call is in it. A
+    /// program that asks again and again should [`watch`](Resolve::watch).
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`] when ZooKeeper does not answer within the session timeout.
     pub async fn lookup(&self, service: &ServiceName) -> Result<Snapshot, Error> {
-        let mut watch = self.watch(service);
-        let live = async move { watch.live().await.cloned().map_err(|_| closed()) };
-        self.0.in_time(live, "reading the service").await
+        let read = async {
+            let store = self.0.store().await?;
+            let root = self.0.context.base.service(service);
+            crate::lookup::read(&*store, &root, service, self.0.context.format.clone()).await
+        };
+        self.0.in_time(read, "reading the service").await
     }
 
     /// Withdraws everything, closes the sessions and waits, at most `within`, for the acknowledgement.

@@ -171,7 +171,10 @@ impl Supervisor {
     /// Keeps a session open until told to close, or until every handle is gone.
     pub(crate) async fn run(mut self) {
         let mut rng = SmallRng::seed_from_u64(self.seed);
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        // A server that was away restarts the clocks of its sessions: who is back well within the session timeout replaces
+        // what an earlier session left behind before that expires, and no reader misses it.
+        let longest = (self.settings.session_timeout / 4).min(Duration::from_secs(5));
+        let mut backoff = Backoff::new(Duration::from_millis(100).min(longest), longest);
         loop {
             let attempt = self.connect.connect();
             let failure = tokio::select! {

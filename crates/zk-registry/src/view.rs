@@ -282,6 +282,12 @@ impl View {
         self.members.len() + self.others.len()
     }
 
+    /// The children that could not be read.
+    pub(crate) fn unreadable(&self) -> Vec<String> {
+        let unreadable = self.others.iter().filter(|(_, other)| other.identity.is_none());
+        unreadable.map(|(name, _)| name.clone()).collect()
+    }
+
     pub(crate) fn watermark(&self) -> Zxid {
         self.watermark
     }

@@ -94,9 +94,7 @@ async fn a_key_stays_with_its_instance_and_a_zone_is_preferred() {
             .args(arguments)
             .start();
         ends_with(&client, 0).await;
-        let chosen =
-            summary(&client).await["by_instance"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        chosen
+        summary(&client).await["by_instance"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
     };
     let keyed = ["--strategy", "consistent-hash", "--key", "alice"];
     let first = choose(&keyed).await;

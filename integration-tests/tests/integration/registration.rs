@@ -94,9 +94,9 @@ async fn a_cut_inside_the_session_timeout_writes_nothing() {
     let events = witness.events("/services").await.unwrap();
     for cut in 0..3 {
         if cut % 2 == 0 {
-            proxy.cut_fin().await
+            proxy.cut_fin().await;
         } else {
-            proxy.cut_rst().await
+            proxy.cut_rst().await;
         }
         proxy.refuse().await;
         reaches(&registration, "suspended", |s| matches!(s, RegistrationState::Suspended { .. })).await;
@@ -416,7 +416,8 @@ async fn a_registry_that_starts_while_zookeeper_is_down_registers_when_it_comes(
     let connection = registry.connection();
     eventually(SOON, "the cause is told", async || match &*connection.borrow() {
         ConnectionState::Connecting { last: Some(error) } => {
-            Ok(assert!(error.to_string().contains("refused")))
+            assert!(error.to_string().contains("refused"), "{error}");
+            Ok(())
         }
         other => Err(format!("{other:?}")),
     })

@@ -190,9 +190,9 @@ async fn the_server_keeps_one_watch_per_service_whatever_its_size() {
         })
         .await;
         if cut % 2 == 0 {
-            link.cut_fin().await
+            link.cut_fin().await;
         } else {
-            link.cut_rst().await
+            link.cut_rst().await;
         }
         becomes_stale(&mut watches[0]).await;
     }
@@ -307,7 +307,7 @@ async fn one_chaotic_server_leaves_no_difference() {
 #[tokio::test]
 async fn a_chaotic_ensemble_leaves_no_difference() {
     let zk = ZooKeeper::ensemble().start().await;
-    chaos(&zk, "chaos-of-three", 10).await;
+    chaos(&zk, "chaos-of-three", 7).await;
 }
 
 /// Concurrent writers, and readers whose links break at random. After each round comes a quiet period, at whose end

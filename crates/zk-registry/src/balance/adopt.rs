@@ -27,6 +27,11 @@ pub(super) struct Adopted {
 }
 
 impl Roster {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     /// Adopts `snapshot`. An instance that is new since ZooKeeper was first heard starts slowly until `ramp_end`.
     pub(super) fn adopt(&mut self, snapshot: &Snapshot, clock: &Arc<Clock>, ramp_end: u64) -> Adopted {
         let ramp_end = if self.heard { ramp_end } else { 0 };

@@ -206,6 +206,12 @@ impl Balancer {
         self.shared.is_panic()
     }
 
+    /// How many instances are remembered.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.roster.lock().unwrap().len()
+    }
+
     /// The strategy.
     pub fn strategy(&self) -> &dyn Strategy {
         &*self.strategy

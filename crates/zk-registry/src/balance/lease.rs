@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, Index};
+use super::pick::Pick;
 use super::set::EndpointSet;
 use super::tally::Padded;
 use crate::instance::Instance;
@@ -35,13 +36,20 @@ pub struct Lease {
     index: Index,
     probe: bool,
     over: bool,
-    /// When it was picked, by the balancer's clock; 0 unless latency is tracked.
-    began: u64,
+    began: Instant,
+    /// `began` by the balancer's clock; 0 unless latency is tracked.
+    at: u64,
 }
 
 impl Lease {
-    pub(super) fn new(pin: &Arc<Padded<Arc<EndpointSet>>>, index: Index, probe: bool, began: u64) -> Self {
-        let lease = Self { pin: Arc::clone(pin), index, probe, over: false, began };
+    pub(super) fn new(
+        pin: &Arc<Padded<Arc<EndpointSet>>>,
+        index: Index,
+        probe: bool,
+        pick: &Pick<'_>,
+    ) -> Self {
+        let (began, at) = (pick.now, pick.at);
+        let lease = Self { pin: Arc::clone(pin), index, probe, over: false, began, at };
         lease.set().shared.begin(lease.endpoint());
         lease
     }
@@ -66,6 +74,11 @@ impl Lease {
         self.probe
     }
 
+    /// When it was picked.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Ends the call now, by tokio's clock. The time since the pick is the latency that is learned.
     pub fn finish(self, outcome: Outcome) {
         self.finish_at(outcome, Instant::now());
@@ -78,7 +91,7 @@ impl Lease {
 
     fn end(&mut self, outcome: Outcome, now: Instant) {
         self.over = true;
-        self.set().shared.end(self.endpoint(), outcome, self.probe, self.began, now);
+        self.set().shared.end(self.endpoint(), outcome, self.probe, self.at, now);
     }
 
     fn set(&self) -> &EndpointSet {
@@ -99,6 +112,7 @@ impl fmt::Debug for Lease {
         f.debug_struct("Lease")
             .field("instance", self.instance())
             .field("probe", &self.probe)
+            .field("began", &self.began)
             .finish_non_exhaustive()
     }
 }

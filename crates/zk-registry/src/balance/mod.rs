@@ -45,6 +45,8 @@ mod set;
 mod shared;
 pub mod strategy;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod tier;
 mod vitals;
 

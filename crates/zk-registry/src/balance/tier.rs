@@ -140,7 +140,7 @@ impl Tier {
     }
 
     fn lease(&self, index: Index, probe: bool, pick: &Pick<'_>) -> Lease {
-        Lease::new(&self.pins[lane()], index, probe, pick.at)
+        Lease::new(&self.pins[lane()], index, probe, pick)
     }
 }
 

@@ -155,7 +155,7 @@ impl Place {
 
     /// Replaces the file as a whole: whoever reads it meanwhile, or after a power failure, finds the old or the new one.
     fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
-        let directory = self.file.parent().unwrap_or(Path::new("."));
+        let directory = self.file.parent().unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(directory)?;
         self.check_ours()?;
         let bytes = lines::encode(&self.root, snapshot, SystemTime::now())?;

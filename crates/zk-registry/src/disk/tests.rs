@@ -13,10 +13,10 @@ fn instance(port: u16) -> Instance {
     let mut instance =
         Instance::new("2001:db8::1", port).with_zone("a \"zone\"").with_metadata("k\n", "v\u{e9}");
     let mut attributes = instance.attributes().clone();
-    attributes.status = if port % 2 == 0 { Status::Draining } else { Status::Up };
+    attributes.status = if port.is_multiple_of(2) { Status::Draining } else { Status::Up };
     attributes.weight = port.try_into().unwrap();
     instance = instance.with_attributes(attributes);
-    if port % 3 == 0 { instance.with_ssl_port(port + 1) } else { instance }
+    if port.is_multiple_of(3) { instance.with_ssl_port(port + 1) } else { instance }
 }
 
 fn snapshot(ports: impl IntoIterator<Item = u16>) -> Snapshot {

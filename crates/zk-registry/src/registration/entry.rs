@@ -31,7 +31,7 @@ pub(super) enum Seen {
     /// A node, and what its record says, if anything.
     Node {
         node: Node,
-        instance: Option<Instance>,
+        instance: Option<Box<Instance>>,
         owner: Option<Owner>,
     },
     /// There, but not for us to read.
@@ -112,7 +112,7 @@ impl Intent {
         };
         match whose(&node.stat, owner.as_ref(), us, ids) {
             Whose::Ours if node.data == *record => Step::Rest(node.stat),
-            Whose::Ours => self.reconcile(node, instance.as_ref(), record),
+            Whose::Ours => self.reconcile(node, instance.as_deref(), record),
             Whose::Earlier => Step::TakeOver { version },
             Whose::Replaced => Step::Replaced { by: node.stat.owner },
             Whose::Sibling if self.inherit => Step::TakeOver { version },
@@ -166,7 +166,7 @@ impl Seen {
         match answer {
             Ok(node) => {
                 let (instance, owner) = decode(&node.data).unzip();
-                Some(Self::Node { node, instance, owner: owner.flatten() })
+                Some(Self::Node { node, instance: instance.map(Box::new), owner: owner.flatten() })
             }
             Err(Fault::NoNode) => Some(Self::Absent),
             Err(Fault::NoAuth) => Some(Self::Unreadable),
@@ -202,7 +202,7 @@ mod tests {
 
     fn node(owner: i64, version: i32, data: &'static str, record: Option<Owner>) -> Seen {
         let stat = Stat { owner, version, ..Stat::default() };
-        let instance = Some(Instance::new("h", 1));
+        let instance = Some(Box::new(Instance::new("h", 1)));
         Seen::Node { node: Node { data: Bytes::from(data), stat }, instance, owner: record }
     }
 
@@ -236,7 +236,7 @@ mod tests {
         assert!(matches!(intent.step(&seen, &us, &ids()), Step::Conflict(_)));
         intent.inherit = true;
         assert_eq!(intent.step(&seen, &us, &ids()), Step::TakeOver { version: 5 });
-        let elsewhere = Owner { host: Some("other".to_owned()), ..sibling.clone() };
+        let elsewhere = Owner { host: Some("other".to_owned()), ..sibling };
         assert!(matches!(
             intent.step(&node(STRANGER, 5, "b", Some(elsewhere)), &us, &ids()),
             Step::Conflict(_)

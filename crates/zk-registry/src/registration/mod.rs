@@ -110,8 +110,11 @@ pub struct Registration {
 pub(crate) struct Wanted {
     current: Mutex<Attributes>,
     /// Refuses what the record cannot carry.
-    check: Box<dyn Fn(&Attributes) -> Result<(), Error> + Send + Sync>,
+    check: Box<Check>,
 }
+
+/// Whether a record can carry these attributes.
+type Check = dyn Fn(&Attributes) -> Result<(), Error> + Send + Sync;
 
 impl Wanted {
     pub(crate) fn new(

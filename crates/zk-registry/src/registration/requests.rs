@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
+use tracing::debug;
 
 use super::registrar::Key;
 use crate::connect::Acl;
@@ -23,7 +24,7 @@ const WORTH_A_MULTI: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub(super) parents: Vec<(ServiceName, Vec<String>, Kind)>,
-    pub(super) creates: Vec<(Key, String, Bytes)>,
+    pub(super) creates: Vec<Create>,
     pub(super) writes: Vec<(Key, Write)>,
     pub(super) reads: Vec<(Key, String)>,
     /// Whether to list the nodes that the session owns.
@@ -125,11 +126,20 @@ fn parent_fault(result: Result<Stat, Fault>) -> Option<Fault> {
 /// Creates that were sent: alone, or in chunks that succeed or fail as one.
 struct Creates {
     alone: Vec<(Key, Reply<Stat>)>,
-    chunks: Vec<(Vec<(Key, String, Bytes)>, Reply<Vec<Option<Stat>>>)>,
+    chunks: Vec<Chunk>,
 }
 
+/// Creates that succeed or fail as one.
+struct Chunk {
+    creates: Vec<Create>,
+    reply: Reply<Vec<Option<Stat>>>,
+}
+
+/// Whose node, where, and what it says.
+type Create = (Key, String, Bytes);
+
 impl Creates {
-    fn send(items: Vec<(Key, String, Bytes)>, store: &dyn Store, acl: Acl) -> Self {
+    fn send(items: Vec<Create>, store: &dyn Store, acl: Acl) -> Self {
         let mut sent = Self { alone: Vec::new(), chunks: Vec::new() };
         for chunk in chunked(items) {
             if chunk.len() < WORTH_A_MULTI {
@@ -139,14 +149,14 @@ impl Creates {
                         .map(|(key, path, data)| (key, store.create(&path, &data, Kind::Ephemeral, acl))),
                 );
             } else {
-                let create = |(_, path, data): &(Key, String, Bytes)| Op::Create {
+                let create = |(_, path, data): &Create| Op::Create {
                     path: path.clone(),
                     data: data.clone(),
                     kind: Kind::Ephemeral,
                     acl,
                 };
                 let reply = store.multi(chunk.iter().map(create).collect());
-                sent.chunks.push((chunk, reply));
+                sent.chunks.push(Chunk { creates: chunk, reply });
             }
         }
         sent
@@ -157,14 +167,15 @@ impl Creates {
         for (key, reply) in self.alone {
             answers.push((key, Answer::Created(reply.await)));
         }
-        for (chunk, reply) in self.chunks {
+        for Chunk { creates: chunk, reply } in self.chunks {
             let keys = chunk.iter().map(|(key, ..)| *key);
             match reply.await {
                 Ok(stats) => {
                     let stats = stats.into_iter().map(Option::unwrap_or_default);
                     answers.extend(keys.zip(stats.map(|stat| Answer::Created(Ok(stat)))));
                 }
-                Err(Fault::Multi { fault, .. }) if !matches!(*fault, Fault::NoNode) => {
+                Err(Fault::Multi { index, fault }) if !matches!(*fault, Fault::NoNode) => {
+                    debug!(index, ?fault, "a chunk failed for one of its creates, making them one by one");
                     let alone: Vec<_> = chunk
                         .iter()
                         .map(|(key, path, data)| (*key, store.create(path, data, Kind::Ephemeral, acl)))
@@ -184,7 +195,7 @@ impl Creates {
     }
 }
 
-fn chunked(items: Vec<(Key, String, Bytes)>) -> Vec<Vec<(Key, String, Bytes)>> {
+fn chunked(items: Vec<Create>) -> Vec<Vec<Create>> {
     let mut chunks: Vec<Vec<_>> = Vec::new();
     let mut room = 0;
     for item in items {

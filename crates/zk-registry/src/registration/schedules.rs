@@ -31,9 +31,7 @@ struct Process {
 impl Process {
     fn start(cluster: &Cluster, seed: u64) -> Self {
         let network = cluster.connector(SESSION);
-        let mut options = Options::default();
-        options.session_timeout = SESSION;
-        options.audit_interval = AUDIT;
+        let options = Options::default().with_session_timeout(SESSION).with_audit_interval(AUDIT);
         let background = Ok(Background::on(Handle::current()));
         let registry = Registry::over(Arc::new(network.clone()), 0, options, background, seed);
         Self { registry, network, held: BTreeMap::new() }
@@ -63,8 +61,7 @@ async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], 
     tracing::debug!(choice, chosen, port, "step");
     match choice {
         0..4 => {
-            let mut how = Registering::default();
-            how.exclusive = rng.random();
+            let how = Registering { exclusive: rng.random(), ..Registering::default() };
             process.held.entry(port).or_insert_with(|| {
                 world.withdrawn.remove(&port);
                 let service = "time".parse().unwrap();

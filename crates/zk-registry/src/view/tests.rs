@@ -262,7 +262,7 @@ impl World {
             let shown = member.map(|member| (member.created.0, member.modified.0));
             let mut since = history.iter().rev().take_while(|(zxid, _)| *zxid > watermark);
             let then = history.iter().rev().find(|(zxid, _)| *zxid <= watermark);
-            let then = then.map_or(None, |(_, shown)| *shown);
+            let then = then.and_then(|(_, shown)| *shown);
             assert!(
                 shown == then || since.any(|(_, later)| *later == shown),
                 "{name} is shown as {shown:?} at {watermark}: {history:?}"

@@ -1,6 +1,12 @@
 //! `bench`: measures what we promise, prints it, keeps it. `make bench` runs it.
 
+mod client;
+mod fleet;
+mod pick;
+mod registration;
 mod server;
+mod simulation;
+mod view;
 mod zookeeper;
 
 use std::fs;
@@ -10,11 +16,19 @@ use std::process::{Command, ExitCode};
 
 use clap::Parser;
 use integration_tests::bench::machine::{self, Machine};
-use integration_tests::bench::{Report, Runs, Samples, Subject, World, page, table};
+use integration_tests::bench::{Report, Runs, Samples, Subject, World, page, plot, table};
 use integration_tests::process::target_directory;
 
 /// Every subject, in the order in which they run. A new one is a module beside this file and a line here.
-const SUBJECTS: &[Subject] = &[server::SUBJECT, zookeeper::SUBJECT];
+const SUBJECTS: &[Subject] = &[
+    zookeeper::SUBJECT,
+    registration::SUBJECT,
+    view::SUBJECT,
+    pick::SUBJECT,
+    simulation::SUBJECT,
+    server::SUBJECT,
+    client::SUBJECT,
+];
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures what we promise, beside references, and keeps the figures")]
@@ -30,7 +44,7 @@ struct Args {
     #[arg(long)]
     list: bool,
 
-    /// Write this page from the figures of earlier runs and measure nothing
+    /// Write this page, and its plots beside it, from the figures of earlier runs and measure nothing
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
 }
@@ -38,6 +52,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     server::serve_if_asked().await;
+    view::read_if_asked().await;
     match run(Args::parse()).await {
         Ok(code) => code,
         Err(error) => {
@@ -108,7 +123,17 @@ fn write_page(directory: &Path, file: &Path) -> io::Result<ExitCode> {
             directory.display()
         )));
     }
-    fs::write(file, page::markdown(&reports))?;
+    let beside = file.parent().unwrap_or_else(|| Path::new("."));
+    let plots = beside.join("plots");
+    fs::create_dir_all(&plots)?;
+    for report in &reports {
+        if let Some(svg) = plot::svg(report) {
+            fs::write(plots.join(format!("{}.svg", report.subject)), svg)?;
+        }
+    }
+    // What a person found out about the figures; a page without it is complete.
+    let notes = fs::read_to_string(beside.join("benchmark-notes.md")).unwrap_or_default();
+    fs::write(file, page::markdown(&reports, &notes))?;
     println!("{} subjects -> {}", reports.len(), file.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -55,7 +55,7 @@ struct Keyed {
     set: Arc<EndpointSet>,
 }
 
-/// How many choices of a key are looked at for one that is not overloaded.
+/// How many choices of a key are looked at for one that is not overloaded, before any will do.
 const CHOICES: u32 = 8;
 
 impl Picker for Keyed {
@@ -69,7 +69,12 @@ impl Picker for Keyed {
             let endpoint = &self.set[*index];
             f64::from(endpoint.in_flight()) < (share * f64::from(endpoint.weight().get())).ceil()
         };
-        if fits(&first) { first } else { (1..CHOICES).map(choice).find(fits).unwrap_or(first) }
+        if fits(&first) {
+            return first;
+        }
+        // With a bound of c, a share of 1 - 1/c is below it at any time: the walk is short.
+        let walk = (0..self.set.len()).map(|step| Index::new((first.get() + step) % self.set.len()));
+        (1..CHOICES).map(choice).chain(walk).find(fits).unwrap_or(first)
     }
 }
 

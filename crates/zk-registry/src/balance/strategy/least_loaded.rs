@@ -1,16 +1,18 @@
 //! The less loaded of two at random.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::alias::Alias;
-use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, Tracking};
+use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Tracking};
 
-/// Draws two instances by weight and picks the one with fewer calls in flight, in proportion to its weight.
+/// Draws two instances by weight and picks the one with fewer calls in flight, in proportion to its weight. If both are busy
+/// alike it looks at a third.
 ///
 /// The default choice: it follows real load, needs no tuning and cannot stampede, because two clients rarely draw the same
 /// pair. The most loaded of n instances has O(log log n) more than the average instead of O(log n) (Mitzenmacher, "The
 /// Power of Two Choices in Randomized Load Balancing", 2001). An instance that fails fast looks idle to it: leave
-/// [ejection](crate::balance::Ejection) on. One random number and two counters per pick.
+/// [ejection](crate::balance::Ejection) on. One random number and two counters per pick, half as much again on a tie.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastLoaded;
 
@@ -33,9 +35,24 @@ impl Picker for TwoChoices {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
-        let load = |of: Index, other: Index| {
-            u64::from(self.set[of].in_flight()) * u64::from(self.set[other].weight().get())
-        };
-        if load(a, b) <= load(b, a) { a } else { b }
+        match self.compare(a, b) {
+            Ordering::Less => a,
+            Ordering::Greater => b,
+            Ordering::Equal if self.set[a].in_flight() == 0 => a,
+            Ordering::Equal => {
+                let third = Index::new(self.draw.draw(pick));
+                if self.compare(third, a).is_lt() { third } else { a }
+            }
+        }
+    }
+}
+
+impl TwoChoices {
+    /// Compares calls in flight per weight.
+    fn compare(&self, a: Index, b: Index) -> Ordering {
+        let (a, b) = (&self.set[a], &self.set[b]);
+        let load =
+            |of: &Endpoint, other: &Endpoint| u64::from(of.in_flight()) * u64::from(other.weight().get());
+        load(a, b).cmp(&load(b, a))
     }
 }

@@ -53,8 +53,8 @@ mod with_feature {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let config = Arc::new(config(tls)?);
         let mut connection = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
-        let limited = stream.set_read_timeout(Some(patience)).and(stream.set_write_timeout(Some(patience)));
-        limited.map_err(|error| error.to_string())?;
+        stream.set_read_timeout(Some(patience)).map_err(|error| error.to_string())?;
+        stream.set_write_timeout(Some(patience)).map_err(|error| error.to_string())?;
         loop {
             let shaking = connection.is_handshaking();
             match connection.complete_io(&mut stream) {

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use integration_tests::bench::usage::{processor_time_of, resident_memory_of};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use time_server::limits::Limits;
 use time_server::server::{Server, listen};
@@ -49,23 +50,12 @@ impl Served {
 
     /// The processor time of its threads so far.
     pub(crate) fn processor_time(&self) -> Duration {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
-        let time = |task: std::fs::DirEntry| {
-            let text = std::fs::read_to_string(task.path().join("schedstat")).expect("it runs");
-            text.split(' ')
-                .next()
-                .and_then(|first| first.parse::<u64>().ok())
-                .expect("nanoseconds on a processor")
-        };
-        Duration::from_nanos(tasks.map(|task| time(task.expect("it runs"))).sum())
+        processor_time_of(self.child.id())
     }
 
     /// Its resident memory in bytes.
     pub(crate) fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("kibibytes");
-        kib * 1024
+        resident_memory_of(self.child.id())
     }
 }
 

@@ -1,0 +1,220 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::world::{World, alive, instance, instances, listing};
+use crate::balance::strategy::{Random, RoundRobin};
+use crate::balance::{Cause, Change, Ejection, Options, Outcome, Phase};
+
+/// The phase's end, seen from now.
+fn ejected_for(world: &World, id: &str) -> Duration {
+    match world.endpoint(id).phase() {
+        Phase::Ejected { until } => until - world.now(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until it may be probed, and takes the probe.
+fn probe(world: &World, id: &str, outcome: Outcome) {
+    world.advance(ejected_for(world, id));
+    let lease = world.pick_until(id);
+    assert!(lease.is_probe());
+    assert!((0..50).all(|_| world.pick_id() != id), "one probe at a time");
+    lease.finish_at(outcome, world.now());
+}
+
+#[test]
+fn five_failures_in_a_row_eject_and_a_success_between_them_starts_the_count_anew() {
+    let mut options = Options::default();
+    options.ejection.success_margin = 2.0; // only the other rule
+    let world = World::with(Random, options, listing(instances(3)));
+    world.fail("i-0", 4);
+    world.pick_until("i-0").finish_at(Outcome::Success, world.now());
+    world.fail("i-0", 4);
+    assert!(world.is_available("i-0"));
+    world.fail("i-0", 1);
+    assert!(!world.is_available("i-0"));
+    assert!((0..100).all(|_| world.pick_id() != "i-0"));
+    let changes = world.changes();
+    assert!(
+        matches!(&changes[..], [Change::Ejected { instance, cause: Cause::ConsecutiveFailures, times, .. }]
+            if instance.as_str() == "i-0" && times.get() == 1),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn it_returns_through_probes_and_each_step_is_observed() {
+    let world = World::new(Random, listing(instances(3)));
+    world.fail("i-0", 5);
+    assert!((Duration::from_millis(2500)..Duration::from_secs(5)).contains(&ejected_for(&world, "i-0")));
+    world.changes();
+    for _ in 0..3 {
+        assert!(!world.is_available("i-0"));
+        probe(&world, "i-0", Outcome::Success);
+    }
+    assert!(world.is_available("i-0"));
+    let names =
+        world.changes().iter().map(|change| format!("{change:?}")[..5].to_owned()).collect::<Vec<_>>();
+    assert_eq!(names, ["Probi", "Probi", "Probi", "Avail"]);
+}
+
+#[test]
+fn a_failed_probe_ejects_for_twice_as_long_up_to_the_cap() {
+    let world = World::new(Random, listing(instances(3)));
+    world.fail("i-0", 5);
+    let mut times = vec![ejected_for(&world, "i-0")];
+    for _ in 0..9 {
+        probe(&world, "i-0", Outcome::Refused);
+        times.push(ejected_for(&world, "i-0"));
+    }
+    for (n, time) in times.into_iter().enumerate() {
+        let full = Duration::from_secs((5 << n).min(300));
+        assert!((full / 2..=full).contains(&time), "{n}: {time:?} of {full:?}");
+    }
+}
+
+#[test]
+fn a_cancelled_probe_lets_the_next_call_probe() {
+    let world = World::new(Random, listing(instances(3)));
+    world.fail("i-0", 5);
+    probe(&world, "i-0", Outcome::Cancelled);
+    probe(&world, "i-0", Outcome::Success);
+}
+
+#[test]
+fn who_was_well_for_long_enough_starts_with_a_short_ejection_again() {
+    let world = World::new(Random, listing(instances(3)));
+    let come_back = || (0..3).for_each(|_| probe(&world, "i-0", Outcome::Success));
+    world.fail("i-0", 5);
+    come_back();
+    world.fail("i-0", 5);
+    assert!(ejected_for(&world, "i-0") >= Duration::from_secs(5), "it came back too soon");
+    come_back();
+    world.advance(Duration::from_secs(11));
+    world.fail("i-0", 5);
+    assert!(ejected_for(&world, "i-0") < Duration::from_secs(5));
+}
+
+#[test]
+fn an_instance_that_fails_more_often_than_the_others_is_ejected() {
+    let world = World::new(Random, listing(instances(4)));
+    // Every other call fails: never five in a row.
+    for _ in 0..30 {
+        world.advance(Duration::from_millis(100));
+        world.pick_until("i-0").finish_at(Outcome::Success, world.now());
+        world.pick_until("i-0").finish_at(Outcome::Failure, world.now());
+        if !world.is_available("i-0") {
+            break;
+        }
+    }
+    let changes = world.changes();
+    assert!(matches!(&changes[..], [Change::Ejected { cause: Cause::SuccessRate, .. }]), "{changes:?}");
+}
+
+#[test]
+fn when_all_fail_alike_nobody_is_worse_than_the_others() {
+    let mut options = Options::default();
+    options.ejection.consecutive_failures = None;
+    let world = World::with(RoundRobin::default(), options, listing(instances(4)));
+    for _ in 0..2000 {
+        world.advance(Duration::from_millis(100));
+        world.pick().finish_at(Outcome::Failure, world.now());
+    }
+    assert_eq!(world.ejected(), 0);
+}
+
+#[test]
+fn an_outage_of_all_ejects_a_share_and_the_rest_goes_on() {
+    let world = World::new(Random, listing(instances(10)));
+    world.fail_any(1000);
+    assert_eq!(world.ejected(), 7);
+}
+
+#[test]
+fn the_only_instance_is_never_ejected() {
+    let world = World::new(Random, listing(instances(1)));
+    world.fail_any(100);
+    assert_eq!(world.pick_id(), "i-0");
+}
+
+#[test]
+fn ejections_are_ignored_when_too_few_would_be_left() {
+    let world = World::new(Random, listing(instances(10)));
+    world.fail_any(1000);
+    let left = world.balancer.endpoints().unwrap();
+    let ejected = left.iter().filter(|endpoint| endpoint.phase() != Phase::Available);
+    world.update(listing(ejected.map(|endpoint| alive(endpoint.member().instance.clone()))));
+    assert!(world.balancer.is_panicking());
+    let picked: std::collections::BTreeSet<String> = (0..500).map(|_| world.pick_id()).collect();
+    assert_eq!(picked.len(), 7, "all rather than none");
+
+    // They are well again: successes count as probes, and the panic ends.
+    for _ in 0..200 {
+        world.pick().finish_at(Outcome::Success, world.now());
+    }
+    assert!(!world.balancer.is_panicking());
+    let changes = world.changes();
+    assert!(changes.contains(&Change::PanicBegan { available: 0, total: 7 }), "{changes:?}");
+    assert!(changes.contains(&Change::PanicEnded));
+}
+
+#[test]
+fn ejection_can_be_switched_off() {
+    let options = Options { ejection: Ejection::off(), ..Options::default() };
+    let world = World::with(Random, options, listing(instances(3)));
+    world.fail_any(1000);
+    assert_eq!(world.ejected(), 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Advance(u16),
+    Call(u8),
+    Resize(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => (0_u16..20_000).prop_map(Step::Advance),
+        8 => any::<u8>().prop_map(Step::Call),
+        1 => (1_u8..20).prop_map(Step::Resize),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn never_more_than_the_share_is_ejected_and_there_is_always_somebody_to_pick(
+        steps in proptest::collection::vec(step(), 1..400),
+        share in 0.0_f64..1.0,
+    ) {
+        let mut options = Options::default();
+        options.ejection.max_share = share;
+        let world = World::with(Random, options, listing(instances(10)));
+        let mut size = 10_u32;
+        for step in steps {
+            let before = world.ejected();
+            let mut room = (share * f64::from(size)) as usize;
+            match step {
+                Step::Advance(millis) => world.advance(Duration::from_millis(millis.into())),
+                Step::Call(kind) => {
+                    let outcome = match kind % 4 {
+                        0 => Outcome::Success,
+                        1 => Outcome::Cancelled,
+                        _ => Outcome::Failure,
+                    };
+                    world.try_pick(&[]).unwrap().finish_at(outcome, world.now());
+                }
+                Step::Resize(to) => {
+                    (size, room) = (to.into(), 0);
+                    world.update(listing((0..size).map(|n| alive(instance(n)))));
+                }
+            }
+            // In a set that shrank more may be ejected than the share, but nobody is ejected on top.
+            let ejected = world.ejected();
+            prop_assert!(ejected <= before.max(room), "{} of {}, before {}", ejected, size, before);
+        }
+    }
+}

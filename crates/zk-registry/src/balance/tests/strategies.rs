@@ -1,0 +1,270 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::time::Instant;
+
+use super::world::{Listing, World, alive, instance, instances, listing};
+use crate::balance::strategy::{
+    ConsistentHash, LeastLoaded, Named, PeakEwma, RoundRobin, Sticky, WeightedRandom, WeightedRoundRobin,
+    Zone,
+};
+use crate::balance::{EndpointSet, Options, Outcome, Pick, Strategy as Choice, Tracking};
+use crate::instance::Instance;
+
+fn weighing(n: u32, weight: u16) -> Instance {
+    instance(n).with_weight(weight.try_into().unwrap())
+}
+
+fn in_zone(n: u32, zone: &str) -> Instance {
+    instance(n).with_zone(zone)
+}
+
+/// How often each instance is picked, as a share of all.
+fn shares(world: &World, picks: u32) -> BTreeMap<String, f64> {
+    let mut counts = BTreeMap::new();
+    for _ in 0..picks {
+        *counts.entry(world.pick_id()).or_insert(0.0) += 1.0 / f64::from(picks);
+    }
+    counts
+}
+
+/// Who has each of a thousand keys.
+fn owners(world: &World) -> Vec<String> {
+    (0..1000_u64).map(|key| world.pick_key(key).endpoint().id().to_string()).collect()
+}
+
+fn moved(before: &[String], after: &[String]) -> usize {
+    before.iter().zip(after).filter(|(before, after)| before != after).count()
+}
+
+fn all_names() -> Vec<String> {
+    let zoned = Named::NAMES.map(|name| format!("zone:a/{name}"));
+    Named::NAMES.map(str::to_owned).into_iter().chain(zoned).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_picker_proposes_only_what_is_in_its_set(
+        weights in proptest::collection::vec(1_u16..1000, 1..40),
+        seed: u64,
+        key: Option<u64>,
+    ) {
+        let members = weights.iter().zip(0..).map(|(&weight, n)| {
+            alive(weighing(n, weight).with_zone(if n % 3 == 0 { "a" } else { "b" }))
+        });
+        let set = EndpointSet::of(&listing(members).build()).unwrap();
+        let mut rng = SmallRng::seed_from_u64(seed);
+        for name in all_names() {
+            let picker = name.parse::<Named>().unwrap().picker(&set);
+            for attempt in 0..6 {
+                let mut pick = Pick::new(Instant::now(), &mut rng);
+                pick.key = key.map(Into::into);
+                pick.attempt = attempt;
+                prop_assert!(set.get(picker.pick(&mut pick)).is_some(), "{}", name);
+            }
+        }
+    }
+
+    #[test]
+    fn shares_follow_the_weights(weights in proptest::collection::vec(1_u16..20, 2..8)) {
+        let sum: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+        let members = || listing(weights.iter().zip(0..).map(|(&weight, n)| alive(weighing(n, weight))));
+        let strategies: [(Box<dyn Choice>, f64); 4] = [
+            (Box::new(WeightedRandom), 0.02),
+            (Box::new(WeightedRoundRobin::default()), 0.01),
+            (Box::new(LeastLoaded), 0.02),
+            (Box::new(PeakEwma::default()), 0.02),
+        ];
+        for (strategy, tolerance) in strategies {
+            let text = format!("{strategy:?}");
+            let world = World::new(strategy, members());
+            let shares = shares(&world, 10_000);
+            for (&weight, n) in weights.iter().zip(0..) {
+                let share = shares.get(&format!("i-{n}")).copied().unwrap_or(0.0);
+                let wanted = f64::from(weight) / sum;
+                prop_assert!((share - wanted).abs() < tolerance, "{}: {} of {}", text, share, wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_keys_of_who_comes_or_goes_move(count in 2_u32..60, gone in 0_u32..60) {
+        let gone = gone % count;
+        let world = World::new(ConsistentHash::UNBOUNDED, listing(instances(count)));
+        let before = owners(&world);
+        world.update(listing((0..count).filter(|&n| n != gone).map(|n| alive(instance(n)))));
+        let after = owners(&world);
+        let name = format!("i-{gone}");
+        for (before, after) in before.iter().zip(&after) {
+            prop_assert!(before == after || *before == name, "{} -> {}", before, after);
+        }
+        let most = (2000.0 / f64::from(count)) as usize + 30;
+        prop_assert!(moved(&before, &after) <= most, "{} of 1000 moved", moved(&before, &after));
+
+        world.update(listing(instances(count)));
+        world.advance(std::time::Duration::from_secs(60)); // past its slow start
+        prop_assert_eq!(before, owners(&world));
+    }
+}
+
+#[test]
+fn round_robin_takes_turns_and_does_not_lose_its_place_when_the_set_changes() {
+    let world = World::new(RoundRobin::starting_at(0), listing(instances(3)));
+    let turns: String = (0..6).map(|_| world.pick_id().replace("i-", "")).collect();
+    assert_eq!(turns, "012012");
+    world.pick_id();
+    world.update(listing([alive(weighing(0, 2)), alive(instance(1)), alive(instance(2))]));
+    assert_eq!(world.pick_id(), "i-1");
+}
+
+#[test]
+fn the_turn_of_an_ejected_instance_does_not_go_to_its_neighbour() {
+    let world = World::new(RoundRobin::starting_at(0), listing(instances(10)));
+    world.fail("i-3", 5);
+    let shares = shares(&world, 10_000);
+    assert!((0.09..0.13).contains(&shares["i-4"]), "{shares:?}");
+}
+
+#[test]
+fn least_loaded_evens_out_calls_in_flight() {
+    let world = World::new(LeastLoaded, listing(instances(10)));
+    let leases: Vec<_> = (0..1000).map(|_| world.pick()).collect();
+    let set = world.balancer.endpoints().unwrap();
+    let most = set.iter().map(|endpoint| endpoint.in_flight()).max().unwrap();
+    assert!(most <= 105, "{most} of 1000 on one of ten");
+    drop(leases);
+    assert!(set.iter().all(|endpoint| endpoint.in_flight() == 0));
+}
+
+#[test]
+fn least_loaded_fills_large_instances_with_more() {
+    let world = World::new(LeastLoaded, listing([alive(weighing(0, 1)), alive(weighing(1, 4))]));
+    let leases: Vec<_> = (0..500).map(|_| world.pick()).collect();
+    let load = world.endpoint("i-1").in_flight();
+    assert!((390..=410).contains(&load), "{load}");
+    drop(leases);
+}
+
+#[test]
+fn peak_ewma_shuns_who_is_slow_and_who_fails_fast() {
+    let options = Options { ejection: crate::balance::Ejection::off(), ..Options::default() };
+    let world = World::with(PeakEwma::default(), options, listing(instances(3)));
+    let mut counts = BTreeMap::new();
+    for _ in 0..3000 {
+        let lease = world.pick();
+        let id = lease.endpoint().id().to_string();
+        let (outcome, millis) = match id.as_str() {
+            "i-0" => (Outcome::Success, 200),
+            "i-1" => (Outcome::Failure, 1),
+            _ => (Outcome::Success, 10),
+        };
+        *counts.entry(id).or_insert(0) += 1;
+        lease.finish_at(outcome, world.later(std::time::Duration::from_millis(millis)));
+    }
+    // Of two at random, the well one is among them in two of three cases.
+    let well = counts["i-2"];
+    assert!(well > 1900, "{counts:?}");
+}
+
+#[test]
+fn sticky_clients_stay_and_spread() {
+    let world = World::new(Sticky::with_seed(1), listing(instances(10)));
+    let first = world.pick_id();
+    assert!((0..100).all(|_| world.pick_id() == first));
+    world.fail(&first, 5);
+    let second = world.pick_id();
+    assert_ne!(first, second);
+    assert!((0..100).all(|_| world.pick_id() == second));
+
+    let mut counts = BTreeMap::new();
+    for seed in 0..2000 {
+        let world = World::new(Sticky::with_seed(seed), listing([alive(weighing(0, 3)), alive(instance(1))]));
+        *counts.entry(world.pick_id()).or_insert(0) += 1;
+    }
+    assert!((1400..1600).contains(&counts["i-0"]), "{counts:?}");
+}
+
+#[test]
+fn keys_are_shared_by_weight() {
+    let world = World::new(ConsistentHash::UNBOUNDED, listing([alive(weighing(0, 3)), alive(instance(1))]));
+    let owned = (0..10_000_u64).filter(|&key| world.pick_key(key).endpoint().id().as_str() == "i-0").count();
+    assert!((6500..8500).contains(&owned), "{owned}");
+}
+
+#[test]
+fn a_hot_key_spills_over_at_the_bound() {
+    let world = World::new(ConsistentHash::default(), listing(instances(10)));
+    let leases: Vec<_> = (0..400).map(|_| world.pick_key("hot")).collect();
+    let set = world.balancer.endpoints().unwrap();
+    assert_eq!(set.total_in_flight(), 400);
+    let loads: Vec<u32> = set.iter().map(|endpoint| endpoint.in_flight()).collect();
+    let most = loads.iter().copied().max().unwrap();
+    assert!(most <= 51, "1.25 times the fair share is 50: {loads:?}");
+    drop(leases);
+    assert_eq!(set.total_in_flight(), 0);
+}
+
+#[test]
+fn the_same_key_meets_the_same_instance_in_every_version() {
+    let world = World::new(ConsistentHash::UNBOUNDED, listing(instances(5)));
+    let owner = |key: &str| world.pick_key(key).endpoint().id().to_string();
+    assert_eq!(["a", "b", "user-42", ""].map(owner), ["i-2", "i-3", "i-0", "i-1"]);
+}
+
+#[test]
+fn the_local_zone_comes_first_and_spills_over_when_small_or_unwell() {
+    let zoned = |local: u32, far: u32| -> Listing {
+        let near = (0..local).map(|n| alive(in_zone(n, "a")));
+        listing(near.chain((local..local + far).map(|n| alive(in_zone(n, "b")))))
+    };
+    let share_of_local = |world: &World, local: u32| {
+        let shares = shares(world, 10_000);
+        (0..local).filter_map(|n| shares.get(&format!("i-{n}"))).sum::<f64>()
+    };
+    let world = World::new(Zone::new("a", LeastLoaded), zoned(5, 5));
+    assert!(share_of_local(&world, 5) > 0.999);
+
+    // One of five is ejected: a fifth of the calls goes abroad, the other four get no more than before.
+    world.fail("i-0", 5);
+    assert!((0.77..0.83).contains(&share_of_local(&world, 5)));
+
+    // A tenth of the weight in one of two zones is a fifth of what the zone needs.
+    let world = World::new(Zone::new("a", LeastLoaded), zoned(1, 9));
+    assert!((0.18..0.22).contains(&share_of_local(&world, 1)));
+
+    let world = World::new(Zone::new("elsewhere", LeastLoaded), zoned(2, 2));
+    assert!(shares(&world, 10_000).len() == 4);
+}
+
+#[test]
+fn a_foreign_picker_that_answers_nonsense_is_not_obeyed() {
+    #[derive(Debug)]
+    struct Nonsense;
+    impl Choice for Nonsense {
+        fn picker(&self, _: &Arc<EndpointSet>) -> Box<dyn crate::balance::Picker> {
+            Box::new(Self)
+        }
+    }
+    impl crate::balance::Picker for Nonsense {
+        fn pick(&self, _: &mut Pick<'_>) -> crate::balance::Index {
+            crate::balance::Index::new(usize::MAX)
+        }
+    }
+    let world = World::new(Zone::new("a", Nonsense), listing([alive(in_zone(0, "a")), alive(instance(1))]));
+    assert!(world.try_pick(&[]).is_ok());
+}
+
+#[test]
+fn nothing_is_tracked_unless_somebody_asks() {
+    let options = Options { tracking: Tracking::NOTHING, ..Options::default() };
+    let world = World::with(WeightedRandom, options, listing(instances(1)));
+    let lease = world.pick();
+    assert_eq!(lease.endpoint().in_flight(), 0);
+    lease.finish_at(Outcome::Success, world.now());
+    assert_eq!(world.endpoint("i-0").in_flight(), 0);
+}

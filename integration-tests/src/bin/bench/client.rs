@@ -1,0 +1,135 @@
+//! The resolver: what choosing an instance costs inside a query, what it costs ZooKeeper, and what it costs throughput.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use integration_tests::bench::runs::{latencies, per_call};
+use integration_tests::bench::{Bound, Row, Samples, Subject, Unit, World};
+use integration_tests::four_letter;
+use integration_tests::process::{Process, Program};
+use integration_tests::raw::Raw;
+use integration_tests::zookeeper::Chroot;
+use time_client::client::{Options, TimeClient};
+use time_client::load::{Load, Pace, Turn, Work};
+use time_server::protocol::Request;
+use tokio_util::sync::CancellationToken;
+use zk_registry::balance::strategy::RoundRobin;
+use zk_registry::balance::{Balancer, Outcome};
+use zk_registry::{Instance, Registry, Resolve};
+
+pub(crate) const SUBJECT: Subject =
+    Subject { name: "client", title: "asking through the resolver", run: |world| run(world).boxed_local() };
+
+async fn run(world: &World) -> Vec<Row> {
+    let zookeeper = world.zookeeper().await;
+    let chroot = zookeeper.chroot("bench-client").await;
+    let _server = three_listeners(&chroot).await;
+    let registry = Registry::open(chroot.connect_string().parse().expect("it is one"), Default::default());
+    let service = "time".parse().expect("it is a name");
+    registry.watch(&service).live().await.expect("the registry is open");
+    let client =
+        TimeClient::new(&registry, &service, Balancer::new(RoundRobin::default()), Options::default());
+    let client = Arc::new(client);
+    client.ask(Request::Now, None).await.expect("three listeners are up");
+
+    let (picks, sessions) = world
+        .runs
+        .beside(
+            async || pick(&client),
+            async || latencies(20, async || a_session_each(&chroot).await).await.median(),
+        )
+        .await;
+    let fixed = fixed(&client);
+    let (resolved, unresolved) = world
+        .runs
+        .beside(async || throughput(&client, None).await, async || throughput(&client, Some(&fixed)).await)
+        .await;
+    let requests = world.runs.alone(async || requests_per_query(zookeeper.address(1), &client).await).await;
+    vec![
+        Row::new("resolve and pick, inside one query", Unit::Time, samples(picks))
+            .beside("a session and a list, as in 2016", samples(sessions))
+            .bound(Bound::within(Duration::from_micros(1))),
+        // The session's pings are among what the server counts.
+        Row::new("ZooKeeper requests per query", Unit::Count, samples(requests)).bound(Bound::AtMost(0.01)),
+        Row::new("queries, 64 at once, three instances", Unit::Rate, samples(resolved))
+            .beside("one fixed address", samples(unresolved))
+            .bound(Bound::RatioAtLeast(0.9)),
+    ]
+}
+
+async fn three_listeners(chroot: &Chroot) -> Process {
+    let server = Program::time_server()
+        .args(["--zookeeper", &chroot.connect_string()])
+        .args(["--listen", "127.0.0.1:0"].repeat(3))
+        .start();
+    server.stdout().nth("time-server", 3, "registered ", Duration::from_secs(20)).await;
+    server
+}
+
+fn pick(client: &TimeClient) -> f64 {
+    per_call(100_000, || {
+        let lease = client.pick(None, &[]).expect("three listeners are up");
+        lease.finish(Outcome::Success);
+    })
+}
+
+/// What the program of 2016 did before each query.
+async fn a_session_each(chroot: &Chroot) {
+    let raw = Raw::connect(&chroot.connect_string()).await;
+    raw.list("/services/time").await.expect("the server is up");
+    raw.close().await;
+}
+
+fn fixed(client: &TimeClient) -> Instance {
+    let snapshot = client.snapshot();
+    let member = snapshot.instances().next().expect("three listeners are up");
+    Instance::new(member.host(), member.port())
+}
+
+/// Queries per second, 64 at once, as fast as they go.
+async fn throughput(client: &Arc<TimeClient>, fixed: Option<&Instance>) -> f64 {
+    let load = Load {
+        concurrency: AT_ONCE,
+        pace: Pace::Every(Duration::ZERO),
+        count: Some(QUERIES),
+        duration: None,
+    };
+    let start = Instant::now();
+    load.run(CancellationToken::new(), || Asker { client: client.clone(), fixed: fixed.cloned() }).await;
+    QUERIES as f64 / start.elapsed().as_secs_f64()
+}
+
+struct Asker {
+    client: Arc<TimeClient>,
+    /// Whom to ask without resolving.
+    fixed: Option<Instance>,
+}
+
+impl Work for Asker {
+    async fn turn(&mut self, _: Turn) {
+        match &self.fixed {
+            Some(instance) => drop(self.client.ask_instance(instance, Request::Now).await.expect("it is up")),
+            None => drop(self.client.ask(Request::Now, None).await.expect("three listeners are up")),
+        }
+    }
+}
+
+async fn requests_per_query(server: std::net::SocketAddr, client: &Arc<TimeClient>) -> f64 {
+    let before = received(server).await;
+    throughput(client, None).await;
+    (received(server).await - before) / QUERIES as f64
+}
+
+async fn received(server: std::net::SocketAddr) -> f64 {
+    let figures = four_letter::figures(server).await.expect("the server is up");
+    figures["zk_packets_received"].parse().expect("it is a number")
+}
+
+fn samples(values: Vec<f64>) -> Samples {
+    values.into_iter().collect()
+}
+
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
+const QUERIES: u64 = 20_000;

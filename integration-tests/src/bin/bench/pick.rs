@@ -1,0 +1,126 @@
+//! What a pick and its outcome cost, for every strategy: alone, on two threads, and when the set is built.
+
+use std::hint::black_box;
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use futures_util::FutureExt;
+use integration_tests::bench::runs::per_call;
+use integration_tests::bench::{Bound, Row, Samples, Subject, Unit, World};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::time::Instant;
+use zk_registry::balance::strategy::Named;
+use zk_registry::balance::{Balancer, EndpointSet, Options, Outcome, Pick, Strategy, Tracking};
+use zk_registry::{Instance, ServiceName, Snapshot};
+
+pub(crate) const SUBJECT: Subject = Subject {
+    name: "pick",
+    title: "a pick and its outcome, time passed in",
+    run: |world| run(world).boxed_local(),
+};
+
+/// Each strategy, with the promise at up to 100 instances in nanoseconds.
+const STRATEGIES: [(&str, f64); 9] = [
+    ("random", 50.0),
+    ("round-robin", 50.0),
+    ("least-loaded", 50.0),
+    ("peak-ewma", 100.0),
+    ("weighted-random", 100.0),
+    ("weighted-round-robin", 100.0),
+    ("sticky", 100.0),
+    ("consistent-hash", 100.0),
+    ("zone:a/least-loaded", 100.0),
+];
+
+async fn run(world: &World) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for count in [3, 100, 10_000] {
+        for (name, promise) in STRATEGIES {
+            let balancer = balancer(name, count, Tracking::default());
+            let taken = world.runs.alone(async || calls(&balancer, 1)).await;
+            let promise = if count > 100 { 150.0 } else { promise };
+            rows.push(row(format!("{name}, {count} instances"), taken).bound(Bound::AtMost(promise)));
+        }
+    }
+    for (name, _) in STRATEGIES {
+        let balancer = balancer(name, 100, Tracking::default());
+        let taken = world.runs.alone(async || on_two_threads(&balancer)).await;
+        rows.push(row(format!("{name}, 100 instances, two threads"), taken).bound(Bound::AtMost(100.0)));
+    }
+    rows.push(scaling(world).await);
+    for (name, _) in STRATEGIES {
+        let snapshot = snapshot(name, 10_000);
+        let set = EndpointSet::of(&snapshot).expect("it has instances");
+        let strategy: Named = name.parse().expect("it stands in the table");
+        let taken = world.runs.alone(async || per_call(1, || strategy.picker(&set))).await;
+        rows.push(row(format!("building {name} for 10000 instances"), taken));
+    }
+    rows
+}
+
+/// Picks per second of two threads beside those of one, without load tracking.
+async fn scaling(world: &World) -> Row {
+    let balancer = balancer("random", 100, Tracking::NOTHING);
+    let one = async || 1e9 / calls(&balancer, 1);
+    let two = async || 2e9 / on_two_threads(&balancer);
+    let (two, one) = world.runs.beside(two, one).await;
+    Row::new("random without load tracking, two threads", Unit::Rate, two.into_iter().collect())
+        .beside("one thread", one.into_iter().collect())
+        .bound(Bound::RatioAtLeast(1.7))
+}
+
+fn row(what: String, taken: Vec<f64>) -> Row {
+    Row::new(what, Unit::Time, taken.into_iter().collect::<Samples>())
+}
+
+fn snapshot(name: &str, count: u32) -> Snapshot {
+    let service: ServiceName = "bench".parse().expect("it is a name");
+    let instance = |n: u32| {
+        let [_, a, b, c] = n.to_be_bytes();
+        let weight = if name.starts_with("weighted") { 1 + n % 5 } else { 1 };
+        Instance::new(format!("10.{a}.{b}.{c}"), 8897)
+            .with_weight(u16::try_from(weight).ok().and_then(|it| it.try_into().ok()).expect("it is small"))
+            .with_zone(if n.is_multiple_of(2) { "a" } else { "b" })
+    };
+    Snapshot::fixed(&service, (0..count).map(instance))
+}
+
+fn balancer(name: &str, count: u32, tracking: Tracking) -> Arc<Balancer> {
+    let strategy: Named = name.parse().expect("it stands in the table");
+    let mut options = Options::default();
+    options.tracking = tracking;
+    let balancer = Balancer::with_options(strategy, options);
+    balancer.update(&snapshot(name, count));
+    Arc::new(balancer)
+}
+
+/// Nanoseconds per call.
+fn calls(balancer: &Balancer, seed: u64) -> f64 {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let now = Instant::now();
+    let mut key = seed;
+    per_call(CALLS, || {
+        key += 1;
+        let mut pick = Pick::new(now, &mut rng).with_key(key);
+        let lease = balancer.pick_with(&mut pick).expect("there are instances");
+        black_box(lease.instance());
+        lease.finish_at(Outcome::Success, now);
+    })
+}
+
+/// Nanoseconds per call while another thread does the same.
+fn on_two_threads(balancer: &Arc<Balancer>) -> f64 {
+    let start = Barrier::new(2);
+    let run = |seed| {
+        start.wait();
+        calls(balancer, seed)
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(|| run(1 << 32));
+        f64::midpoint(run(1), other.join().expect("it measures only"))
+    })
+}
+
+/// Per run.
+const CALLS: u32 = 500_000;

@@ -1,0 +1,135 @@
+//! One instance comes or goes.
+
+use std::time::{Duration, Instant};
+
+use integration_tests::bench::{Bound, Row, Samples, Unit, World};
+use integration_tests::proxy::{Direction, Proxy};
+use integration_tests::raw::Raw;
+use tokio::time::sleep;
+use zk_registry::{InstanceId, Resolve, ServiceWatch, Snapshot};
+
+use super::grouped;
+use super::reader::Reader;
+use crate::fleet::{Fleet, SOON, id, open, time};
+
+/// The mean of a create and a delete, each of which is seen before the next.
+pub(super) async fn bytes(world: &World, fleet: &Fleet, size: usize) -> Row {
+    let server = world.zookeeper().await.address(1);
+    let chroot = fleet.to.split_once('/').map_or_else(String::new, |(_, path)| format!("/{path}"));
+    let (proxy, raw_proxy) = (Proxy::to(server).await, Proxy::to(server).await);
+    let registry = open(&format!("{}{chroot}", proxy.address())).await;
+    let mut watch = registry.watch(&time());
+    watch.live().await.expect("the registry is open");
+    let raw = Raw::connect(&format!("{}{chroot}", raw_proxy.address())).await;
+
+    let ours = async || {
+        let before = proxy.carried(Direction::ToClient);
+        for _ in 0..CHANGES / 2 {
+            come(fleet, size, &mut watch).await;
+            go(fleet, size, &mut watch).await;
+        }
+        (proxy.carried(Direction::ToClient) - before) as f64 / CHANGES as f64
+    };
+    let listing = async || {
+        let before = raw_proxy.carried(Direction::ToClient);
+        raw.list("/services/time").await.expect("the server is up");
+        (raw_proxy.carried(Direction::ToClient) - before) as f64
+    };
+    let (ours, listing) = world.runs.beside(ours, listing).await;
+    registry.close(SOON).await;
+    raw.close().await;
+    let record = fleet.record(size).len();
+    let what =
+        format!("bytes received per change, of {} instances, records of {record} bytes", grouped(size));
+    Row::new(what, Unit::Bytes, ours.into_iter().collect())
+        .beside("listing the names", listing.into_iter().collect())
+        .bound(Bound::AtMost(250.0 + record as f64 / 2.0))
+}
+
+/// Of a process that watches, and wakes for every snapshot.
+pub(super) async fn processor_time(world: &World, fleet: &Fleet, size: usize) -> Row {
+    let mut reader = Reader::start(&fleet.to);
+    reader.live();
+    let ours = async || {
+        let before = reader.processor_time();
+        for _ in 0..CHANGES / 2 {
+            fleet.come(size).await;
+            sleep(APART).await;
+            fleet.go(size).await;
+            sleep(APART).await;
+        }
+        (reader.processor_time() - before).as_nanos() as f64 / CHANGES as f64
+    };
+    let ours = world.runs.alone(ours).await;
+    Row::new(
+        "reader's processor time per change, of 10,000 instances",
+        Unit::Time,
+        ours.into_iter().collect(),
+    )
+    .bound(Bound::within(Duration::from_micros(500)))
+}
+
+/// From the writer's acknowledgement to the reader's snapshot; nothing, when the snapshot was first.
+pub(super) async fn latency(world: &World, fleet: &Fleet, size: usize) -> Vec<Row> {
+    let registry = open(&fleet.to).await;
+    let mut watch = registry.watch(&time());
+    watch.live().await.expect("the registry is open");
+    let ours = async || {
+        let mut taken = Vec::new();
+        for _ in 0..CHANGES {
+            taken.push(come(fleet, size, &mut watch).await);
+            sleep(APART).await;
+            go(fleet, size, &mut watch).await;
+            sleep(APART).await;
+        }
+        taken.into_iter().collect::<Samples>()
+    };
+    let reads = async || {
+        let path = fleet.path(0);
+        integration_tests::bench::runs::latencies(CHANGES, async || {
+            fleet.raw.get(&path).await.expect("the server is up");
+        })
+        .await
+    };
+    let (ours, reads) = world.runs.beside(ours, reads).await;
+    registry.close(SOON).await;
+    let at = |runs: &[Samples], part| runs.iter().map(|run| run.percentile(part)).collect();
+    let row = |what: &str, part, bound| {
+        Row::new(what, Unit::Time, at(&ours, part))
+            .beside("raw get, a round trip", at(&reads, part))
+            .bound(Bound::within(Duration::from_millis(bound)))
+    };
+    vec![
+        row("create acknowledged until visible, of 10,000 instances, median", 0.5, 1),
+        row("create acknowledged until visible, of 10,000 instances, 99th percentile", 0.99, 10),
+    ]
+}
+
+/// Instance `n` comes and is seen; how long after the acknowledgement, in nanoseconds.
+async fn come(fleet: &Fleet, n: usize, watch: &mut ServiceWatch) -> f64 {
+    let id: InstanceId = id(n).parse().expect("it is an id");
+    let acknowledged = async {
+        fleet.come(n).await;
+        Instant::now()
+    };
+    let (acknowledged, seen) =
+        tokio::join!(acknowledged, seen(watch, |snapshot| snapshot.get(&id).is_some()));
+    seen.saturating_duration_since(acknowledged).as_nanos() as f64
+}
+
+async fn go(fleet: &Fleet, n: usize, watch: &mut ServiceWatch) {
+    let id: InstanceId = id(n).parse().expect("it is an id");
+    tokio::join!(fleet.go(n), seen(watch, |snapshot| snapshot.get(&id).is_none()));
+}
+
+async fn seen(watch: &mut ServiceWatch, enough: impl Fn(&Snapshot) -> bool) -> Instant {
+    while !enough(watch.current()) {
+        watch.changed().await.expect("the registry is open");
+    }
+    Instant::now()
+}
+
+/// Changes per run.
+const CHANGES: usize = 100;
+/// Longer than the view waits between two publications.
+const APART: Duration = Duration::from_millis(10);

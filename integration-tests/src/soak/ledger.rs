@@ -1,0 +1,88 @@
+//! What should be listed: every registration's own word for it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
+use zk_registry::{RegistrationState, Withdrawn, Zxid};
+
+/// Every instance that ever was; ids are never used twice.
+#[derive(Debug, Default)]
+pub(super) struct Ledger(Mutex<BTreeMap<String, Entry>>);
+
+#[derive(Debug)]
+enum Entry {
+    /// The registration lives, and says where it stands.
+    Kept(watch::Receiver<RegistrationState>),
+    /// It is being withdrawn, or nobody acknowledged that it was.
+    Leaving,
+    /// It was withdrawn, acknowledged.
+    Gone(Instant),
+}
+
+impl Ledger {
+    pub(super) fn joins(&self, id: &str, states: watch::Receiver<RegistrationState>) {
+        self.entries().insert(id.to_owned(), Entry::Kept(states));
+    }
+
+    pub(super) fn leaves(&self, id: &str) {
+        self.entries().insert(id.to_owned(), Entry::Leaving);
+    }
+
+    pub(super) fn left(&self, id: &str, outcome: Withdrawn) {
+        match outcome {
+            Withdrawn::Confirmed => self.entries().insert(id.to_owned(), Entry::Gone(Instant::now())),
+            Withdrawn::Unconfirmed { .. } => self.entries().insert(id.to_owned(), Entry::Leaving),
+            other => panic!("{id} was withdrawn: {other:?}, but nobody else uses its id"),
+        };
+    }
+
+    /// The fleet agrees that whoever was leaving has left.
+    pub(super) fn bury(&self) {
+        for entry in self.entries().values_mut() {
+            if matches!(entry, Entry::Leaving) {
+                *entry = Entry::Gone(Instant::now());
+            }
+        }
+    }
+
+    /// Whoever is registered at this moment, and since which write.
+    pub(super) fn registered(&self) -> Vec<(String, Zxid)> {
+        let registered = |(id, entry): (&String, &Entry)| match entry {
+            Entry::Kept(states) => match *states.borrow() {
+                RegistrationState::Registered { zxid } => Some((id.clone(), zxid)),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.entries().iter().filter_map(registered).collect()
+    }
+
+    /// The ids of all registrations, sorted, if every one of them is registered.
+    pub(super) fn all_registered(&self) -> Result<Vec<String>, String> {
+        let mut ids = Vec::new();
+        for (id, entry) in &*self.entries() {
+            if let Entry::Kept(states) = entry {
+                let state = states.borrow();
+                if !matches!(*state, RegistrationState::Registered { .. }) {
+                    return Err(format!("{id} is {state:?}"));
+                }
+                ids.push(id.clone());
+            }
+        }
+        Ok(ids)
+    }
+
+    /// When it was acknowledged that the instance is gone.
+    pub(super) fn gone(&self, id: &str) -> Option<Instant> {
+        match self.entries().get(id) {
+            Some(Entry::Gone(since)) => Some(*since),
+            _ => None,
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

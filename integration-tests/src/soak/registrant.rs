@@ -1,0 +1,98 @@
+//! A process that registers, updates, withdraws, and now and then closes everything and starts again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::{sleep, timeout};
+use zk_registry::{Instance, Registration, Registry};
+
+use super::ledger::Ledger;
+use super::report::Report;
+use super::{T, open, service};
+
+pub(super) struct Registrant {
+    host: String,
+    to: String,
+    registry: Registry,
+    registrations: Vec<Registration>,
+    port: u16,
+    rng: StdRng,
+    ledger: Arc<Ledger>,
+    report: Arc<Report>,
+}
+
+impl Registrant {
+    pub(super) fn new(
+        number: usize,
+        to: String,
+        rng: &mut StdRng,
+        ledger: Arc<Ledger>,
+        report: Arc<Report>,
+    ) -> Self {
+        let registry = open(&to);
+        let rng = StdRng::seed_from_u64(rng.random());
+        let host = format!("10.0.0.{number}");
+        Self { host, to, registry, registrations: Vec::new(), port: 1, rng, ledger, report }
+    }
+
+    /// Changes something, over and over.
+    pub(super) async fn change_until(mut self, quiet: Arc<AtomicBool>) -> Self {
+        while !quiet.load(Ordering::Relaxed) {
+            match self.rng.random_range(0..100) {
+                0..2 => self.start_again().await,
+                2..40 if self.registrations.len() < 6 => self.register(),
+                40..70 if self.registrations.len() > 1 => self.withdraw().await,
+                _ => self.update().await,
+            }
+            sleep(Duration::from_millis(self.rng.random_range(0..100))).await;
+        }
+        self
+    }
+
+    fn register(&mut self) {
+        let instance = Instance::new(self.host.as_str(), self.port);
+        self.port = self.port.checked_add(1).expect("fewer changes than ports");
+        let registration = self.registry.register(&service(), instance);
+        self.ledger.joins(registration.id().as_str(), registration.states());
+        self.report.change("registered");
+        self.registrations.push(registration);
+    }
+
+    async fn withdraw(&mut self) {
+        let chosen = self.rng.random_range(0..self.registrations.len());
+        let registration = self.registrations.swap_remove(chosen);
+        let id = registration.id().clone();
+        self.ledger.leaves(id.as_str());
+        let outcome = registration.withdraw(T).await;
+        self.ledger.left(id.as_str(), outcome);
+        self.report.change("withdrawn");
+    }
+
+    /// The newest update wins, whether or not anybody waits for it.
+    async fn update(&mut self) {
+        let zone = format!("zone {}", self.rng.random_range(0..1_000));
+        if let Some(registration) = self.registrations.first() {
+            let update = registration.update(|attributes| attributes.zone = Some(zone));
+            match timeout(T / 4, update).await {
+                Ok(written) => drop(written.expect("nothing is wrong with a zone")),
+                Err(_) => self.report.change("update not acknowledged yet"),
+            }
+            self.report.change("updated");
+        }
+    }
+
+    async fn start_again(&mut self) {
+        for registration in &self.registrations {
+            self.ledger.leaves(registration.id().as_str());
+        }
+        let registry = std::mem::replace(&mut self.registry, open(&self.to));
+        let outcome = registry.close(T).await;
+        for registration in self.registrations.drain(..) {
+            self.ledger.left(registration.id().as_str(), outcome);
+        }
+        self.report.change("registry closed and opened");
+    }
+}
