@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
-use integration_tests::process::Signal;
+use integration_tests::process::{Program, Signal};
 use integration_tests::raw_events::Happened;
 use integration_tests::zookeeper::ZooKeeper;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::server::{SERVICE, SOON, ask, assert_is_reply, one_listener, registered, time_server};
+use crate::server::{SERVICE, SOON, ask, assert_is_reply, one_listener, registered};
 
 #[tokio::test]
 async fn without_descriptors_it_goes_on_quietly_and_recovers() {
@@ -54,15 +54,20 @@ async fn a_frozen_server_is_unlisted_and_comes_back() {
 #[tokio::test]
 async fn a_killed_server_that_starts_again_is_registered_at_once() {
     let chroot = ZooKeeper::shared().chroot("killed").await;
-    let first = one_listener(&chroot).start();
+    let listening = |listen: &str| {
+        let zookeeper = chroot.connect_string();
+        Program::time_server()
+            .args(["--zookeeper", &zookeeper, "--session-timeout", "10s", "--listen", listen])
+            .start()
+    };
+    let first = listening("127.0.0.1:0");
     let address = registered(&first, 1).await;
     first.signal(Signal::SIGKILL);
     first.exit(SOON).await;
-    let began = Instant::now();
-    let program = time_server(&chroot.connect_string()).args(["--listen", &address.to_string()]);
-    let second = program.start();
+    let killed = Instant::now();
+    let second = listening(&address.to_string());
     assert_eq!(registered(&second, 1).await, address);
-    // The dead one's session has 4 seconds.
-    assert!(began.elapsed() < Duration::from_secs(2), "registered after {:?}", began.elapsed());
+    // The dead one's session has 10 seconds, of which its last ping may have been up to 4 ago.
+    assert!(killed.elapsed() < Duration::from_secs(5), "registered after {:?}", killed.elapsed());
     assert_is_reply(&ask(address).await.unwrap(), address);
 }

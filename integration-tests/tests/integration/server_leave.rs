@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 
 use crate::server::{SERVICE, SOON, ask, assert_is_reply, one_listener, registered, time_server};
 
-const NOTICE: Duration = Duration::from_millis(300);
-const LINGER: Duration = Duration::from_millis(500);
+/// What is left of a second when its begin was seen late.
+const MOST_OF_A_SECOND: Duration = Duration::from_millis(700);
 
 async fn http(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -28,7 +28,7 @@ async fn http(address: &str, path: &str) -> String {
 async fn both_signals_say_draining_then_unlist_then_close() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let chroot = ZooKeeper::shared().chroot("leave").await;
-        let server = one_listener(&chroot).start();
+        let server = one_listener(&chroot).args(["--notice", "1s", "--linger", "1s"]).start();
         let address = registered(&server, 1).await;
         let node = format!("{SERVICE}/{address}");
         let raw = chroot.raw().await;
@@ -40,13 +40,13 @@ async fn both_signals_say_draining_then_unlist_then_close() {
         assert!(String::from_utf8(data).unwrap().contains(r#""enabled":false"#), "old readers see it too");
         let unlisted = events.first(Happened::Deleted, &node, SOON).await;
         let notice = unlisted.at - drained.at;
-        assert!(notice >= NOTICE - Duration::from_millis(20), "{notice:?} of notice");
+        assert!(notice >= MOST_OF_A_SECOND, "{notice:?} of notice");
         assert_is_reply(&ask(address).await.unwrap(), address);
         assert_eq!(events.count(Happened::Changed), 1, "draining is one write");
 
         assert_eq!(server.exit(SOON).await.code(), Some(0));
         let linger = unlisted.at.elapsed();
-        assert!(linger >= LINGER - Duration::from_millis(20), "{linger:?} of linger");
+        assert!(linger >= MOST_OF_A_SECOND, "{linger:?} of linger");
         assert!(ask(address).await.is_err());
     }
 }
@@ -88,7 +88,7 @@ async fn what_is_under_way_is_finished_and_a_second_signal_does_not_wait_for_it(
             let second = Instant::now();
             server.signal(Signal::SIGTERM);
             assert_eq!(server.exit(SOON).await.code(), Some(1));
-            assert!(second.elapsed() < Duration::from_secs(2), "exited after {:?}", second.elapsed());
+            assert!(second.elapsed() < Duration::from_secs(5), "exited after {:?}", second.elapsed());
         }
     }
 }
