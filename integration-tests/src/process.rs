@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -152,13 +153,16 @@ impl Process {
         self.child().try_wait().unwrap_or_else(|error| panic!("waiting for {}: {error}", self.name))
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until all that it wrote has been read.
     ///
     /// # Panics
     ///
     /// When it still runs after `within`.
     pub async fn exit(&self, within: Duration) -> ExitStatus {
-        eventually(within, &format!("the end of {}", self.name), async || self.status()).await
+        eventually(within, &format!("the end of {}", self.name), async || {
+            self.status().filter(|_| self.stdout.ended() && self.stderr.ended())
+        })
+        .await
     }
 
     /// Waits for a line on its standard output that contains `text`.
@@ -212,7 +216,7 @@ pub struct Line {
 
 /// The lines of one stream so far.
 #[derive(Clone, Debug, Default)]
-pub struct Lines(Arc<Mutex<Vec<Line>>>);
+pub struct Lines(Arc<Mutex<Vec<Line>>>, Arc<AtomicBool>);
 
 impl Lines {
     fn read(stream: impl Read + Send + 'static) -> Self {
@@ -227,8 +231,14 @@ impl Lines {
                 sink.0.lock().unwrap_or_else(PoisonError::into_inner).push(Line { at: Instant::now(), text });
                 bytes.clear();
             }
+            sink.1.store(true, Ordering::Release);
         });
         lines
+    }
+
+    /// Whether the stream has ended, so that there will be no further line.
+    fn ended(&self) -> bool {
+        self.1.load(Ordering::Acquire)
     }
 
     /// All of them.
