@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use zk_registry::{Freshness, Snapshot};
+use zk_registry::{Freshness, Registry, ServiceWatch, Snapshot};
 
 use crate::exit::Exit;
 use crate::output::{Format, Output, Paint};
-use crate::start::{Nothing, Place, close};
+use crate::start::{Nothing, Place};
 use crate::words;
 
 /// Shows the service's instances.
@@ -18,18 +18,15 @@ pub(crate) async fn run(
     output: &Output,
     stop: &CancellationToken,
 ) -> Result<Exit, Nothing> {
-    let registry = place.open();
-    let known = place.known(&registry, stop).await;
-    let shown = known.and_then(|mut watch| {
+    let show = async |_: &Registry, watch: &mut ServiceWatch| {
         let snapshot = watch.current();
         match format {
             Format::Json => output.json(&json(snapshot)),
             Format::Text => output.line(&text(snapshot, output.paint)),
         }
         if snapshot.is_empty() { Err(place.no_instance()) } else { Ok(Exit::Answered) }
-    });
-    close(registry).await;
-    shown
+    };
+    place.visit(stop, show).await
 }
 
 #[derive(Serialize)]

@@ -1,21 +1,24 @@
 //! The program: words to subcommand, signals to a stop, the end to an exit code.
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use time_server::registry_args::UsageError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
-use crate::output::{Flush, Output};
+use crate::output::{Flush, Format, Output, Paint};
 use crate::query::Query;
 use crate::start::{Nothing, Place};
 use crate::{list, watch};
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    log();
     let command = match Cli::command(std::env::args_os()) {
         Ok(command) => command,
         Err(error) if !error.use_stderr() => error.exit(), // --help and --version
@@ -35,11 +38,19 @@ pub fn run() -> ExitCode {
     runtime.block_on(job.run()).into()
 }
 
+/// Logs on standard error what `RUST_LOG` asks for; without it, what somebody must act on.
+fn log() {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,zookeeper_client=off"));
+    let colours = Paint::of(&io::stderr()) == Paint::Colours;
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
+}
+
 /// A checked command line: nothing has been touched yet.
 enum Job {
-    List(Place, crate::output::Format),
+    List(Place, Format),
     Query(Box<Query>, Place),
-    Watch(Place, crate::output::Format),
+    Watch(Place, Format),
 }
 
 impl Job {

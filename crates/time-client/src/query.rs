@@ -14,6 +14,7 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Key, Retry};
+use zk_registry::{Registry, ServiceWatch};
 
 use crate::args::{QueryArgs, RequestName, usage};
 use crate::client::{Answer, Options, TimeClient};
@@ -22,7 +23,7 @@ use crate::fault::AskError;
 use crate::load::{Load, Pace, Turn, Work};
 use crate::offset;
 use crate::output::{Flush, Format, Output};
-use crate::start::{Nothing, Place, close};
+use crate::start::{Nothing, Place};
 use crate::summary::{Summary, micros, millis};
 use crate::words;
 
@@ -104,27 +105,22 @@ impl Query {
         output: Arc<Output>,
         stop: CancellationToken,
     ) -> Result<Exit, Nothing> {
-        let registry = place.open();
-        let known = place.known(&registry, &stop).await.map(|mut watch| watch.current().clone());
-        let asked = match known {
-            Ok(first) if first.is_empty() && first.suspects().len() == 0 => Err(place.no_instance()),
-            Ok(_) => {
-                let balancer = Balancer::new(self.strategy.clone());
-                let client = TimeClient::new(&registry, &place.service, balancer, self.options.clone());
-                Ok(match self.offset {
-                    Some(samples) => {
-                        offset::run(&client, samples, self.format, self.quiet, &output, &stop).await
-                    }
-                    None => self.ask(client, &output, stop).await,
-                })
+        let ask = async |registry: &Registry, watch: &mut ServiceWatch| {
+            let first = watch.current();
+            if first.is_empty() && first.suspects().len() == 0 {
+                return Err(place.no_instance());
             }
-            Err(nothing) => Err(nothing),
+            let balancer = Balancer::new(self.strategy.clone());
+            let client = TimeClient::new(registry, &place.service, balancer, self.options.clone());
+            Ok(match self.offset {
+                Some(samples) => offset::run(&client, samples, self.format, self.quiet, &output, &stop).await,
+                None => self.ask(client, &output, stop.clone()).await,
+            })
         };
-        close(registry).await;
-        asked
+        place.visit(&stop, ask).await
     }
 
-    async fn ask(self, client: TimeClient, output: &Arc<Output>, stop: CancellationToken) -> Exit {
+    async fn ask(&self, client: TimeClient, output: &Arc<Output>, stop: CancellationToken) -> Exit {
         let began = Instant::now();
         let progress = Arc::new(Progress::default());
         let shared = Arc::new(Shared {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use time_server::registry_args::{RegistryArgs, UsageError};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use zk_registry::{
     BasePath, ConnectString, ConnectionState, Error, Freshness, Options, Registry, Resolve, ServiceName,
@@ -14,6 +14,7 @@ use zk_registry::{
 };
 
 use crate::args::usage;
+use crate::exit::Exit;
 
 /// Where to look, checked: nothing has been touched yet.
 #[derive(Debug)]
@@ -58,18 +59,25 @@ impl Place {
         Ok(Self { to: config.to, options, service: config.service, wait })
     }
 
-    pub(crate) fn open(&self) -> Registry {
-        Registry::open(self.to.clone(), self.options.clone())
+    /// Opens a registry, does `work` once the service is known, and closes again.
+    pub(crate) async fn visit(
+        &self,
+        stop: &CancellationToken,
+        work: impl AsyncFnOnce(&Registry, &mut ServiceWatch) -> Result<Exit, Nothing>,
+    ) -> Result<Exit, Nothing> {
+        let registry = Registry::open(self.to.clone(), self.options.clone());
+        let (done, watch) = match self.known(&registry, stop).await {
+            Ok(mut watch) => (work(&registry, &mut watch).await, Some(watch)),
+            Err(nothing) => (Err(nothing), None),
+        };
+        close(registry, watch).await;
+        done
     }
 
     /// Waits until something is known of the service, or says why nothing is.
     ///
     /// What a file remembers is used only if ZooKeeper says nothing for a moment.
-    pub(crate) async fn known(
-        &self,
-        registry: &Registry,
-        stop: &CancellationToken,
-    ) -> Result<ServiceWatch, Nothing> {
+    async fn known(&self, registry: &Registry, stop: &CancellationToken) -> Result<ServiceWatch, Nothing> {
         let mut watch = registry.watch(&self.service);
         let until = Instant::now() + self.wait;
         let known = async {
@@ -131,10 +139,15 @@ impl fmt::Display for Nothing {
     }
 }
 
-/// Ends the sessions; nobody waits longer than a moment for the acknowledgement.
-pub(crate) async fn close(registry: Registry) {
+/// Ends the session, and waits a moment for the acknowledgement and for what is still being written to a file.
+async fn close(registry: Registry, watch: Option<ServiceWatch>) {
     // Nothing of ours is registered: an unacknowledged close costs nobody anything.
-    let _ = registry.close(Duration::from_millis(500)).await;
+    let _ = registry.close(CLOSE_WITHIN).await;
+    if let Some(mut watch) = watch {
+        let ended = async { while watch.changed().await.is_ok() {} };
+        // The file is a cache: one that was not written in time is the older one.
+        let _ = timeout(CLOSE_WITHIN, ended).await;
+    }
 }
 
 /// Completes when the registry says that waiting would not help.
@@ -147,3 +160,6 @@ async fn hopeless(registry: &Registry) -> Error {
 
 /// How long ZooKeeper may take to correct what a file remembers.
 const DISK_GRACE: Duration = Duration::from_millis(500);
+
+/// How long the end may take.
+const CLOSE_WITHIN: Duration = Duration::from_millis(500);

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use zk_registry::{Change, Freshness, Snapshot};
+use zk_registry::{Change, Closed, Freshness, Registry, ServiceWatch, Snapshot};
 
 use crate::exit::Exit;
 use crate::output::{Format, Output, Paint};
-use crate::start::{Nothing, Place, close};
+use crate::start::{Nothing, Place};
 use crate::words;
 
 /// Shows each change until `stop`.
@@ -16,35 +16,34 @@ pub(crate) async fn run(
     output: &Output,
     stop: &CancellationToken,
 ) -> Result<Exit, Nothing> {
-    let registry = place.open();
-    let watched = match place.known(&registry, stop).await {
-        Ok(mut watch) => {
-            let mut shown = watch.current().clone();
-            let show = |events: Vec<Event>| {
-                for event in events {
-                    match format {
-                        Format::Json => output.json(&event),
-                        Format::Text => output.line(&event.text(output.paint)),
-                    }
-                }
-            };
-            show(first(&shown));
-            loop {
-                let changed = tokio::select! {
-                    changed = watch.changed() => changed,
-                    () = stop.cancelled() => break,
-                };
-                let Ok(newer) = changed else { break };
-                show(changes(&shown, newer));
-                shown = newer.clone();
+    let show = |events: Vec<Event>| {
+        for event in events {
+            match format {
+                Format::Json => output.json(&event),
+                Format::Text => output.line(&event.text(output.paint)),
             }
-            Ok(Exit::Answered)
         }
-        Err(Nothing::Interrupted) => Ok(Exit::Answered),
-        Err(nothing) => Err(nothing),
     };
-    close(registry).await;
-    watched
+    let follow = async |_: &Registry, watch: &mut ServiceWatch| {
+        let mut shown = watch.current().clone();
+        show(first(&shown));
+        loop {
+            let newer = tokio::select! {
+                changed = watch.changed() => match changed {
+                    Ok(newer) => newer,
+                    Err(Closed) => break,
+                },
+                () = stop.cancelled() => break,
+            };
+            show(changes(&shown, newer));
+            shown = newer.clone();
+        }
+        Ok(Exit::Answered)
+    };
+    match place.visit(stop, follow).await {
+        Err(Nothing::Interrupted) => Ok(Exit::Answered),
+        watched => watched,
+    }
 }
 
 /// One line.
