@@ -20,7 +20,7 @@ ci: ## what a change must pass: format, clippy, docs, scripts, features, tests, 
 ci-deep: ## `ci`, then the tests without an engine, the oldest supported compiler and cargo-deny
 	@$(MAKE) --no-print-directory ci && .ci/deep
 bench: ## measure what is promised, beside references (ONLY=view: that alone)
-	@ZK_TICK=2000 .ci/with-zk cargo run --release -p integration-tests --bin bench -- $(ONLY)
+	@.ci/bench $(ONLY)
 bench-page: ## docs/BENCHMARKS.md and docs/plots/ from the last figures
 	@cargo run --quiet --release -p integration-tests --bin bench -- --page docs/BENCHMARKS.md
 soak: ## random faults over a fleet on real ZooKeeper for MINUTES (10), checked all the time; SEED=n replays
