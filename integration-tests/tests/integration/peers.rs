@@ -9,7 +9,9 @@ use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::format::{CuratorStrict, Format, Plain};
 use zk_registry::{BasePath, Instance, Registry, Resolve, Status, Withdrawn};
 
+use crate::client::{ends_with, summary, time_client};
 use crate::registration::{open, options, time};
+use crate::server::{one_listener, registered};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -33,6 +35,24 @@ async fn what_curator_registers_we_find() {
     assert_eq!(registry.services().await.unwrap(), [time()]);
     drop(peer);
     eventually(SOON, "its end is seen", async || watch.current().is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_curator_registers_our_client_calls() {
+    let Some(curator) = peers::curator() else { return };
+    // It serves the time, and only Curator says where.
+    let elsewhere = ZooKeeper::shared().chroot("served").await;
+    let server = one_listener(&elsewhere).start();
+    let address = registered(&server, 1).await;
+    let chroot = ZooKeeper::shared().chroot("called").await;
+    let to = chroot.connect_string();
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let peer = curator.args(["register", &to, "/services", "time", "theirs", &host, &port]).start();
+    peer.says("registered", SOON).await;
+    let client = time_client(&to).args(["--count", "5", "--interval", "0", "--output", "json"]).start();
+    ends_with(&client, 0).await;
+    let summary = summary(&client).await;
+    assert_eq!((&summary["ok"], &summary["by_instance"]["theirs"]), (&5.into(), &5.into()), "{summary}");
 }
 
 #[tokio::test]
