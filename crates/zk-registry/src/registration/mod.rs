@@ -10,6 +10,8 @@ mod requests;
 #[cfg(test)]
 mod schedules;
 mod task;
+#[cfg(test)]
+mod tests;
 mod verdicts;
 
 use std::any::Any;
@@ -82,7 +84,7 @@ pub enum RegistrationState {
 pub enum Withdrawn {
     /// ZooKeeper acknowledged that the node is gone.
     Confirmed,
-    /// Somebody else's node had taken the place; it was left alone.
+    /// Somebody else's node, or that of another registration of ours, had taken the place; it was left alone.
     Superseded,
     /// ZooKeeper did not answer in time; the node goes with its session.
     Unconfirmed {
