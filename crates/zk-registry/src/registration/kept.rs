@@ -67,9 +67,7 @@ impl Kept {
 
     /// Somebody else wrote our node: status and weight are theirs to change, the rest is not.
     pub(super) fn adopt(&mut self, foreign: &Attributes, seen: &Seen, context: &Context) {
-        let adopted = self.wanted.change(|wanted| {
-            (wanted.status, wanted.weight) = (foreign.status, foreign.weight);
-        });
+        let adopted = self.wanted.adopt(foreign);
         warn!(
             path = self.path,
             status = %foreign.status,
@@ -77,9 +75,7 @@ impl Kept {
             "somebody else wrote our node; its status and weight are adopted, the rest is restored"
         );
         // What the record could not carry was not adopted; what was there counts as ours from now on.
-        if adopted.is_ok()
-            && let Ok(record) = self.encode(context)
-        {
+        if adopted && let Ok(record) = self.encode(context) {
             self.intent.record = Some(record);
         }
         if let Seen::Node { node, .. } = seen {

@@ -16,7 +16,7 @@ mod verdicts;
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -111,6 +111,8 @@ pub struct Registration {
 /// What the user wants the node to say: shared by the guard, which changes it, and the registrar, which writes it.
 pub(crate) struct Wanted {
     current: Mutex<Attributes>,
+    /// Held by the user whose closure runs: one at a time. The registrar never waits for it.
+    changing: Mutex<()>,
     /// Refuses what the record cannot carry.
     check: Box<Check>,
 }
@@ -124,25 +126,51 @@ impl Wanted {
         check: impl Fn(&Attributes) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         check(&first)?;
-        Ok(Self { current: Mutex::new(first), check: Box::new(check) })
+        Ok(Self { current: Mutex::new(first), changing: Mutex::default(), check: Box::new(check) })
     }
 
     /// What nobody will ever write.
     pub(crate) fn fixed(only: Attributes) -> Self {
-        Self { current: Mutex::new(only), check: Box::new(|_| Ok(())) }
+        Self { current: Mutex::new(only), changing: Mutex::default(), check: Box::new(|_| Ok(())) }
     }
 
     pub(crate) fn current(&self) -> Attributes {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
+    /// What the user changes. His closure may take its time, so it runs on a copy: the background thread must never wait
+    /// for it.
     fn change(&self, change: impl FnOnce(&mut Attributes)) -> Result<(), Error> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = current.clone();
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current();
+        let mut next = before.clone();
         change(&mut next);
+        let mut current = self.lock();
+        // What was adopted meanwhile stays, where the user has changed nothing.
+        if next.status == before.status {
+            next.status = current.status;
+        }
+        if next.weight == before.weight {
+            next.weight = current.weight;
+        }
         (self.check)(&next)?;
         *current = next;
         Ok(())
+    }
+
+    /// What somebody else wrote: status and weight are theirs to change. `false` when the record cannot carry it.
+    fn adopt(&self, foreign: &Attributes) -> bool {
+        let mut current = self.lock();
+        let next = Attributes { status: foreign.status, weight: foreign.weight, ..current.clone() };
+        let fits = (self.check)(&next).is_ok();
+        if fits {
+            *current = next;
+        }
+        fits
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Attributes> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -205,7 +233,8 @@ impl Registration {
     }
 
     /// Changes weight, zone, status or metadata in place, without a membership event, and waits until ZooKeeper has it:
-    /// returns the write that made it so. The newest update wins, also over a reconnect.
+    /// returns the write that made it so. The newest update wins, also over a reconnect. `change` runs in the first poll;
+    /// it may block, and look at the registration.
     ///
     /// It waits as long as ZooKeeper is down, or somebody else holds the place; put a timeout around it if that matters.
     ///

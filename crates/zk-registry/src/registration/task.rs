@@ -180,7 +180,9 @@ impl Task {
             }
             None if !kept.touched => return self.finish(key, Withdrawn::Confirmed),
             // One that had failed let go of the path: what stands there is its successor's by now.
-            None if !self.context.book.hold(&kept.path, key) => return self.finish(key, Withdrawn::Superseded),
+            None if !self.context.book.hold(&kept.path, key) => {
+                return self.finish(key, Withdrawn::Superseded);
+            }
             None => round.reads.push((key, kept.path.clone())),
         }
         kept.busy = true;

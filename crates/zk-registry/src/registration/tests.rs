@@ -1,15 +1,16 @@
 //! What a user sees of a registration, over ZooKeeper in memory.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
-use super::{OnConflict, Registering, Registration, RegistrationState, Withdrawn};
+use super::{OnConflict, Registering, Registration, RegistrationState, Wanted, Withdrawn};
 use crate::connect::Options;
 use crate::error::ErrorKind;
-use crate::instance::{Instance, ServiceName, Status};
+use crate::instance::{Attributes, Instance, ServiceName, Status};
 use crate::registry::Registry;
 use crate::runtime::Background;
 use crate::store::memory::{Cluster, Connector, Fate, Foreign};
@@ -67,6 +68,10 @@ fn time() -> ServiceName {
     "time".parse().unwrap()
 }
 
+fn weight(weight: u16) -> NonZeroU16 {
+    weight.try_into().unwrap()
+}
+
 fn or_fail() -> Registering {
     Registering { on_conflict: OnConflict::Fail, ..Registering::default() }
 }
@@ -87,4 +92,30 @@ async fn withdrawing_a_failed_registration_leaves_its_successor_alone() {
     assert_eq!(first.withdraw(SOON).await, Withdrawn::Superseded);
     sleep(SOON).await;
     assert!(world.cluster.node(NODE).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_may_look_at_its_registration() {
+    let world = World::new();
+    let registration = world.registered().await;
+    let doubled = registration.update(|attributes| {
+        attributes.weight = registration.attributes().weight.saturating_add(1);
+    });
+    timeout(SOON, doubled).await.expect("updated in time").unwrap();
+    assert_eq!(registration.attributes().weight, weight(2));
+}
+
+#[test]
+fn what_is_adopted_while_an_update_is_thought_about_stays() {
+    let wanted = Wanted::new(Attributes::default(), |_| Ok(())).unwrap();
+    let foreign = Attributes { status: Status::Draining, weight: weight(9), ..Attributes::default() };
+    let change = |attributes: &mut Attributes| {
+        assert!(wanted.adopt(&foreign));
+        attributes.weight = weight(5);
+    };
+    wanted.change(change).unwrap();
+    assert_eq!(
+        wanted.current(),
+        Attributes { status: Status::Draining, weight: weight(5), ..Attributes::default() }
+    );
 }
