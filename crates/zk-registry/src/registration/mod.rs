@@ -110,11 +110,19 @@ pub struct Registration {
 
 /// What the user wants the node to say: shared by the guard, which changes it, and the registrar, which writes it.
 pub(crate) struct Wanted {
-    current: Mutex<Attributes>,
+    wish: Mutex<Wish>,
     /// Held by the user whose closure runs: one at a time. The registrar never waits for it.
     changing: Mutex<()>,
     /// Refuses what the record cannot carry.
     check: Box<Check>,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+struct Wish {
+    attributes: Attributes,
+    /// How many wishes there were before it.
+    revision: u64,
 }
 
 /// Whether a record can carry these attributes.
@@ -126,15 +134,21 @@ impl Wanted {
         check: impl Fn(&Attributes) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         check(&first)?;
-        Ok(Self { current: Mutex::new(first), changing: Mutex::default(), check: Box::new(check) })
+        let wish = Mutex::new(Wish { attributes: first, revision: 0 });
+        Ok(Self { wish, changing: Mutex::default(), check: Box::new(check) })
     }
 
     /// What nobody will ever write.
     pub(crate) fn fixed(only: Attributes) -> Self {
-        Self { current: Mutex::new(only), changing: Mutex::default(), check: Box::new(|_| Ok(())) }
+        let wish = Mutex::new(Wish { attributes: only, revision: 0 });
+        Self { wish, changing: Mutex::default(), check: Box::new(|_| Ok(())) }
     }
 
     pub(crate) fn current(&self) -> Attributes {
+        self.lock().attributes.clone()
+    }
+
+    fn wish(&self) -> Wish {
         self.lock().clone()
     }
 
@@ -145,32 +159,33 @@ impl Wanted {
         let before = self.current();
         let mut next = before.clone();
         change(&mut next);
-        let mut current = self.lock();
+        let mut wish = self.lock();
         // What was adopted meanwhile stays, where the user has changed nothing.
         if next.status == before.status {
-            next.status = current.status;
+            next.status = wish.attributes.status;
         }
         if next.weight == before.weight {
-            next.weight = current.weight;
+            next.weight = wish.attributes.weight;
         }
         (self.check)(&next)?;
-        *current = next;
+        *wish = Wish { attributes: next, revision: wish.revision + 1 };
         Ok(())
     }
 
-    /// What somebody else wrote: status and weight are theirs to change. `false` when the record cannot carry it.
-    fn adopt(&self, foreign: &Attributes) -> bool {
-        let mut current = self.lock();
-        let next = Attributes { status: foreign.status, weight: foreign.weight, ..current.clone() };
-        let fits = (self.check)(&next).is_ok();
-        if fits {
-            *current = next;
+    /// What somebody else wrote over the wish of this revision: status and weight are theirs to change. `false` when there
+    /// is a newer wish, or the record cannot carry it.
+    fn adopt(&self, over: u64, foreign: &Attributes) -> bool {
+        let mut wish = self.lock();
+        let next = Attributes { status: foreign.status, weight: foreign.weight, ..wish.attributes.clone() };
+        let adopted = wish.revision == over && (self.check)(&next).is_ok();
+        if adopted {
+            *wish = Wish { attributes: next, revision: over + 1 };
         }
-        fits
+        adopted
     }
 
-    fn lock(&self) -> MutexGuard<'_, Attributes> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Wish> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -301,6 +301,7 @@ impl Task {
             intent: Intent {
                 record: None,
                 sent: Vec::new(),
+                insist: true,
                 inherit: new.how.exclusive && self.context.book.may_inherit(&new.path),
                 on_conflict: new.how.on_conflict,
             },
@@ -310,6 +311,7 @@ impl Task {
             instance: new.instance,
             registered: SystemTime::now(),
             wanted: new.wanted,
+            revision: 0,
             exclusive: new.how.exclusive,
             approach: Approach::Create,
             states: new.states,
@@ -331,15 +333,15 @@ impl Task {
             return;
         }
         kept.updates.push(done);
+        kept.intent.insist = true;
         self.rewrite(key);
     }
 
     /// Encodes what is wanted now, and makes it due.
     fn rewrite(&mut self, key: Key) {
         let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) else { return };
-        match kept.encode(&self.context) {
-            Ok(record) => {
-                kept.intent.record = Some(record);
+        match kept.rewrite(&self.context) {
+            Ok(()) => {
                 if kept.touched {
                     kept.approach = Approach::Read;
                 }

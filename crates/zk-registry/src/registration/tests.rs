@@ -12,6 +12,7 @@ use crate::connect::Options;
 use crate::error::ErrorKind;
 use crate::instance::{Attributes, Instance, ServiceName, Status};
 use crate::registry::Registry;
+use crate::resolve::Resolve as _;
 use crate::runtime::Background;
 use crate::store::memory::{Cluster, Connector, Fate, Foreign};
 
@@ -43,7 +44,7 @@ impl World {
     }
 
     fn register(&self, how: Registering) -> Registration {
-        self.registry.register_with(&time(), Instance::new("h", 1), how)
+        self.registry.register_with(&time(), Instance::new("h", 1).with_weight(weight(3)), how)
     }
 
     async fn registered(&self) -> Registration {
@@ -102,7 +103,7 @@ async fn an_update_may_look_at_its_registration() {
         attributes.weight = registration.attributes().weight.saturating_add(1);
     });
     timeout(SOON, doubled).await.expect("updated in time").unwrap();
-    assert_eq!(registration.attributes().weight, weight(2));
+    assert_eq!(registration.attributes().weight, weight(4));
 }
 
 #[test]
@@ -110,7 +111,7 @@ fn what_is_adopted_while_an_update_is_thought_about_stays() {
     let wanted = Wanted::new(Attributes::default(), |_| Ok(())).unwrap();
     let foreign = Attributes { status: Status::Draining, weight: weight(9), ..Attributes::default() };
     let change = |attributes: &mut Attributes| {
-        assert!(wanted.adopt(&foreign));
+        assert!(wanted.adopt(wanted.wish().revision, &foreign));
         attributes.weight = weight(5);
     };
     wanted.change(change).unwrap();
@@ -118,4 +119,48 @@ fn what_is_adopted_while_an_update_is_thought_about_stays() {
         wanted.current(),
         Attributes { status: Status::Draining, weight: weight(5), ..Attributes::default() }
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_meets_a_foreign_write_wins() {
+    let world = World::new();
+    let registration = world.registered().await;
+    world.cluster.set_latency(Duration::from_millis(100));
+    let update = registration.update(|attributes| attributes.status = Status::Draining);
+    let operator = async {
+        // Between the read of the update and its write.
+        sleep(Duration::from_millis(120)).await;
+        world.rewrite("\"weight\":3", "\"weight\":9");
+    };
+    let (updated, ()) = tokio::join!(update, operator);
+    updated.unwrap();
+    assert_eq!(registration.attributes().status, Status::Draining);
+    assert!(world.record().contains("\"enabled\":false"), "{}", world.record());
+}
+
+#[test]
+fn nothing_is_adopted_over_a_wish_that_was_not_written_yet() {
+    let wanted = Wanted::new(Attributes::default(), |_| Ok(())).unwrap();
+    let written = wanted.wish();
+    wanted.change(|attributes| attributes.status = Status::Draining).unwrap();
+    let foreign = Attributes { weight: weight(9), ..Attributes::default() };
+    assert!(!wanted.adopt(written.revision, &foreign));
+    assert_eq!(wanted.current(), Attributes { status: Status::Draining, ..Attributes::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_write_is_adopted_after_an_update_that_was_taken_back() {
+    let world = World::new();
+    let registration = world.registered().await;
+    let mut watch = world.registry.watch(&time());
+    watch.live().await.unwrap();
+    world.cluster.lose_next_write(Fate::Lost);
+    let draining = registration.update(|attributes| attributes.status = Status::Draining);
+    assert!(timeout(Duration::from_millis(5), draining).await.is_err());
+    registration.update(|attributes| attributes.status = Status::Up).await.unwrap();
+    sleep(SOON).await;
+    world.rewrite("\"weight\":3", "\"weight\":9");
+    sleep(SOON).await;
+    assert_eq!(registration.attributes().weight, weight(9));
+    assert!(world.record().contains("\"weight\":9"), "{}", world.record());
 }
