@@ -164,3 +164,39 @@ async fn a_foreign_write_is_adopted_after_an_update_that_was_taken_back() {
     assert_eq!(registration.attributes().weight, weight(9));
     assert!(world.record().contains("\"weight\":9"), "{}", world.record());
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_closes_again_is_told_the_same() {
+    let world = World::new();
+    let _registration = world.registered().await;
+    world.network.freeze();
+    let again = world.registry.clone();
+    let within = Duration::from_millis(100);
+    let first = world.registry.clone().close(within);
+    let during = world.registry.clone().close(Duration::from_secs(10));
+    let unconfirmed = Withdrawn::Unconfirmed { gone_within: SESSION };
+    assert_eq!(tokio::join!(first, during), (unconfirmed, unconfirmed));
+    assert_eq!(again.close(within).await, unconfirmed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_no_deadline_too_far_away() {
+    let world = World::new();
+    let registration = world.registered().await;
+    assert_eq!(world.registry.clone().close(Duration::MAX).await, Withdrawn::Confirmed);
+    assert!(world.cluster.node(NODE).is_none());
+    drop(registration);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_nobody_waits_for_ends_every_registration() {
+    let world = World::new();
+    let mut registration = world.registered().await;
+    assert!(timeout(Duration::ZERO, world.registry.clone().close(SOON)).await.is_err());
+    sleep(SOON).await;
+    assert!(matches!(*registration.states().borrow(), RegistrationState::Withdrawn(Withdrawn::Confirmed)));
+    assert_eq!(registration.registered().await.unwrap_err().kind(), ErrorKind::Closed);
+    let mut late = world.register(Registering::default());
+    let late = timeout(SOON, late.registered()).await.expect("answered in time");
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Closed);
+}
