@@ -179,7 +179,7 @@ impl Registry {
         };
         let wanted = Arc::new(wanted);
         let registrar = self.0.registrar_for(path_load(&path, self.0.context.chroot_len));
-        registrar.order(Order::Register(Box::new(New {
+        registrar.register(New {
             key,
             service: service.clone(),
             id: id.clone(),
@@ -188,7 +188,7 @@ impl Registry {
             how,
             wanted: wanted.clone(),
             states,
-        })));
+        });
         Registration::new((id, path, key), wanted, state, registrar, self.0.clone())
     }
 
@@ -266,21 +266,19 @@ impl Registry {
             .iter()
             .map(|slot| {
                 let (done, answer) = oneshot::channel();
-                // A supervisor that has ended has nothing left to close.
+                // A supervisor that has ended has left its last word in the link.
                 let _ = slot.supervisor.send(Command::Close { within, done });
-                (slot.registrar.clone(), answer)
+                (slot.link.clone(), slot.registrar.session_timeout(), answer)
             })
             .collect();
-        let gone_within = self.0.context.session_timeout;
-        let outcomes = goodbyes.into_iter().map(|(registrar, answer)| async move {
-            let outcome = match timeout(within, answer).await {
+        let outcomes = goodbyes.into_iter().map(|(link, gone_within, answer)| async move {
+            let unknown = Withdrawn::Unconfirmed { gone_within };
+            match timeout(within, answer).await {
                 Ok(Ok(outcome)) => outcome,
-                // Closed before, by another clone.
-                Ok(Err(_)) => Withdrawn::Confirmed,
-                Err(_) => Withdrawn::Unconfirmed { gone_within },
-            };
-            registrar.order(Order::Close(outcome));
-            outcome
+                // Closed before, or meanwhile, by another clone.
+                Ok(Err(_)) => link.borrow().closed.unwrap_or(unknown),
+                Err(_) => unknown,
+            }
         });
         let outcomes = join_all(outcomes).await;
         let doubt = outcomes.into_iter().find(|outcome| *outcome != Withdrawn::Confirmed);
@@ -292,13 +290,20 @@ impl Inner {
     /// Opens a further session.
     fn open_slot(&self, state: watch::Sender<ConnectionState>, heard: Heard) -> Slot {
         let (supervisor, commands) = mpsc::unbounded_channel();
-        let pending = Link { epoch: 0, ups: 0, phase: Phase::Connecting, store: None };
+        let hopeless = matches!(*state.borrow(), ConnectionState::Failed(_));
+        let pending = Link {
+            epoch: 0,
+            ups: 0,
+            phase: if hopeless { Phase::Closed } else { Phase::Connecting },
+            store: None,
+            closed: hopeless.then_some(Withdrawn::Confirmed),
+        };
         let (link_sender, link) = watch::channel(pending);
         let (registrar, task) =
             registrar::registrar(self.context.clone(), link.clone(), supervisor.downgrade());
         self.background.spawn(task.run());
         self.registrars.lock().unwrap_or_else(PoisonError::into_inner).push(registrar.clone());
-        if !matches!(*state.borrow(), ConnectionState::Failed(_)) {
+        if !hopeless {
             let supervisor = Supervisor {
                 connect: self.connect.clone(),
                 settings: Settings::from(&self.options),

@@ -60,6 +60,8 @@ pub(crate) struct Link {
     pub(crate) phase: Phase,
     /// The session: there in `Up` and `Suspended`.
     pub(crate) store: Option<Arc<dyn Store>>,
+    /// How the last session ended, once the supervisor is done.
+    pub(crate) closed: Option<Withdrawn>,
 }
 
 /// Where a session stands.
@@ -381,17 +383,16 @@ impl Supervisor {
     ) {
         // Whoever lives on the session stops first, so that nothing is queued behind the goodbye.
         self.link.send_modify(|link| link.phase = Phase::Closed);
-        let acknowledged =
-            timeout(within + Duration::from_secs(1), store.close(within)).await.unwrap_or(false);
+        let acknowledged = timeout(within.saturating_add(Duration::from_secs(1)), store.close(within))
+            .await
+            .unwrap_or(false);
         store.abort();
         let outcome = if acknowledged {
             Withdrawn::Confirmed
         } else {
             Withdrawn::Unconfirmed { gone_within: store.timeout() }
         };
-        self.state.send_replace(ConnectionState::Closed);
-        // Nobody may be waiting any more.
-        let _ = done.map(|done| done.send(outcome));
+        self.closed(outcome, done);
     }
 
     /// A command while there is no session; `Some` when that was the end.
@@ -401,16 +402,23 @@ impl Supervisor {
             Some(Command::Close { done, .. }) => Some(done),
             None => None,
         };
-        self.link.send_modify(|link| (link.phase, link.store) = (Phase::Closed, None));
-        self.state.send_replace(ConnectionState::Closed);
         let outcome = if self.sessions.with(|ids| ids.earlier.is_empty()) {
             Withdrawn::Confirmed
         } else {
             Withdrawn::Unconfirmed { gone_within: self.settings.session_timeout }
         };
+        self.closed(outcome, done);
+        Some(())
+    }
+
+    /// The last word, also for those who ask later.
+    fn closed(&self, outcome: Withdrawn, done: Option<oneshot::Sender<Withdrawn>>) {
+        self.link.send_modify(|link| {
+            (link.phase, link.store, link.closed) = (Phase::Closed, None, Some(outcome));
+        });
+        self.state.send_replace(ConnectionState::Closed);
         // Nobody may be waiting any more.
         let _ = done.map(|done| done.send(outcome));
-        Some(())
     }
 
     /// Ends in `Failed`: says so until told to close.

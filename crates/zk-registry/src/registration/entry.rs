@@ -56,8 +56,11 @@ enum Whose {
 pub(super) struct Intent {
     /// The bytes that the node should hold; `None`: there should be no node of ours.
     pub(super) record: Option<Bytes>,
-    /// Every record that we may have written there: the last acknowledged one and those sent since.
+    /// Every record that we may have written there, or have judged already: the last one that stood there as it should,
+    /// and those since.
     pub(super) sent: Vec<Bytes>,
+    /// Whether the record is newer than whatever stands there, since nobody has seen it there yet.
+    pub(super) insist: bool,
     /// Whether a node that another process of this host left behind may be taken over: exclusive, and this registry's
     /// first registration of the id.
     pub(super) inherit: bool,
@@ -112,7 +115,7 @@ impl Intent {
         };
         match whose(&node.stat, owner.as_ref(), us, ids) {
             Whose::Ours if node.data == *record => Step::Rest(node.stat),
-            Whose::Ours => self.reconcile(node, instance.as_deref(), record),
+            Whose::Ours => self.reconcile(node, instance.as_deref()),
             Whose::Earlier => Step::TakeOver { version },
             Whose::Replaced => Step::Replaced { by: node.stat.owner },
             Whose::Sibling if self.inherit => Step::TakeOver { version },
@@ -122,13 +125,12 @@ impl Intent {
     }
 
     /// Our node says something else than it should: an update of ours on its way, or a foreign write.
-    fn reconcile(&self, node: &Node, instance: Option<&Instance>, record: &Bytes) -> Step {
+    fn reconcile(&self, node: &Node, instance: Option<&Instance>) -> Step {
         let set = Step::Set { version: node.stat.version };
         let foreign = !self.sent.contains(&node.data);
-        let updating = self.sent.last() != Some(record);
         match instance {
             // The newest update wins over whatever stands there.
-            Some(instance) if foreign && !updating => Step::Adopt(instance.attributes().clone()),
+            Some(instance) if foreign && !self.insist => Step::Adopt(instance.attributes().clone()),
             _ => set,
         }
     }
@@ -195,6 +197,7 @@ mod tests {
         Intent {
             record: record.map(Bytes::from),
             sent: record.map(Bytes::from).into_iter().collect(),
+            insist: false,
             inherit: false,
             on_conflict: OnConflict::Wait,
         }
@@ -257,10 +260,13 @@ mod tests {
         let seen = node(OURS, 4, "foreign", None);
         let settled = intent(Some("a"));
         assert!(matches!(settled.step(&seen, &us(), &ids()), Step::Adopt(_)));
-        let updating = Intent { sent: vec![Bytes::from("old")], ..intent(Some("a")) };
+        let mut updating = Intent { sent: vec![Bytes::from("old")], insist: true, ..intent(Some("a")) };
         assert_eq!(updating.step(&seen, &us(), &ids()), Step::Set { version: 4 });
         let own = node(OURS, 4, "old", None);
         assert_eq!(updating.step(&own, &us(), &ids()), Step::Set { version: 4 });
+        // Also when it was sent already, and may have failed.
+        updating.sent.push(Bytes::from("a"));
+        assert_eq!(updating.step(&seen, &us(), &ids()), Step::Set { version: 4 });
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::entry::{Intent, Seen};
 use super::registrar::Context;
-use super::{RegistrationState, Wanted, Withdrawn, closed};
+use super::{RegistrationState, Wanted, Wish, Withdrawn, closed};
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName};
@@ -28,6 +28,8 @@ pub(super) struct Kept {
     pub(super) instance: Instance,
     pub(super) registered: SystemTime,
     pub(super) wanted: Arc<Wanted>,
+    /// Which of its wishes the record says.
+    pub(super) revision: u64,
     pub(super) intent: Intent,
     pub(super) exclusive: bool,
     pub(super) approach: Approach,
@@ -51,11 +53,14 @@ pub(super) enum Approach {
 }
 
 impl Kept {
-    pub(super) fn encode(&self, context: &Context) -> Result<Bytes, Error> {
-        let instance = self.instance.clone().with_attributes(self.wanted.current());
+    /// Makes the record say what is wanted now.
+    pub(super) fn rewrite(&mut self, context: &Context) -> Result<(), Error> {
+        let Wish { attributes, revision } = self.wanted.wish();
+        let instance = self.instance.clone().with_attributes(attributes);
         let record =
             context.format.encode(&self.service, &self.id, &instance, &context.us.owner, self.registered)?;
-        Ok(record.into())
+        (self.intent.record, self.revision) = (Some(record.into()), revision);
+        Ok(())
     }
 
     /// From now on these bytes may stand there.
@@ -65,23 +70,24 @@ impl Kept {
         self.intent.sent.push(record);
     }
 
-    /// Somebody else wrote our node: status and weight are theirs to change, the rest is not.
+    /// Somebody else wrote our node: status and weight are theirs to change, the rest is not. A wish that is newer than the
+    /// record wins all the same.
     pub(super) fn adopt(&mut self, foreign: &Attributes, seen: &Seen, context: &Context) {
-        let adopted = self.wanted.change(|wanted| {
-            (wanted.status, wanted.weight) = (foreign.status, foreign.weight);
-        });
-        warn!(
-            path = self.path,
-            status = %foreign.status,
-            weight = foreign.weight,
-            "somebody else wrote our node; its status and weight are adopted, the rest is restored"
-        );
-        // What the record could not carry was not adopted; what was there counts as ours from now on.
-        if adopted.is_ok()
-            && let Ok(record) = self.encode(context)
-        {
-            self.intent.record = Some(record);
+        if self.wanted.adopt(self.revision, foreign) {
+            warn!(
+                path = self.path,
+                status = %foreign.status,
+                weight = foreign.weight,
+                "somebody else wrote our node; its status and weight are adopted, the rest is restored"
+            );
+        } else {
+            self.intent.insist = true;
         }
+        if let Err(error) = self.rewrite(context) {
+            // It was checked before it was wanted.
+            warn!(path = self.path, %error, "what is wanted cannot be written; the last record stays");
+        }
+        // What was there is judged.
         if let Seen::Node { node, .. } = seen {
             self.intent.sent.push(node.data.clone());
         }

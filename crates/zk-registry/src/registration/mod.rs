@@ -10,11 +10,13 @@ mod requests;
 #[cfg(test)]
 mod schedules;
 mod task;
+#[cfg(test)]
+mod tests;
 mod verdicts;
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -82,7 +84,7 @@ pub enum RegistrationState {
 pub enum Withdrawn {
     /// ZooKeeper acknowledged that the node is gone.
     Confirmed,
-    /// Somebody else's node had taken the place; it was left alone.
+    /// Somebody else's node, or that of another registration of ours, had taken the place; it was left alone.
     Superseded,
     /// ZooKeeper did not answer in time; the node goes with its session.
     Unconfirmed {
@@ -108,9 +110,19 @@ pub struct Registration {
 
 /// What the user wants the node to say: shared by the guard, which changes it, and the registrar, which writes it.
 pub(crate) struct Wanted {
-    current: Mutex<Attributes>,
+    wish: Mutex<Wish>,
+    /// Held by the user whose closure runs: one at a time. The registrar never waits for it.
+    changing: Mutex<()>,
     /// Refuses what the record cannot carry.
     check: Box<Check>,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+struct Wish {
+    attributes: Attributes,
+    /// How many wishes there were before it.
+    revision: u64,
 }
 
 /// Whether a record can carry these attributes.
@@ -122,25 +134,58 @@ impl Wanted {
         check: impl Fn(&Attributes) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         check(&first)?;
-        Ok(Self { current: Mutex::new(first), check: Box::new(check) })
+        let wish = Mutex::new(Wish { attributes: first, revision: 0 });
+        Ok(Self { wish, changing: Mutex::default(), check: Box::new(check) })
     }
 
     /// What nobody will ever write.
     pub(crate) fn fixed(only: Attributes) -> Self {
-        Self { current: Mutex::new(only), check: Box::new(|_| Ok(())) }
+        let wish = Mutex::new(Wish { attributes: only, revision: 0 });
+        Self { wish, changing: Mutex::default(), check: Box::new(|_| Ok(())) }
     }
 
     pub(crate) fn current(&self) -> Attributes {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().attributes.clone()
     }
 
+    fn wish(&self) -> Wish {
+        self.lock().clone()
+    }
+
+    /// What the user changes. His closure may take its time, so it runs on a copy: the background thread must never wait
+    /// for it.
     fn change(&self, change: impl FnOnce(&mut Attributes)) -> Result<(), Error> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = current.clone();
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current();
+        let mut next = before.clone();
         change(&mut next);
+        let mut wish = self.lock();
+        // What was adopted meanwhile stays, where the user has changed nothing.
+        if next.status == before.status {
+            next.status = wish.attributes.status;
+        }
+        if next.weight == before.weight {
+            next.weight = wish.attributes.weight;
+        }
         (self.check)(&next)?;
-        *current = next;
+        *wish = Wish { attributes: next, revision: wish.revision + 1 };
         Ok(())
+    }
+
+    /// What somebody else wrote over the wish of this revision: status and weight are theirs to change. `false` when there
+    /// is a newer wish, or the record cannot carry it.
+    fn adopt(&self, over: u64, foreign: &Attributes) -> bool {
+        let mut wish = self.lock();
+        let next = Attributes { status: foreign.status, weight: foreign.weight, ..wish.attributes.clone() };
+        let adopted = wish.revision == over && (self.check)(&next).is_ok();
+        if adopted {
+            *wish = Wish { attributes: next, revision: over + 1 };
+        }
+        adopted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wish> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,7 +248,8 @@ impl Registration {
     }
 
     /// Changes weight, zone, status or metadata in place, without a membership event, and waits until ZooKeeper has it:
-    /// returns the write that made it so. The newest update wins, also over a reconnect.
+    /// returns the write that made it so. The newest update wins, also over a reconnect. `change` runs in the first poll;
+    /// it may block, and look at the registration.
     ///
     /// It waits as long as ZooKeeper is down, or somebody else holds the place; put a timeout around it if that matters.
     ///

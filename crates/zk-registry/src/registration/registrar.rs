@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::book::Book;
@@ -40,8 +41,6 @@ pub(crate) const MAX_RECORD: usize = 1_000_000;
 
 /// What the registrar is told.
 pub(crate) enum Order {
-    /// The registry is closed, and this is how.
-    Close(Withdrawn),
     /// Somebody saw the node of this path change.
     Nudge {
         path: String,
@@ -88,6 +87,13 @@ impl Registrar {
     pub(crate) fn order(&self, order: Order) {
         // An ended registrar has nothing left to do; whoever waits for an answer learns from the dropped channel.
         let _ = self.orders.send(order);
+    }
+
+    pub(crate) fn register(&self, new: New) {
+        if let Err(SendError(Order::Register(new))) = self.orders.send(Order::Register(Box::new(new))) {
+            // Its registry was closed before: nothing of it was ever sent.
+            new.states.send_replace(RegistrationState::Withdrawn(Withdrawn::Confirmed));
+        }
     }
 
     pub(crate) fn session_timeout(&self) -> Duration {

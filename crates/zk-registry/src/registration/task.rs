@@ -96,8 +96,8 @@ impl Task {
                 biased;
                 changed = self.link.changed() => match changed {
                     Ok(()) => self.relink(),
-                    // The supervisor is gone: only the last word of the registry is left to hear.
-                    Err(_) => return self.outlive().await,
+                    // The supervisor is gone, and so is the session.
+                    Err(_) => return self.end(),
                 },
                 Some(answers) = round => {
                     self.round = None;
@@ -107,12 +107,7 @@ impl Task {
                     if received == 0 {
                         return;
                     }
-                    for order in orders.drain(..) {
-                        if let Order::Close(outcome) = order {
-                            return self.close(outcome);
-                        }
-                        self.obey(order);
-                    }
+                    orders.drain(..).for_each(|order| self.obey(order));
                 }
                 Some(()) = timer => {
                     let now = Instant::now();
@@ -179,6 +174,10 @@ impl Task {
                 }
             }
             None if !kept.touched => return self.finish(key, Withdrawn::Confirmed),
+            // One that had failed let go of the path: what stands there is its successor's by now.
+            None if !self.context.book.hold(&kept.path, key) => {
+                return self.finish(key, Withdrawn::Superseded);
+            }
             None => round.reads.push((key, kept.path.clone())),
         }
         kept.busy = true;
@@ -274,8 +273,6 @@ impl Task {
 
     fn obey(&mut self, order: Order) {
         match order {
-            // `run` ends with it.
-            Order::Close(_) => {}
             Order::Nudge { path } => {
                 if let Some(key) = self.context.book.holder(&path)
                     && let Some(Entry::Kept(kept)) = self.entries.get_mut(&key)
@@ -297,6 +294,7 @@ impl Task {
             intent: Intent {
                 record: None,
                 sent: Vec::new(),
+                insist: true,
                 inherit: new.how.exclusive && self.context.book.may_inherit(&new.path),
                 on_conflict: new.how.on_conflict,
             },
@@ -306,6 +304,7 @@ impl Task {
             instance: new.instance,
             registered: SystemTime::now(),
             wanted: new.wanted,
+            revision: 0,
             exclusive: new.how.exclusive,
             approach: Approach::Create,
             states: new.states,
@@ -327,15 +326,15 @@ impl Task {
             return;
         }
         kept.updates.push(done);
+        kept.intent.insist = true;
         self.rewrite(key);
     }
 
     /// Encodes what is wanted now, and makes it due.
     fn rewrite(&mut self, key: Key) {
         let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) else { return };
-        match kept.encode(&self.context) {
-            Ok(record) => {
-                kept.intent.record = Some(record);
+        match kept.rewrite(&self.context) {
+            Ok(()) => {
                 if kept.touched {
                     kept.approach = Approach::Read;
                 }
@@ -357,23 +356,19 @@ impl Task {
         }
     }
 
-    fn close(mut self, outcome: Withdrawn) {
+    /// Ends every registration, also those that nobody has heard of yet.
+    fn end(mut self) {
+        let gone_within = Duration::from_millis(self.session_timeout.load(Ordering::Relaxed));
+        let outcome = self.link.borrow().closed.unwrap_or(Withdrawn::Unconfirmed { gone_within });
         self.round = None;
+        self.orders.close();
+        while let Ok(order) = self.orders.try_recv() {
+            self.obey(order);
+        }
         for (key, entry) in self.entries.drain() {
             if let Entry::Kept(kept) = entry {
                 self.context.book.release(&kept.path, key);
                 kept.end(outcome);
-            }
-        }
-    }
-
-    /// The supervisor is gone; the registry may still say how the session ended.
-    async fn outlive(mut self) {
-        self.round = None;
-        while let Some(order) = self.orders.recv().await {
-            match order {
-                Order::Close(outcome) => return self.close(outcome),
-                Order::Update { .. } | Order::Withdraw { .. } | Order::Register(_) | Order::Nudge { .. } => {}
             }
         }
     }

@@ -149,7 +149,8 @@ impl Task {
         kept.approach = Approach::Read;
         kept.backoff.reset();
         kept.intent.inherit = false;
-        kept.intent.sent.drain(..kept.intent.sent.len().saturating_sub(1));
+        kept.intent.insist = false;
+        kept.intent.sent = kept.intent.record.iter().cloned().collect();
         if kept.exclusive {
             self.context.book.inherited(&kept.path);
         }

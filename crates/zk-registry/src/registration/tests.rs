@@ -1,0 +1,202 @@
+//! What a user sees of a registration, over ZooKeeper in memory.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
+
+use super::{OnConflict, Registering, Registration, RegistrationState, Wanted, Withdrawn};
+use crate::connect::Options;
+use crate::error::ErrorKind;
+use crate::instance::{Attributes, Instance, ServiceName, Status};
+use crate::registry::Registry;
+use crate::resolve::Resolve as _;
+use crate::runtime::Background;
+use crate::store::memory::{Cluster, Connector, Fate, Foreign};
+
+const SESSION: Duration = Duration::from_secs(4);
+/// Much longer than anything takes that is not an audit.
+const AUDIT: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_millis(100);
+const NODE: &str = "/services/time/h:1";
+
+/// One process and the ZooKeeper that it uses.
+struct World {
+    cluster: Cluster,
+    network: Connector,
+    registry: Registry,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(|options| options)
+    }
+
+    fn with(change: impl FnOnce(Options) -> Options) -> Self {
+        let cluster = Cluster::new(1);
+        let network = cluster.connector(SESSION);
+        let options = change(Options::default().with_session_timeout(SESSION).with_audit_interval(AUDIT));
+        let background = options.validate().map(|()| Background::on(Handle::current()));
+        let registry = Registry::over(Arc::new(network.clone()), 0, options, background, 1);
+        Self { cluster, network, registry }
+    }
+
+    fn register(&self, how: Registering) -> Registration {
+        self.registry.register_with(&time(), Instance::new("h", 1).with_weight(weight(3)), how)
+    }
+
+    async fn registered(&self) -> Registration {
+        let mut registration = self.register(Registering::default());
+        registered(&mut registration).await;
+        registration
+    }
+
+    fn record(&self) -> String {
+        String::from_utf8(self.cluster.node(NODE).expect("the node is there").data.to_vec()).unwrap()
+    }
+
+    /// An operator rewrites the record.
+    fn rewrite(&self, from: &str, to: &str) {
+        let record = self.record();
+        assert!(record.contains(from), "{record}");
+        self.cluster.put_as(NODE, record.replacen(from, to, 1).as_bytes(), Foreign::default());
+    }
+}
+
+fn time() -> ServiceName {
+    "time".parse().unwrap()
+}
+
+fn weight(weight: u16) -> NonZeroU16 {
+    weight.try_into().unwrap()
+}
+
+fn or_fail() -> Registering {
+    Registering { on_conflict: OnConflict::Fail, ..Registering::default() }
+}
+
+async fn registered(registration: &mut Registration) {
+    timeout(SOON, registration.registered()).await.expect("registered in time").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn withdrawing_a_failed_registration_leaves_its_successor_alone() {
+    let world = World::new();
+    world.cluster.put(NODE, b"somebody's");
+    let mut first = world.register(or_fail());
+    assert_eq!(first.registered().await.unwrap_err().kind(), ErrorKind::Conflict);
+    world.cluster.delete(NODE);
+    let mut second = world.register(or_fail());
+    registered(&mut second).await;
+    assert_eq!(first.withdraw(SOON).await, Withdrawn::Superseded);
+    sleep(SOON).await;
+    assert!(world.cluster.node(NODE).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_may_look_at_its_registration() {
+    let world = World::new();
+    let registration = world.registered().await;
+    let doubled = registration.update(|attributes| {
+        attributes.weight = registration.attributes().weight.saturating_add(1);
+    });
+    timeout(SOON, doubled).await.expect("updated in time").unwrap();
+    assert_eq!(registration.attributes().weight, weight(4));
+}
+
+#[test]
+fn what_is_adopted_while_an_update_is_thought_about_stays() {
+    let wanted = Wanted::new(Attributes::default(), |_| Ok(())).unwrap();
+    let foreign = Attributes { status: Status::Draining, weight: weight(9), ..Attributes::default() };
+    let change = |attributes: &mut Attributes| {
+        assert!(wanted.adopt(wanted.wish().revision, &foreign));
+        attributes.weight = weight(5);
+    };
+    wanted.change(change).unwrap();
+    assert_eq!(
+        wanted.current(),
+        Attributes { status: Status::Draining, weight: weight(5), ..Attributes::default() }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_meets_a_foreign_write_wins() {
+    let world = World::new();
+    let registration = world.registered().await;
+    world.cluster.set_latency(Duration::from_millis(100));
+    let update = registration.update(|attributes| attributes.status = Status::Draining);
+    let operator = async {
+        // Between the read of the update and its write.
+        sleep(Duration::from_millis(120)).await;
+        world.rewrite("\"weight\":3", "\"weight\":9");
+    };
+    let (updated, ()) = tokio::join!(update, operator);
+    updated.unwrap();
+    assert_eq!(registration.attributes().status, Status::Draining);
+    assert!(world.record().contains("\"enabled\":false"), "{}", world.record());
+}
+
+#[test]
+fn nothing_is_adopted_over_a_wish_that_was_not_written_yet() {
+    let wanted = Wanted::new(Attributes::default(), |_| Ok(())).unwrap();
+    let written = wanted.wish();
+    wanted.change(|attributes| attributes.status = Status::Draining).unwrap();
+    let foreign = Attributes { weight: weight(9), ..Attributes::default() };
+    assert!(!wanted.adopt(written.revision, &foreign));
+    assert_eq!(wanted.current(), Attributes { status: Status::Draining, ..Attributes::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_write_is_adopted_after_an_update_that_was_taken_back() {
+    let world = World::new();
+    let registration = world.registered().await;
+    let mut watch = world.registry.watch(&time());
+    watch.live().await.unwrap();
+    world.cluster.lose_next_write(Fate::Lost);
+    let draining = registration.update(|attributes| attributes.status = Status::Draining);
+    assert!(timeout(Duration::from_millis(5), draining).await.is_err());
+    registration.update(|attributes| attributes.status = Status::Up).await.unwrap();
+    sleep(SOON).await;
+    world.rewrite("\"weight\":3", "\"weight\":9");
+    sleep(SOON).await;
+    assert_eq!(registration.attributes().weight, weight(9));
+    assert!(world.record().contains("\"weight\":9"), "{}", world.record());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_closes_again_is_told_the_same() {
+    let world = World::new();
+    let _registration = world.registered().await;
+    world.network.freeze();
+    let again = world.registry.clone();
+    let within = Duration::from_millis(100);
+    let first = world.registry.clone().close(within);
+    let during = world.registry.clone().close(Duration::from_secs(10));
+    let unconfirmed = Withdrawn::Unconfirmed { gone_within: SESSION };
+    assert_eq!(tokio::join!(first, during), (unconfirmed, unconfirmed));
+    assert_eq!(again.close(within).await, unconfirmed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_no_deadline_too_far_away() {
+    let world = World::new();
+    let registration = world.registered().await;
+    assert_eq!(world.registry.clone().close(Duration::MAX).await, Withdrawn::Confirmed);
+    assert!(world.cluster.node(NODE).is_none());
+    drop(registration);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_nobody_waits_for_ends_every_registration() {
+    let world = World::new();
+    let mut registration = world.registered().await;
+    assert!(timeout(Duration::ZERO, world.registry.clone().close(SOON)).await.is_err());
+    sleep(SOON).await;
+    assert!(matches!(*registration.states().borrow(), RegistrationState::Withdrawn(Withdrawn::Confirmed)));
+    assert_eq!(registration.registered().await.unwrap_err().kind(), ErrorKind::Closed);
+    let mut late = world.register(Registering::default());
+    let late = timeout(SOON, late.registered()).await.expect("answered in time");
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Closed);
+}
