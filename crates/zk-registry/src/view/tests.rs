@@ -160,11 +160,20 @@ struct World {
     resync: bool,
     now: Instant,
     last: Option<Snapshot>,
+    /// And what the server was at when they were asked for.
+    barriers: Vec<(Barrier, i64)>,
 }
 
 impl World {
     fn new() -> Self {
-        Self { server: Server::default(), view: view(), resync: true, now: Instant::now(), last: None }
+        Self {
+            server: Server::default(),
+            view: view(),
+            resync: true,
+            now: Instant::now(),
+            last: None,
+            barriers: Vec::new(),
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -181,9 +190,10 @@ impl World {
                 self.hear();
                 if !self.resync && !self.view.is_dirty() {
                     writes.iter().for_each(|write| self.server.write(write));
-                    let zxid = self.server.zxid;
+                    let parent = Some(self.server.parent());
                     self.hear();
-                    self.view.synced(Zxid(zxid));
+                    self.view.loaded(Batch { items: Vec::new(), parent, gapless: true }, self.now);
+                    self.barriers.push((self.view.barrier(), self.server.zxid));
                 }
             }
         }
@@ -253,10 +263,19 @@ impl World {
         self.last = Some(snapshot);
     }
 
-    /// Every name must be shown as it was at the watermark, or at some time since.
     fn check(&self, snapshot: &Snapshot) {
         let watermark = snapshot.watermark().0;
         assert!(watermark <= self.server.zxid);
+        self.check_holds(snapshot, watermark);
+        for (barrier, zxid) in &self.barriers {
+            if self.view.has_passed(*barrier) {
+                self.check_holds(snapshot, *zxid);
+            }
+        }
+    }
+
+    /// Every name must be shown as it was at this zxid, or at some time since.
+    fn check_holds(&self, snapshot: &Snapshot, watermark: i64) {
         for (name, history) in &self.server.history {
             let member = snapshot.get(&name.parse().unwrap());
             let shown = member.map(|member| (member.created.0, member.modified.0));
@@ -284,7 +303,11 @@ impl World {
     fn check_equal(&self) {
         let snapshot = self.last.as_ref().unwrap();
         assert_eq!(snapshot.freshness(), Freshness::Live);
-        assert_eq!(snapshot.watermark().0, self.server.zxid);
+        assert!(self.view.has_passed(self.barriers.last().unwrap().0));
+        // What may not be read does not show its last change.
+        let readable = self.server.children.values().filter(|(sort, _)| *sort != Sort::Unreadable);
+        let seen = readable.map(|(_, stat)| stat.mzxid).max().unwrap_or(0).max(self.server.pzxid);
+        assert!(snapshot.watermark().0 >= seen, "{} before {seen}", snapshot.watermark());
         let of = |sort: Sort| {
             let children = self.server.children.iter();
             children
@@ -397,6 +420,21 @@ fn what_cannot_be_used_is_rejected_with_a_reason_and_its_neighbours_are_served()
     let rejected: Vec<_> = snapshot.rejected().iter().map(|rejected| rejected.id.as_str()).collect();
     assert_eq!(rejected, ["a", "b", "c", "d", "f"]);
     assert!(snapshot.rejected().iter().all(|rejected| !rejected.reason.is_empty()));
+}
+
+#[test]
+fn a_barrier_passes_with_the_marks_before_it_and_moves_no_watermark() {
+    let mut view = view();
+    let before = list(&mut view, [("h:1", Ok(node(1, record(1))))]);
+    view.mark("h:2");
+    let barrier = view.barrier();
+    view.mark("h:3");
+    assert!(!view.has_passed(barrier));
+    let items = vec![(view.take_marks(1).remove(0), Ok(node(2, record(2))))];
+    view.loaded(Batch { items, parent: None, gapless: true }, Instant::now());
+    assert!(view.has_passed(barrier), "what came later does not hold it up");
+    let after = view.publish().unwrap();
+    assert_eq!((before.watermark(), after.watermark(), after.len()), (Zxid(1), Zxid(1), 2));
 }
 
 #[test]
