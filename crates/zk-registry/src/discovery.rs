@@ -388,7 +388,8 @@ impl Driver {
                 epoch.backoff.reset();
                 epoch.chunk = CHUNK;
                 epoch.parent = batch.parent;
-                self.view.listed(batch, Instant::now());
+                let changed = self.view.listed(batch, Instant::now());
+                self.tell(&changed);
                 if epoch.connected && !epoch.resync {
                     self.view.live();
                 }
@@ -486,9 +487,7 @@ impl Driver {
                 let items = names.into_iter().zip(nodes).collect();
                 let batch = Batch { items, parent, gapless: epoch.connected && !epoch.resync };
                 let changed = self.view.loaded(batch, Instant::now());
-                for name in changed {
-                    (self.settings.changed)(&format!("{}/{name}", self.settings.root));
-                }
+                self.tell(&changed);
                 self.compare(epoch);
             }
             Err(fault) => {
@@ -576,6 +575,13 @@ impl Driver {
         if !self.view.is_dirty() && !epoch.resync && says != self.view.children() {
             debug!(root = self.settings.root, says, known = self.view.children(), "children are missing");
             epoch.resync = true;
+        }
+    }
+
+    /// Whoever registered one of these children wants to know.
+    fn tell(&self, changed: &[String]) {
+        for path in self.paths(changed) {
+            (self.settings.changed)(&path);
         }
     }
 

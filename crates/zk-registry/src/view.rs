@@ -165,8 +165,9 @@ impl View {
         self.marks.cover();
     }
 
-    /// A full listing came back, with every child read: this, and nothing else, is the service.
-    pub(crate) fn listed(&mut self, batch: Batch, now: Instant) {
+    /// A full listing came back, with every child read: this, and nothing else, is the service. Returns the names of the
+    /// instances that went or changed, not of those that came.
+    pub(crate) fn listed(&mut self, batch: Batch, now: Instant) -> Vec<String> {
         let mut members = Vec::with_capacity(batch.items.len());
         let mut others = BTreeMap::new();
         let (mut gone, mut came) = (Vec::new(), Vec::new());
@@ -216,6 +217,7 @@ impl View {
         if gapless {
             self.propose(reach);
         }
+        gone.iter().map(|member| member.id.to_string()).collect()
     }
 
     /// Marked children were read; returns the names of those that changed.

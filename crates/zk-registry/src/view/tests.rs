@@ -392,13 +392,21 @@ fn node(czxid: i64, data: Bytes) -> Node {
     Node { data, stat }
 }
 
+type Items = Vec<(&'static str, Result<Node, Fault>)>;
+
 /// A full listing of these children, by a server that was never cut off.
-fn list(view: &mut View, items: impl IntoIterator<Item = (&'static str, Result<Node, Fault>)>) -> Snapshot {
-    view.begin_resync();
-    let items = items.into_iter().map(|(name, answer)| (name.to_owned(), answer)).collect();
-    view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
-    view.live();
+fn list(view: &mut View, items: impl Into<Items>) -> Snapshot {
+    list_again(view, items);
     view.publish().unwrap()
+}
+
+/// The same; gives the names of those that went or changed.
+fn list_again(view: &mut View, items: impl Into<Items>) -> Vec<String> {
+    view.begin_resync();
+    let items = items.into().into_iter().map(|(name, answer)| (name.to_owned(), answer)).collect();
+    let changed = view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
+    view.live();
+    changed
 }
 
 #[test]
@@ -447,9 +455,22 @@ fn a_node_that_was_deleted_and_created_again_unseen_is_a_change() {
 }
 
 #[test]
+fn a_listing_names_those_that_went_or_changed() {
+    let mut view = view();
+    let one = |name, czxid| (name, Ok(node(czxid, record(1))));
+    assert!(list_again(&mut view, [one("h:1", 1), one("h:2", 2), one("h:3", 3), one("h:4", 4)]).is_empty());
+    let garbage = ("h:4", Ok(node(6, "{".into())));
+    let changed = list_again(&mut view, [one("h:1", 1), one("h:3", 5), garbage, one("h:5", 7)]);
+    assert_eq!(changed, ["h:2", "h:3", "h:4"]);
+}
+
+#[test]
 fn a_listing_without_news_shares_everything() {
     let mut view = view();
-    let all = || (1_i64..).zip(["h:1", "h:2", "h:3"]).map(|(n, name)| (name, Ok(node(n, record(1)))));
+    let all = || {
+        let names = (1_i64..).zip(["h:1", "h:2", "h:3"]);
+        names.map(|(n, name)| (name, Ok(node(n, record(1))))).collect::<Items>()
+    };
     let first = list(&mut view, all());
     view.lost(Instant::now());
     let second = list(&mut view, all());
