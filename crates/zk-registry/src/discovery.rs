@@ -22,10 +22,10 @@ use crate::disk::{Disk, Remembered};
 use crate::format::Format;
 use crate::instance::ServiceName;
 use crate::session::{Link, Phase};
-use crate::snapshot::{Freshness, Snapshot, Zxid};
+use crate::snapshot::{Freshness, Snapshot};
 use crate::store::{Event, Fault, Node, Reply, Stat, Store, Watch};
-use crate::view::{Batch, View};
-use crate::views::{Channel, Views};
+use crate::view::{Barrier, Batch, View};
+use crate::views::{Channel, Views, Wish};
 
 /// How many children one request reads.
 const CHUNK: usize = 500;
@@ -69,11 +69,11 @@ pub(crate) struct Driver {
     views: Arc<Views>,
     link: watch::Receiver<Link>,
     snapshots: watch::Sender<Snapshot>,
-    wishes: mpsc::UnboundedReceiver<Zxid>,
+    wished: mpsc::UnboundedReceiver<Wish>,
     view: View,
     rng: SmallRng,
-    /// A zxid that somebody waits for.
-    wish: Option<Zxid>,
+    /// What somebody waits for, and the barrier whose passing fulfils it.
+    wishes: Vec<(Wish, Option<Barrier>)>,
     published_at: Option<Instant>,
     heard_at: Option<Instant>,
 }
@@ -89,7 +89,7 @@ enum Over {
 /// What the driver does next.
 enum Step {
     Audit,
-    Barrier(Zxid),
+    Barrier,
     ReadMarks,
     Resync,
 }
@@ -122,7 +122,7 @@ impl Driver {
         views: Arc<Views>,
         link: watch::Receiver<Link>,
         channel: Channel,
-        wishes: mpsc::UnboundedReceiver<Zxid>,
+        wished: mpsc::UnboundedReceiver<Wish>,
     ) -> Self {
         let view = View::new(
             settings.service.clone(),
@@ -137,10 +137,10 @@ impl Driver {
             views,
             link,
             snapshots,
-            wishes,
+            wished,
             view,
             rng,
-            wish: None,
+            wishes: Vec::new(),
             published_at: None,
             heard_at: None,
         }
@@ -188,6 +188,7 @@ impl Driver {
             tokio::select! {
                 changed = self.link.changed() => changed.map_err(|_| Over::View)?,
                 () = self.snapshots.closed() => self.unwatched()?,
+                Some(wish) = self.wished.recv() => self.wish(wish),
                 Some(()) = tick => {
                     self.view.tick(Instant::now());
                     self.publish();
@@ -252,7 +253,7 @@ impl Driver {
             let done = match step {
                 Some(Step::Resync) => self.resync(&mut epoch).await,
                 Some(Step::ReadMarks) => self.read_marks(&mut epoch).await,
-                Some(Step::Barrier(wish)) => self.barrier(&mut epoch, wish).await,
+                Some(Step::Barrier) => self.barrier(&mut epoch).await,
                 Some(Step::Audit) => self.audit(&mut epoch).await,
                 None => self.idle(&mut epoch).await,
             };
@@ -262,6 +263,7 @@ impl Driver {
             if self.publication_due() {
                 self.publish();
             }
+            self.fulfil();
         }
     }
 
@@ -273,8 +275,8 @@ impl Driver {
             Some(Step::Resync)
         } else if self.view.is_dirty() {
             Some(Step::ReadMarks)
-        } else if let Some(wish) = self.unfulfilled() {
-            Some(Step::Barrier(wish))
+        } else if self.wants_barrier() {
+            Some(Step::Barrier)
         } else {
             (epoch.audit_at <= now).then_some(Step::Audit)
         }
@@ -297,7 +299,7 @@ impl Driver {
                 None => return Err(Over::Epoch),
             },
             over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
-            Some(wish) = self.wishes.recv() => self.wish = self.wish.max(Some(wish)),
+            Some(wish) = self.wished.recv() => self.wish(wish),
             () = self.snapshots.closed() => self.unwatched()?,
             Some(()) = wake => {
                 let now = Instant::now();
@@ -386,7 +388,8 @@ impl Driver {
                 epoch.backoff.reset();
                 epoch.chunk = CHUNK;
                 epoch.parent = batch.parent;
-                self.view.listed(batch, Instant::now());
+                let changed = self.view.listed(batch, Instant::now());
+                self.tell(&changed);
                 if epoch.connected && !epoch.resync {
                     self.view.live();
                 }
@@ -484,9 +487,7 @@ impl Driver {
                 let items = names.into_iter().zip(nodes).collect();
                 let batch = Batch { items, parent, gapless: epoch.connected && !epoch.resync };
                 let changed = self.view.loaded(batch, Instant::now());
-                for name in changed {
-                    (self.settings.changed)(&format!("{}/{name}", self.settings.root));
-                }
+                self.tell(&changed);
                 self.compare(epoch);
             }
             Err(fault) => {
@@ -499,19 +500,29 @@ impl Driver {
         Ok(())
     }
 
-    /// Every mark up to what somebody waits for is queued once this is answered.
-    async fn barrier(&mut self, epoch: &mut Epoch, wish: Zxid) -> Result<(), Over> {
-        let sync = epoch.store.sync(&self.settings.root);
-        match self.answer(epoch, sync).await? {
-            Ok(()) if epoch.connected && !epoch.resync => {
-                epoch.backoff.reset();
-                self.view.synced(wish);
-                self.wish = self.wish.filter(|newer| *newer > wish);
+    /// Every mark up to what is waited for is queued once this is answered.
+    async fn barrier(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        let (sync, look) = (epoch.store.sync(&self.settings.root), self.read_parent(epoch));
+        let (synced, looked) = (self.answer(epoch, sync).await?, self.answer(epoch, look).await?);
+        let (Ok(()), Ok(mut nodes)) = (synced, looked) else {
+            epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
+            return Ok(());
+        };
+        epoch.backoff.reset();
+        let parent = self.parent(epoch, nodes.pop());
+        if epoch.connected && !epoch.resync {
+            self.view.loaded(Batch { items: Vec::new(), parent, gapless: true }, Instant::now());
+            let barrier = self.view.barrier();
+            for (_, passes) in &mut self.wishes {
+                passes.get_or_insert(barrier);
             }
-            Ok(()) => {}
-            Err(_) => epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng)),
         }
+        self.compare(epoch);
         Ok(())
+    }
+
+    fn read_parent(&self, epoch: &Epoch) -> Reply<Vec<Result<Node, Fault>>> {
+        epoch.store.read(std::slice::from_ref(&self.settings.root))
     }
 
     /// Compares the parent with what is known; now and then reads everything.
@@ -523,7 +534,7 @@ impl Driver {
             return Ok(());
         }
         let before = epoch.parent;
-        let read = epoch.store.read(std::slice::from_ref(&self.settings.root));
+        let read = self.read_parent(epoch);
         if let Ok(mut nodes) = self.answer(epoch, read).await? {
             let parent = nodes.pop();
             epoch.parent = self.parent(epoch, parent);
@@ -567,17 +578,45 @@ impl Driver {
         }
     }
 
+    /// Whoever registered one of these children wants to know.
+    fn tell(&self, changed: &[String]) {
+        for path in self.paths(changed) {
+            (self.settings.changed)(&path);
+        }
+    }
+
     fn paths(&self, names: &[String]) -> Vec<String> {
         names.iter().map(|name| format!("{}/{name}", self.settings.root)).collect()
     }
 
-    /// The zxid that somebody waits for, if the view is not there yet.
-    fn unfulfilled(&mut self) -> Option<Zxid> {
-        while let Ok(wish) = self.wishes.try_recv() {
-            self.wish = self.wish.max(Some(wish));
+    /// Those who do not wait any more go when somebody else begins to.
+    fn wish(&mut self, wish: Wish) {
+        self.wishes.retain(|(wish, _)| !wish.done.is_closed());
+        self.wishes.push((wish, None));
+    }
+
+    /// Whether somebody waits for what only a barrier can tell to be there.
+    fn wants_barrier(&mut self) -> bool {
+        while let Ok(wish) = self.wished.try_recv() {
+            self.wish(wish);
         }
-        self.wish = self.wish.filter(|wish| *wish > self.view.watermark());
-        self.wish
+        let watermark = self.view.watermark();
+        self.wishes.iter().any(|(wish, passes)| passes.is_none() && wish.zxid > watermark)
+    }
+
+    /// Tells those whose wish is fulfilled by the snapshot that is out.
+    fn fulfil(&mut self) {
+        if self.view.has_news() {
+            return;
+        }
+        let view = &self.view;
+        let fulfilled = |(wish, passes): &mut (Wish, Option<Barrier>)| {
+            wish.zxid <= view.watermark() || passes.is_some_and(|barrier| view.has_passed(barrier))
+        };
+        for (wish, _) in self.wishes.extract_if(.., fulfilled) {
+            // Whoever waited may have stopped.
+            let _ = wish.done.send(());
+        }
     }
 
     fn unwatched(&self) -> Result<(), Over> {
@@ -636,3 +675,5 @@ async fn lost_epoch(link: &mut watch::Receiver<Link>, number: u64) -> Over {
 
 #[cfg(test)]
 mod schedules;
+#[cfg(test)]
+mod tests;

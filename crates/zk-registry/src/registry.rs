@@ -21,10 +21,10 @@ use crate::registration::{Book, Identity, Registering, Registration, Registratio
 use crate::resolve::{Resolve, ServiceWatch};
 use crate::runtime::Background;
 use crate::session::{Command, ConnectionState, Link, Phase, Sessions, Settings, Supervisor};
-use crate::snapshot::{Snapshot, Zxid};
+use crate::snapshot::Snapshot;
 use crate::store::zookeeper::ZooKeeper;
 use crate::store::{Connect, Store};
-use crate::views::{Channel, Views};
+use crate::views::{Channel, Views, Wish};
 
 /// How many ephemeral path bytes one session owns at most.
 ///
@@ -324,7 +324,7 @@ impl Inner {
         &self,
         service: &ServiceName,
         channel: Channel,
-        wishes: mpsc::UnboundedReceiver<Zxid>,
+        wishes: mpsc::UnboundedReceiver<Wish>,
     ) -> Option<Driver> {
         let (book, registrars) = (self.context.book.clone(), self.registrars.clone());
         let link = self.slots().first()?.link.clone();
@@ -444,6 +444,7 @@ impl Resolve for Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::Zxid;
 
     /// Compiling is the test: every public type crosses threads, and so does every future.
     fn _crosses_threads(registry: &Registry, registration: Registration, watch: &mut ServiceWatch) {

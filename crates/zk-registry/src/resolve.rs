@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::heard::Heard;
 use crate::instance::{Instance, ServiceName};
 use crate::snapshot::{Freshness, Snapshot, Zxid};
+use crate::views::Wish;
 
 /// Finds the instances of a service. Starting is synchronous and cannot fail: "ZooKeeper is down" is a state of the
 /// snapshot.
@@ -39,8 +40,8 @@ impl std::error::Error for Closed {}
 pub struct ServiceWatch {
     snapshots: watch::Receiver<Snapshot>,
     current: Snapshot,
-    /// Zxids that somebody waits for.
-    wanted: Option<mpsc::UnboundedSender<Zxid>>,
+    /// Where to say what is waited for.
+    wanted: Option<mpsc::UnboundedSender<Wish>>,
     heard: Option<Heard>,
     /// The watch keeps its registry alive.
     _registry: Option<Arc<dyn Any + Send + Sync>>,
@@ -69,7 +70,7 @@ impl ServiceWatch {
 
     pub(crate) fn new(
         mut snapshots: watch::Receiver<Snapshot>,
-        wanted: mpsc::UnboundedSender<Zxid>,
+        wanted: mpsc::UnboundedSender<Wish>,
         heard: Heard,
         registry: Arc<dyn Any + Send + Sync>,
     ) -> Self {
@@ -132,6 +133,10 @@ impl ServiceWatch {
     /// [`Registration::registered`](crate::Registration::registered) returned. The absence of an instance is awaited by
     /// its absence, not by a zxid.
     ///
+    /// A zxid that ZooKeeper has not reached yet, or that is another ZooKeeper's, is not waited for: then the snapshot holds
+    /// every change that was acknowledged before the call. A watch by [`channel`](Self::channel) waits for a snapshot whose
+    /// [`watermark`](Snapshot::watermark) is that high.
+    ///
     /// # Errors
     ///
     /// [`Closed`] when there will be none.
@@ -143,8 +148,12 @@ impl ServiceWatch {
         if self.current().watermark() < zxid
             && let Some(wanted) = &self.wanted
         {
-            // A view that has ended says so to `until`.
-            let _ = wanted.send(zxid);
+            let (done, published) = oneshot::channel();
+            // A view that has ended drops the wish, and says so to `until`.
+            let _ = wanted.send(Wish { zxid, done });
+            if published.await.is_ok() {
+                return Ok(self.current());
+            }
         }
         self.until(|snapshot| snapshot.watermark() >= zxid).await
     }

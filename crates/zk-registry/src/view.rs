@@ -37,6 +37,9 @@ pub(crate) struct View {
     watermark: Zxid,
     /// Zxids that become the watermark once so many marks have been read.
     candidates: VecDeque<(u64, Zxid)>,
+    /// How many of them there were so far, and how many of those came to it.
+    proposed: u64,
+    accepted: u64,
     freshness: Freshness,
     revision: u64,
     /// Whether the next snapshot would differ from the last one.
@@ -85,6 +88,10 @@ impl Marks {
     }
 }
 
+/// A point of a view's reads; see [`View::barrier`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Barrier(u64);
+
 /// The answer to one batch of reads.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -123,6 +130,8 @@ impl View {
             marks: Marks::default(),
             watermark: Zxid(0),
             candidates: VecDeque::new(),
+            proposed: 0,
+            accepted: 0,
             freshness: Freshness::Pending,
             revision: 0,
             changed: false,
@@ -156,8 +165,9 @@ impl View {
         self.marks.cover();
     }
 
-    /// A full listing came back, with every child read: this, and nothing else, is the service.
-    pub(crate) fn listed(&mut self, batch: Batch, now: Instant) {
+    /// A full listing came back, with every child read: this, and nothing else, is the service. Returns the names of the
+    /// instances that went or changed, not of those that came.
+    pub(crate) fn listed(&mut self, batch: Batch, now: Instant) -> Vec<String> {
         let mut members = Vec::with_capacity(batch.items.len());
         let mut others = BTreeMap::new();
         let (mut gone, mut came) = (Vec::new(), Vec::new());
@@ -207,6 +217,7 @@ impl View {
         if gapless {
             self.propose(reach);
         }
+        gone.iter().map(|member| member.id.to_string()).collect()
     }
 
     /// Marked children were read; returns the names of those that changed.
@@ -248,9 +259,16 @@ impl View {
         changed
     }
 
-    /// A barrier passed: every change up to `zxid` has sent its mark.
-    pub(crate) fn synced(&mut self, zxid: Zxid) {
-        self.propose(zxid);
+    /// Every change that was acknowledged before now has sent its mark. It is in the view once that [`Barrier`] has passed.
+    pub(crate) fn barrier(&mut self) -> Barrier {
+        // Up to which zxid that is, nobody says: it is a point of this view's reads, and no watermark.
+        self.propose(Zxid(0));
+        Barrier(self.proposed)
+    }
+
+    /// Whether everything that had sent its mark at the barrier has been read.
+    pub(crate) fn has_passed(&self, barrier: Barrier) -> bool {
+        barrier.0 <= self.accepted
     }
 
     /// The view agrees with a server that was heard within its connection timeout.
@@ -338,10 +356,12 @@ impl View {
     /// `zxid` becomes the watermark once every mark that is queued now has been read.
     fn propose(&mut self, zxid: Zxid) {
         self.candidates.push_back((self.marks.enqueued, zxid));
+        self.proposed += 1;
         while let Some((required, zxid)) = self.candidates.front().copied()
             && required <= self.marks.read
         {
             self.candidates.pop_front();
+            self.accepted += 1;
             if zxid > self.watermark {
                 self.watermark = zxid;
                 self.changed = true;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::instance::ServiceName;
 use crate::snapshot::{Snapshot, Zxid};
@@ -16,7 +16,15 @@ pub(crate) struct Views(Mutex<HashMap<ServiceName, Channel>>);
 #[derive(Clone, Debug)]
 pub(crate) struct Channel {
     pub(crate) snapshots: watch::Sender<Snapshot>,
-    pub(crate) wanted: mpsc::UnboundedSender<Zxid>,
+    pub(crate) wanted: mpsc::UnboundedSender<Wish>,
+}
+
+/// Somebody waits for every change up to a zxid.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) zxid: Zxid,
+    /// Told once a snapshot with all of them is published.
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 impl Views {
@@ -24,8 +32,8 @@ impl Views {
     pub(crate) fn subscribe(
         &self,
         service: &ServiceName,
-        begin: impl FnOnce(Channel, mpsc::UnboundedReceiver<Zxid>),
-    ) -> (watch::Receiver<Snapshot>, mpsc::UnboundedSender<Zxid>) {
+        begin: impl FnOnce(Channel, mpsc::UnboundedReceiver<Wish>),
+    ) -> (watch::Receiver<Snapshot>, mpsc::UnboundedSender<Wish>) {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = views.get(service) {
             return (channel.snapshots.subscribe(), channel.wanted.clone());

@@ -21,26 +21,26 @@ use crate::runtime::Background;
 use crate::snapshot::{Freshness, Snapshot, Zxid};
 use crate::store::memory::{Cluster, Connector, Fate, Foreign};
 
-const SESSION: Duration = Duration::from_secs(4);
+pub(super) const SESSION: Duration = Duration::from_secs(4);
 /// A fifth of it.
-const CONNECTION: Duration = Duration::from_millis(800);
-const AUDIT: Duration = Duration::from_secs(4);
+pub(super) const CONNECTION: Duration = Duration::from_millis(800);
+pub(super) const AUDIT: Duration = Duration::from_secs(4);
 /// So rare that no schedule sees one.
-const NO_AUDIT: Duration = Duration::from_secs(3_600);
-const ROOT: &str = "/services/time";
+pub(super) const NO_AUDIT: Duration = Duration::from_secs(3_600);
+pub(super) const ROOT: &str = "/services/time";
 
-fn service() -> ServiceName {
+pub(super) fn service() -> ServiceName {
     "time".parse().unwrap()
 }
 
-fn registry(network: &Connector, audit: Duration, suspicion: Suspicion, seed: u64) -> Registry {
+pub(super) fn registry(network: &Connector, audit: Duration, suspicion: Suspicion, seed: u64) -> Registry {
     let options =
         Options::default().with_session_timeout(SESSION).with_audit_interval(audit).with_suspicion(suspicion);
     Registry::over(Arc::new(network.clone()), 0, options, Ok(Background::on(Handle::current())), seed)
 }
 
 /// A record as Curator writes one.
-fn record(port: u16, weight: u16) -> Vec<u8> {
+pub(super) fn record(port: u16, weight: u16) -> Vec<u8> {
     let record = format!(
         r#"{{"name":"time","id":"h:{port}","address":"h","port":{port},"sslPort":null,"payload":null,"registrationTimeUTC":{weight},"serviceType":"DYNAMIC","uriSpec":null}}"#
     );
@@ -322,7 +322,7 @@ fn run_alone(seed: u64) {
 }
 
 /// A watch on one instance, whose view is never audited.
-async fn watching(cluster: &Cluster, suspicion: Suspicion) -> (Connector, ServiceWatch) {
+pub(super) async fn watching(cluster: &Cluster, suspicion: Suspicion) -> (Connector, ServiceWatch) {
     cluster.put(&format!("{ROOT}/h:1"), &record(1, 1));
     let network = cluster.connector(SESSION);
     let mut watch = registry(&network, NO_AUDIT, suspicion, 0).watch(&service());
@@ -331,7 +331,7 @@ async fn watching(cluster: &Cluster, suspicion: Suspicion) -> (Connector, Servic
 }
 
 /// Waits for that many instances, for a second.
-async fn becomes(watch: &mut ServiceWatch, len: usize) {
+pub(super) async fn becomes(watch: &mut ServiceWatch, len: usize) {
     let arrived = async {
         while watch.current().len() != len {
             watch.changed().await.unwrap();

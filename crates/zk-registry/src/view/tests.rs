@@ -160,11 +160,20 @@ struct World {
     resync: bool,
     now: Instant,
     last: Option<Snapshot>,
+    /// And what the server was at when they were asked for.
+    barriers: Vec<(Barrier, i64)>,
 }
 
 impl World {
     fn new() -> Self {
-        Self { server: Server::default(), view: view(), resync: true, now: Instant::now(), last: None }
+        Self {
+            server: Server::default(),
+            view: view(),
+            resync: true,
+            now: Instant::now(),
+            last: None,
+            barriers: Vec::new(),
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -181,9 +190,10 @@ impl World {
                 self.hear();
                 if !self.resync && !self.view.is_dirty() {
                     writes.iter().for_each(|write| self.server.write(write));
-                    let zxid = self.server.zxid;
+                    let parent = Some(self.server.parent());
                     self.hear();
-                    self.view.synced(Zxid(zxid));
+                    self.view.loaded(Batch { items: Vec::new(), parent, gapless: true }, self.now);
+                    self.barriers.push((self.view.barrier(), self.server.zxid));
                 }
             }
         }
@@ -253,10 +263,19 @@ impl World {
         self.last = Some(snapshot);
     }
 
-    /// Every name must be shown as it was at the watermark, or at some time since.
     fn check(&self, snapshot: &Snapshot) {
         let watermark = snapshot.watermark().0;
         assert!(watermark <= self.server.zxid);
+        self.check_holds(snapshot, watermark);
+        for (barrier, zxid) in &self.barriers {
+            if self.view.has_passed(*barrier) {
+                self.check_holds(snapshot, *zxid);
+            }
+        }
+    }
+
+    /// Every name must be shown as it was at this zxid, or at some time since.
+    fn check_holds(&self, snapshot: &Snapshot, watermark: i64) {
         for (name, history) in &self.server.history {
             let member = snapshot.get(&name.parse().unwrap());
             let shown = member.map(|member| (member.created.0, member.modified.0));
@@ -284,7 +303,11 @@ impl World {
     fn check_equal(&self) {
         let snapshot = self.last.as_ref().unwrap();
         assert_eq!(snapshot.freshness(), Freshness::Live);
-        assert_eq!(snapshot.watermark().0, self.server.zxid);
+        assert!(self.view.has_passed(self.barriers.last().unwrap().0));
+        // What may not be read does not show its last change.
+        let readable = self.server.children.values().filter(|(sort, _)| *sort != Sort::Unreadable);
+        let seen = readable.map(|(_, stat)| stat.mzxid).max().unwrap_or(0).max(self.server.pzxid);
+        assert!(snapshot.watermark().0 >= seen, "{} before {seen}", snapshot.watermark());
         let of = |sort: Sort| {
             let children = self.server.children.iter();
             children
@@ -369,13 +392,21 @@ fn node(czxid: i64, data: Bytes) -> Node {
     Node { data, stat }
 }
 
+type Items = Vec<(&'static str, Result<Node, Fault>)>;
+
 /// A full listing of these children, by a server that was never cut off.
-fn list(view: &mut View, items: impl IntoIterator<Item = (&'static str, Result<Node, Fault>)>) -> Snapshot {
-    view.begin_resync();
-    let items = items.into_iter().map(|(name, answer)| (name.to_owned(), answer)).collect();
-    view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
-    view.live();
+fn list(view: &mut View, items: impl Into<Items>) -> Snapshot {
+    list_again(view, items);
     view.publish().unwrap()
+}
+
+/// The same; gives the names of those that went or changed.
+fn list_again(view: &mut View, items: impl Into<Items>) -> Vec<String> {
+    view.begin_resync();
+    let items = items.into().into_iter().map(|(name, answer)| (name.to_owned(), answer)).collect();
+    let changed = view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
+    view.live();
+    changed
 }
 
 #[test]
@@ -400,6 +431,21 @@ fn what_cannot_be_used_is_rejected_with_a_reason_and_its_neighbours_are_served()
 }
 
 #[test]
+fn a_barrier_passes_with_the_marks_before_it_and_moves_no_watermark() {
+    let mut view = view();
+    let before = list(&mut view, [("h:1", Ok(node(1, record(1))))]);
+    view.mark("h:2");
+    let barrier = view.barrier();
+    view.mark("h:3");
+    assert!(!view.has_passed(barrier));
+    let items = vec![(view.take_marks(1).remove(0), Ok(node(2, record(2))))];
+    view.loaded(Batch { items, parent: None, gapless: true }, Instant::now());
+    assert!(view.has_passed(barrier), "what came later does not hold it up");
+    let after = view.publish().unwrap();
+    assert_eq!((before.watermark(), after.watermark(), after.len()), (Zxid(1), Zxid(1), 2));
+}
+
+#[test]
 fn a_node_that_was_deleted_and_created_again_unseen_is_a_change() {
     let mut view = view();
     let first = list(&mut view, [("h:1", Ok(node(1, record(1))))]);
@@ -409,9 +455,22 @@ fn a_node_that_was_deleted_and_created_again_unseen_is_a_change() {
 }
 
 #[test]
+fn a_listing_names_those_that_went_or_changed() {
+    let mut view = view();
+    let one = |name, czxid| (name, Ok(node(czxid, record(1))));
+    assert!(list_again(&mut view, [one("h:1", 1), one("h:2", 2), one("h:3", 3), one("h:4", 4)]).is_empty());
+    let garbage = ("h:4", Ok(node(6, "{".into())));
+    let changed = list_again(&mut view, [one("h:1", 1), one("h:3", 5), garbage, one("h:5", 7)]);
+    assert_eq!(changed, ["h:2", "h:3", "h:4"]);
+}
+
+#[test]
 fn a_listing_without_news_shares_everything() {
     let mut view = view();
-    let all = || (1_i64..).zip(["h:1", "h:2", "h:3"]).map(|(n, name)| (name, Ok(node(n, record(1)))));
+    let all = || {
+        let names = (1_i64..).zip(["h:1", "h:2", "h:3"]);
+        names.map(|(n, name)| (name, Ok(node(n, record(1))))).collect::<Items>()
+    };
     let first = list(&mut view, all());
     view.lost(Instant::now());
     let second = list(&mut view, all());
