@@ -115,8 +115,9 @@ async fn a_damaged_file_is_ignored_and_then_replaced() {
         fs::write(directory.file(), &flipped).unwrap();
         assert!(directory.load().await.is_none(), "flipped at {at}");
     }
-    let body = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-    for cut in [0, body, whole.len() - 1] {
+    let head = whole.iter().position(|byte| *byte == b'\n').unwrap();
+    // Anywhere in the first line, and around the ends of others.
+    for cut in (0..=head + 1).chain([whole.len() - 1]) {
         fs::write(directory.file(), &whole[..cut]).unwrap();
         directory.write(&snapshot(1..4)).await;
         assert_eq!(directory.load().await.unwrap().len(), 3, "cut at {cut}");
@@ -130,7 +131,11 @@ async fn what_is_not_ours_is_neither_read_nor_replaced_nor_deleted() {
     let place = Place { file: elsewhere.file(), ..other.place };
     place.write(&snapshot(1..3)).unwrap();
     let of_another_service = fs::read(&place.file).unwrap();
-    for foreign in [b"hello".as_slice(), b"{}\n", b"\n", b"\xff\xff\n", &of_another_service] {
+    let without_end =
+        &of_another_service[..of_another_service.iter().position(|byte| *byte == b'\n').unwrap()];
+    let almost = b"{\"file\":\"zk-registry snapshots of Rome";
+    let foreign = [b"hello".as_slice(), b"{}", b"{}\n", b"\n", b"\xff\xff\n", almost];
+    for foreign in foreign.into_iter().chain([without_end, &of_another_service]) {
         let directory = Directory::new();
         fs::write(directory.file(), foreign).unwrap();
         assert!(directory.load().await.is_none());
