@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use time_server::registry_args::{RegistryArgs, UsageError};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use zk_registry::{
     BasePath, ConnectString, ConnectionState, Error, Freshness, Options, Registry, Resolve, ServiceName,
@@ -66,11 +66,12 @@ impl Place {
         work: impl AsyncFnOnce(&Registry, &mut ServiceWatch) -> Result<Exit, Nothing>,
     ) -> Result<Exit, Nothing> {
         let registry = Registry::open(self.to.clone(), self.options.clone());
-        let (done, watch) = match self.known(&registry, stop).await {
-            Ok(mut watch) => (work(&registry, &mut watch).await, Some(watch)),
-            Err(nothing) => (Err(nothing), None),
+        let done = match self.known(&registry, stop).await {
+            Ok(mut watch) => work(&registry, &mut watch).await,
+            Err(nothing) => Err(nothing),
         };
-        close(registry, watch).await;
+        // Nothing of ours is registered: an unacknowledged close costs nobody anything.
+        let _ = registry.close(CLOSE_WITHIN).await;
         done
     }
 
@@ -139,17 +140,6 @@ impl fmt::Display for Nothing {
     }
 }
 
-/// Ends the session, and waits a moment for the acknowledgement and for what is still being written to a file.
-async fn close(registry: Registry, watch: Option<ServiceWatch>) {
-    // Nothing of ours is registered: an unacknowledged close costs nobody anything.
-    let _ = registry.close(CLOSE_WITHIN).await;
-    if let Some(mut watch) = watch {
-        let ended = async { while watch.changed().await.is_ok() {} };
-        // The file is a cache: one that was not written in time is the older one.
-        let _ = timeout(CLOSE_WITHIN, ended).await;
-    }
-}
-
 /// Completes when the registry says that waiting would not help.
 async fn hopeless(registry: &Registry) -> Error {
     match registry.connected().await {
@@ -161,5 +151,5 @@ async fn hopeless(registry: &Registry) -> Error {
 /// How long ZooKeeper may take to correct what a file remembers.
 const DISK_GRACE: Duration = Duration::from_millis(500);
 
-/// How long the end may take.
+/// How long the end may take: the session's, and that of a snapshot file that is still being written.
 const CLOSE_WITHIN: Duration = Duration::from_millis(500);

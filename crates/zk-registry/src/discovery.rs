@@ -326,10 +326,14 @@ impl Driver {
                 self.heard_at = Some(now);
                 match path.strip_prefix(self.settings.root.as_str()) {
                     Some("") => epoch.resync = true,
-                    Some(below) => match below.strip_prefix('/') {
-                        Some(name) if !name.contains('/') => self.view.mark(name),
-                        _ => {}
-                    },
+                    Some(below) => {
+                        let mut names = below.split('/').skip(1);
+                        match (names.next(), names.next(), names.next()) {
+                            (Some(name), None, _) => self.view.mark(name),
+                            (Some(name), Some(_), None) => self.view.stir(name),
+                            _ => {}
+                        }
+                    }
                     None => {}
                 }
             }

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::connect::{ConnectString, Options};
@@ -50,6 +51,8 @@ struct Inner {
     /// The registrars of all slots, for views that saw one of our nodes change.
     registrars: Arc<Mutex<Vec<Registrar>>>,
     views: Arc<Views>,
+    /// The tasks behind the views: the last thing that they do is to write their snapshot files.
+    drivers: TaskTracker,
     connection: watch::Receiver<ConnectionState>,
 }
 
@@ -110,6 +113,7 @@ impl Registry {
             slots: Mutex::default(),
             registrars: Arc::default(),
             views: Arc::default(),
+            drivers: TaskTracker::new(),
             connection,
         };
         let first = inner.open_slot(state, inner.heard.clone());
@@ -254,7 +258,8 @@ impl Registry {
         self.0.in_time(read, "reading the service").await
     }
 
-    /// Withdraws everything, closes the sessions and waits, at most `within`, for the acknowledgement.
+    /// Withdraws everything, closes the sessions and waits, at most `within`, for the acknowledgement and until what is
+    /// known of the watched services is in their snapshot files.
     ///
     /// # Cancel safety
     ///
@@ -280,7 +285,9 @@ impl Registry {
                 Err(_) => unknown,
             }
         });
-        let outcomes = join_all(outcomes).await;
+        // Views end with the first session's link, so this asks for nothing; a file that comes too late is the older one.
+        self.0.drivers.close();
+        let (outcomes, _) = join(join_all(outcomes), timeout(within, self.0.drivers.wait())).await;
         let doubt = outcomes.into_iter().find(|outcome| *outcome != Withdrawn::Confirmed);
         doubt.unwrap_or(Withdrawn::Confirmed)
     }
@@ -434,7 +441,7 @@ impl Resolve for Registry {
         let inner = &self.0;
         let (snapshots, wanted) = inner.views.subscribe(service, |channel, wishes| {
             if let Some(driver) = inner.driver(service, channel, wishes) {
-                inner.background.spawn(driver.run());
+                inner.background.spawn(inner.drivers.track_future(driver.run()));
             }
         });
         ServiceWatch::new(snapshots, wanted, inner.heard.clone(), inner.clone())

@@ -7,7 +7,7 @@
 //! the marks that were queued at a batch's reply have been read again, every change up to the highest zxid of that batch
 //! is in the view. Marks are read first in, first out; the count of them is the clock of that argument.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -34,6 +34,10 @@ pub(crate) struct View {
     others: BTreeMap<String, Other>,
     suspects: Option<Suspects>,
     marks: Marks,
+    /// Whether reads of children are under way: what is known of them may be older than what is heard.
+    reading: bool,
+    /// Children whose own children changed meanwhile.
+    stirred: BTreeSet<String>,
     watermark: Zxid,
     /// Zxids that become the watermark once so many marks have been read.
     candidates: VecDeque<(u64, Zxid)>,
@@ -53,6 +57,8 @@ struct Other {
     identity: Option<(i64, i64)>,
     /// `None`: a namespace, neither listed nor rejected.
     reason: Option<String>,
+    /// Whether having children or none makes a difference to what it is.
+    minds_children: bool,
 }
 
 /// Names to read again, each once, first in, first out.
@@ -128,6 +134,8 @@ impl View {
             others: BTreeMap::new(),
             suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
             marks: Marks::default(),
+            reading: false,
+            stirred: BTreeSet::new(),
             watermark: Zxid(0),
             candidates: VecDeque::new(),
             proposed: 0,
@@ -151,17 +159,42 @@ impl View {
         self.marks.push(name);
     }
 
+    /// A child of a child came, went or changed: the first one makes a namespace of an instance, and without the last one it
+    /// is an instance again. A namespace that is one anyway is left alone, however busy the tree below it is.
+    pub(crate) fn stir(&mut self, name: &str) {
+        if self.reading {
+            self.stirred.insert(name.to_owned());
+        } else if self.minds_children(name) {
+            self.marks.push(name);
+        }
+    }
+
+    fn minds_children(&self, name: &str) -> bool {
+        let is_member = || name.parse().is_ok_and(|id: InstanceId| self.members.get(&id).is_some());
+        self.others.get(name).map_or_else(is_member, |other| other.minds_children)
+    }
+
+    /// The reads that were under way are known.
+    fn end_reading(&mut self) {
+        self.reading = false;
+        for name in std::mem::take(&mut self.stirred) {
+            self.stir(&name);
+        }
+    }
+
     pub(crate) fn is_dirty(&self) -> bool {
         !self.marks.queue.is_empty()
     }
 
     /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded), or begins a resync.
     pub(crate) fn take_marks(&mut self, most: usize) -> Vec<String> {
+        self.reading = true;
         self.marks.take(most)
     }
 
     /// A full listing is about to be asked for: it covers every mark so far, also those that were taken in vain.
     pub(crate) fn begin_resync(&mut self) {
+        self.reading = true;
         self.marks.cover();
     }
 
@@ -214,6 +247,7 @@ impl View {
         self.others = others;
         self.rejected = None;
         self.suspect(&gone, &came, now);
+        self.end_reading();
         if gapless {
             self.propose(reach);
         }
@@ -253,6 +287,7 @@ impl View {
             }
         }
         self.suspect(&gone, &came, now);
+        self.end_reading();
         if gapless {
             self.propose(reach);
         }
@@ -371,8 +406,9 @@ impl View {
 
     /// What a child turned out to be.
     fn judge(&self, name: &str, answer: Result<Node, Fault>) -> Judged {
-        let reject = |identity, reason: String| {
-            let other = Other { identity, reason: Some(reason) };
+        let reject = |identity: Option<(i64, i64)>, reason: String| {
+            // What may not be read says as little again.
+            let other = Other { identity, reason: Some(reason), minds_children: identity.is_some() };
             if self.others.get(name) == Some(&other) { Judged::Kept } else { Judged::Other(other) }
         };
         let node = match answer {
@@ -384,7 +420,9 @@ impl View {
         let identity = (node.stat.czxid, node.stat.mzxid);
         let kind = NodeKind { ephemeral: node.stat.owner != 0, children: node.stat.children };
         if self.format.is_namespace(kind, &node.data) {
-            let namespace = Other { identity: Some(identity), reason: None };
+            let alone = NodeKind { children: 0, ..kind };
+            let minds_children = !self.format.is_namespace(alone, &node.data);
+            let namespace = Other { identity: Some(identity), reason: None, minds_children };
             return if self.others.get(name) == Some(&namespace) {
                 Judged::Kept
             } else {

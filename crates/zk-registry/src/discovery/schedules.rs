@@ -67,6 +67,8 @@ impl Writer {
         // Nobody's, or one of three others'.
         let session = [0, 0, 0x7001, 0x7002, 0x7003][rng.random_range(0..5)];
         let foreign = Foreign { session, ..Foreign::default() };
+        // A namespace, or an instance that is one for as long as it has children, which only nobody's may.
+        let below = if rng.random() { format!("{ROOT}/com-{port}") } else { path.clone() };
         match rng.random_range(0..16) {
             0..6 => self.cluster.put_as(&path, &record(port, rng.random()), foreign),
             6 | 7 => drop(self.cluster.delete(&path)),
@@ -78,8 +80,8 @@ impl Writer {
             }
             9 => self.cluster.put(&path, b"{\"name\":"),
             10 => self.cluster.put(&path, b""),
-            11 => self.cluster.put(&format!("{ROOT}/com-{port}/below"), b""),
-            12 => drop(self.cluster.delete(&format!("{ROOT}/com-{port}/below"))),
+            11 => self.cluster.put(&format!("{below}/below"), b""),
+            12 => drop(self.cluster.delete(&format!("{below}/below"))),
             13 if self.secrets => {
                 let secret = Foreign { user: Some("else"), acl: Acl::Creator, ..Foreign::default() };
                 self.cluster.put_as(&format!("{ROOT}/secret-{port}"), b"{}", secret);
@@ -104,12 +106,13 @@ impl Writer {
         for port in 1..=8 {
             let name = format!("h:{port}");
             let node = nodes.get(&format!("{ROOT}/{name}"));
-            let shown = node.filter(|node| node.data.ends_with(b"}"));
+            let shown = node.filter(|node| node.data.ends_with(b"}") && node.stat.children == 0);
             let shown = shown.map(|node| (node.stat.czxid, node.stat.mzxid));
             let history = self.history.entry(name).or_insert_with(|| vec![(0, None)]);
             if history.last().is_some_and(|(_, last)| *last != shown) {
                 // What is not there any more went with the last change of its parent, if that is still there.
-                let zxid = node.map(|node| node.stat.mzxid).or(pzxid).unwrap_or(i64::MAX);
+                let zxid = node.map(|node| node.stat.mzxid.max(node.stat.pzxid));
+                let zxid = zxid.or(pzxid).unwrap_or(i64::MAX);
                 history.push((zxid, shown));
             }
         }
@@ -240,7 +243,7 @@ fn expected(cluster: &Cluster) -> (Vec<(String, i64, i64)>, Vec<String>) {
     let (mut members, mut rejected) = (Vec::new(), Vec::new());
     for (path, node) in cluster.dump() {
         let Some(name) = path.strip_prefix(ROOT).and_then(|below| below.strip_prefix('/')) else { continue };
-        let namespace = node.stat.owner == 0 && node.data.is_empty();
+        let namespace = node.stat.children > 0 || (node.stat.owner == 0 && node.data.is_empty());
         if name.contains('/') || namespace {
             continue;
         }
@@ -359,6 +362,37 @@ async fn a_reconnected_watch_is_armed_again_and_sees_every_later_change() {
         cluster.delete(&format!("{ROOT}/h:2"));
         becomes(&mut watch, 1).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_a_namespace_as_long_as_it_has_children() {
+    let cluster = Cluster::new(0);
+    let (_network, mut watch) = watching(&cluster, Suspicion::Keep).await;
+    let below = |n: u8| format!("{ROOT}/h:1/{n}");
+    cluster.put(&below(1), b"");
+    becomes(&mut watch, 0).await;
+    assert_eq!(watch.current().rejected().len(), 0);
+    cluster.put(&below(2), b"");
+    cluster.delete(&below(1));
+    sleep(SESSION).await;
+    assert_eq!(watch.current().len(), 0);
+    cluster.delete(&below(2));
+    becomes(&mut watch, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_tree_below_a_namespace_costs_no_read() {
+    let cluster = Cluster::new(0);
+    cluster.put(&format!("{ROOT}/com/a"), b"");
+    let (_network, _watch) = watching(&cluster, Suspicion::Keep).await;
+    let before = cluster.counts().reads;
+    for n in 0..100 {
+        let path = format!("{ROOT}/com/{n}");
+        cluster.put(&path, &record(1, n));
+        cluster.put(&format!("{path}/below"), b"");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(cluster.counts().reads, before);
 }
 
 #[tokio::test(start_paused = true)]

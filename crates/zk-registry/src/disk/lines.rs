@@ -98,11 +98,11 @@ fn push_line(bytes: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
 }
 
 pub(super) fn decode(bytes: &[u8], root: &str) -> io::Result<Remembered> {
-    let head = head_of(bytes, root)?;
+    let torn = || nonsense("it is damaged");
+    let head = head_of(bytes, root)?.ok_or_else(torn)?;
     if head.version != VERSION {
         return Err(nonsense(&format!("it has version {}, not {VERSION}", head.version)));
     }
-    let torn = || nonsense("it is damaged");
     let (covered, tail) = split_last_line(bytes).ok_or_else(torn)?;
     let tail: Tail = serde_json::from_slice(tail).map_err(|_| torn())?;
     if crc32fast::hash(covered) != tail.crc32 {
@@ -130,16 +130,21 @@ fn split_last_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..at], &whole[at..]))
 }
 
-/// The head of a file of ours, about this service.
-pub(super) fn head_of<'a>(bytes: &'a [u8], root: &str) -> io::Result<Head<'a>> {
-    let foreign = || nonsense("it is not a snapshot file of ours");
-    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(foreign)?;
-    let head: Head<'a> = serde_json::from_slice(&bytes[..end]).map_err(|_| foreign())?;
-    match &*head.root {
-        _ if head.file != MAGIC => Err(foreign()),
-        other if other != root => Err(nonsense(&format!("it is about {other}"))),
-        _ => Ok(head),
+/// The head of a file of ours, about this service; `None` when all that can be told is that it began as one of ours.
+pub(super) fn head_of<'a>(bytes: &'a [u8], root: &str) -> io::Result<Option<Head<'a>>> {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match serde_json::from_slice::<Head<'a>>(line) {
+        Ok(head) if head.file == MAGIC && head.root == root => Ok(Some(head)),
+        Ok(head) if head.file == MAGIC => Err(nonsense(&format!("it is about {}", head.root))),
+        Err(_) if begins_as_ours(bytes) => Ok(None),
+        _ => Err(nonsense("it is not a snapshot file of ours")),
     }
+}
+
+/// As far as it goes: an empty file is nobody's loss.
+fn begins_as_ours(bytes: &[u8]) -> bool {
+    let ours = format!("{{\"file\":\"{MAGIC}\",");
+    bytes.starts_with(ours.as_bytes()) || ours.as_bytes().starts_with(bytes)
 }
 
 fn line_of(member: &Member) -> Line<'_> {

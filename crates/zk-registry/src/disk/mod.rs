@@ -179,8 +179,7 @@ impl Place {
         let Some(file) = self.open()? else { return Ok(()) };
         let mut head = Vec::new();
         file.take(MAX_HEAD).read_to_end(&mut head)?;
-        // An empty file is nobody's loss.
-        if head.is_empty() { Ok(()) } else { lines::head_of(&head, &self.root).map(drop) }
+        lines::head_of(&head, &self.root).map(drop)
     }
 
     /// `None` when there is nothing. Opens nothing but a plain file: a pipe would wait for its other end.

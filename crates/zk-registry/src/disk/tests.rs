@@ -4,8 +4,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::connect::Options;
 use crate::instance::{Instance, ServiceName, Status};
+use crate::registration::Withdrawn;
+use crate::resolve::Resolve;
 use crate::snapshot::{Contents, Freshness, Incarnation, Member, Zxid};
+use crate::testing;
 
 const ROOT: &str = "/services/time";
 
@@ -115,8 +119,9 @@ async fn a_damaged_file_is_ignored_and_then_replaced() {
         fs::write(directory.file(), &flipped).unwrap();
         assert!(directory.load().await.is_none(), "flipped at {at}");
     }
-    let body = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-    for cut in [0, body, whole.len() - 1] {
+    let head = whole.iter().position(|byte| *byte == b'\n').unwrap();
+    // Anywhere in the first line, and around the ends of others.
+    for cut in (0..=head + 1).chain([whole.len() - 1]) {
         fs::write(directory.file(), &whole[..cut]).unwrap();
         directory.write(&snapshot(1..4)).await;
         assert_eq!(directory.load().await.unwrap().len(), 3, "cut at {cut}");
@@ -130,7 +135,11 @@ async fn what_is_not_ours_is_neither_read_nor_replaced_nor_deleted() {
     let place = Place { file: elsewhere.file(), ..other.place };
     place.write(&snapshot(1..3)).unwrap();
     let of_another_service = fs::read(&place.file).unwrap();
-    for foreign in [b"hello".as_slice(), b"{}\n", b"\n", b"\xff\xff\n", &of_another_service] {
+    let without_end =
+        &of_another_service[..of_another_service.iter().position(|byte| *byte == b'\n').unwrap()];
+    let almost = b"{\"file\":\"zk-registry snapshots of Rome";
+    let foreign = [b"hello".as_slice(), b"{}", b"{}\n", b"\n", b"\xff\xff\n", almost];
+    for foreign in foreign.into_iter().chain([without_end, &of_another_service]) {
         let directory = Directory::new();
         fs::write(directory.file(), foreign).unwrap();
         assert!(directory.load().await.is_none());
@@ -201,6 +210,54 @@ async fn snapshots_that_come_too_fast_are_skipped_but_for_the_last() {
     assert!(writes > 2 && writes <= most, "{writes} writes");
     disk.flush().await;
     assert_eq!(directory.load().await.unwrap().len(), 198);
+}
+
+fn remembering(directory: &Directory) -> (Options, ServiceName) {
+    (Options::default().with_snapshot_dir(directory.0.path()), "time".parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_registry_is_closed_only_when_its_last_snapshot_is_written() {
+    let directory = Directory::new();
+    let (options, service) = remembering(&directory);
+    let registry = testing::Registry::with(options, 0);
+    let mut watch = registry.watch(&service);
+    let mut registrations = Vec::new();
+    // The first is written at once, the others have to wait.
+    for port in 1..=3 {
+        let mut registration = registry.register(&service, instance(port));
+        watch.wait_for(registration.registered().await.unwrap()).await.unwrap();
+        registrations.push(registration);
+    }
+    let outcome = (*registry).clone().close(Duration::from_secs(5)).await;
+    // Nothing may run in between.
+    let written = lines::decode(&fs::read(directory.file()).unwrap(), ROOT).unwrap();
+    assert_eq!((outcome, written.members.len()), (Withdrawn::Confirmed, 3));
+}
+
+#[test]
+fn a_disk_that_hangs_delays_the_end_of_a_registry_only_as_long_as_was_said() {
+    let directory = Directory::new();
+    let (options, service) = remembering(&directory);
+    let mut one_hand = tokio::runtime::Builder::new_current_thread();
+    let runtime = one_hand.enable_time().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let registry = testing::Registry::with(options, 0);
+        let mut watch = registry.watch(&service);
+        watch.live().await.unwrap();
+        // Whoever wants to write waits for the only hand there is.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = spawn_blocking(move || held.recv());
+        let mut registration = registry.register(&service, instance(1));
+        watch.wait_for(registration.registered().await.unwrap()).await.unwrap();
+        let began = Instant::now();
+        let within = Duration::from_millis(200);
+        assert_eq!((*registry).clone().close(within).await, Withdrawn::Confirmed);
+        let took = began.elapsed();
+        assert!(took >= within && took < within * 10, "{took:?}");
+        drop(release);
+        busy.await.unwrap().unwrap_err();
+    });
 }
 
 #[test]

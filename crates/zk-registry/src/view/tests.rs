@@ -35,11 +35,23 @@ enum Sort {
     Garbage,
     Instance,
     Namespace,
+    /// An instance that no session owns: it may have children, and is a namespace as long as it has.
+    Static,
     Unreadable,
+}
+
+impl Sort {
+    fn may_have_children(self) -> bool {
+        matches!(self, Self::Garbage | Self::Namespace | Self::Static)
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Write {
+    /// It gets one child more, if it may.
+    Bear(u8),
+    /// It loses one child, if it has one.
+    Bereave(u8),
     Create(u8, Sort),
     Delete(u8),
     Replace(u8, Sort),
@@ -82,48 +94,69 @@ struct Server {
 
 impl Server {
     fn write(&mut self, write: &Write) {
-        let (Write::Create(n, _) | Write::Delete(n) | Write::Replace(n, _) | Write::Set(n, _)) = *write;
+        let (Write::Bear(n)
+        | Write::Bereave(n)
+        | Write::Create(n, _)
+        | Write::Delete(n)
+        | Write::Replace(n, _)
+        | Write::Set(n, _)) = *write;
         let name = format!("h:{n}");
-        let exists = self.children.contains_key(&name);
-        match *write {
-            Write::Create(_, sort) if !exists => self.create(&name, sort),
-            Write::Delete(_) if exists => self.delete(&name),
-            Write::Replace(_, sort) if exists => {
-                self.delete(&name);
-                self.create(&name, sort);
+        let there = self.children.get(&name).copied();
+        let grandchildren = there.map_or(0, |(_, stat)| stat.children);
+        match (write, there) {
+            (Write::Bear(_), Some((sort, _))) if sort.may_have_children() => {
+                self.stir(&name, grandchildren + 1);
             }
-            Write::Set(_, sort) if exists => {
+            (Write::Bereave(_), Some(_)) if grandchildren > 0 => self.stir(&name, grandchildren - 1),
+            (Write::Create(_, sort), None) => self.create(&name, *sort),
+            (Write::Delete(_), Some(_)) if grandchildren == 0 => self.delete(&name),
+            (Write::Replace(_, sort), Some(_)) if grandchildren == 0 => {
+                self.delete(&name);
+                self.create(&name, *sort);
+            }
+            (Write::Set(_, sort), Some(_)) if grandchildren == 0 || sort.may_have_children() => {
                 self.zxid += 1;
                 if let Some((old, stat)) = self.children.get_mut(&name) {
-                    (*old, stat.mzxid) = (sort, self.zxid);
+                    (*old, stat.mzxid) = (*sort, self.zxid);
                 }
-                self.happened(&name);
+                self.happened(&name, &name);
             }
             _ => {}
         }
     }
 
+    /// From now on the child has so many children of its own.
+    fn stir(&mut self, name: &str, grandchildren: u32) {
+        self.zxid += 1;
+        if let Some((_, stat)) = self.children.get_mut(name) {
+            (stat.children, stat.pzxid) = (grandchildren, self.zxid);
+        }
+        self.happened(name, &format!("{name}/below"));
+    }
+
     fn create(&mut self, name: &str, sort: Sort) {
         self.zxid += 1;
         self.pzxid = self.zxid;
-        let stat = Stat { czxid: self.zxid, mzxid: self.zxid, owner: 7, ..Stat::default() };
+        let stat = Stat { czxid: self.zxid, mzxid: self.zxid, ..Stat::default() };
         self.children.insert(name.to_owned(), (sort, stat));
-        self.happened(name);
+        self.happened(name, name);
     }
 
     fn delete(&mut self, name: &str) {
         self.zxid += 1;
         self.pzxid = self.zxid;
         self.children.remove(name);
-        self.happened(name);
+        self.happened(name, name);
     }
 
-    fn happened(&mut self, name: &str) {
+    fn happened(&mut self, name: &str, at: &str) {
         if self.armed {
-            self.events.push_back(name.to_owned());
+            self.events.push_back(at.to_owned());
         }
         let shown = match self.children.get(name) {
-            Some((Sort::Instance, stat)) => Some((stat.czxid, stat.mzxid)),
+            Some((Sort::Instance | Sort::Static, stat)) if stat.children == 0 => {
+                Some((stat.czxid, stat.mzxid))
+            }
             _ => None,
         };
         self.history.entry(name.to_owned()).or_default().push((self.zxid, shown));
@@ -131,13 +164,11 @@ impl Server {
 
     fn read(&self, name: &str) -> Result<Node, Fault> {
         let (sort, mut stat) = *self.children.get(name).ok_or(Fault::NoNode)?;
+        stat.owner = if sort.may_have_children() { 0 } else { 7 };
         let data = match sort {
             Sort::Garbage => Bytes::from_static(b"garbage"),
-            Sort::Instance => record(1),
-            Sort::Namespace => {
-                stat.owner = 0;
-                Bytes::new()
-            }
+            Sort::Instance | Sort::Static => record(1),
+            Sort::Namespace => Bytes::new(),
             Sort::Unreadable => return Err(Fault::NoAuth),
         };
         Ok(Node { data, stat })
@@ -202,8 +233,11 @@ impl World {
     }
 
     fn hear(&mut self) {
-        for name in std::mem::take(&mut self.server.events) {
-            self.view.mark(&name);
+        for at in std::mem::take(&mut self.server.events) {
+            match at.split_once('/') {
+                None => self.view.mark(&at),
+                Some((name, _)) => self.view.stir(name),
+            }
         }
     }
 
@@ -237,10 +271,12 @@ impl World {
         let items = names.into_iter().map(read).collect();
         // A listing shows the parent before the children are read, a batch of marks after.
         let parent = Some(if resync { parent } else { self.server.parent() });
+        // What is told right behind the reply may be heard with it.
+        let after = if gapless { after } else { &[] };
+        let (heard, later) = after.split_at(after.len() / 2);
+        heard.iter().for_each(|write| self.server.write(write));
         self.hear();
-        if gapless {
-            after.iter().for_each(|write| self.server.write(write));
-        }
+        later.iter().for_each(|write| self.server.write(write));
         let batch = Batch { items, parent, gapless };
         if resync {
             self.view.listed(batch, self.now);
@@ -308,22 +344,20 @@ impl World {
         let readable = self.server.children.values().filter(|(sort, _)| *sort != Sort::Unreadable);
         let seen = readable.map(|(_, stat)| stat.mzxid).max().unwrap_or(0).max(self.server.pzxid);
         assert!(snapshot.watermark().0 >= seen, "{} before {seen}", snapshot.watermark());
-        let of = |sort: Sort| {
+        let of = |sorts: &'static [Sort]| {
             let children = self.server.children.iter();
             children
-                .filter(move |(_, (other, _))| *other == sort)
+                .filter(move |(_, (sort, stat))| sorts.contains(sort) && stat.children == 0)
                 .map(|(name, (_, stat))| (name.as_str(), stat))
         };
         let members: Vec<_> = snapshot
             .instances()
             .map(|member| (member.id.as_str(), member.created.0, member.modified.0))
             .collect();
-        let expected: Vec<_> =
-            of(Sort::Instance).map(|(name, stat)| (name, stat.czxid, stat.mzxid)).collect();
+        let expected = of(&[Sort::Instance, Sort::Static]);
+        let expected: Vec<_> = expected.map(|(name, stat)| (name, stat.czxid, stat.mzxid)).collect();
         assert_eq!(members, expected);
-        let mut expected: Vec<_> =
-            of(Sort::Garbage).chain(of(Sort::Unreadable)).map(|(name, _)| name).collect();
-        expected.sort_unstable();
+        let expected: Vec<_> = of(&[Sort::Garbage, Sort::Unreadable]).map(|(name, _)| name).collect();
         let rejected: Vec<_> = snapshot.rejected().iter().map(|rejected| rejected.id.as_str()).collect();
         assert_eq!(rejected, expected);
         assert_eq!(self.view.children(), self.server.children.len());
@@ -332,7 +366,7 @@ impl World {
 }
 
 fn check_diff(old: &Snapshot, new: &Snapshot) {
-    let mut ids: std::collections::BTreeSet<_> = old.instances().map(|member| member.id.clone()).collect();
+    let mut ids: BTreeSet<_> = old.instances().map(|member| member.id.clone()).collect();
     for change in old.diff(new) {
         match change {
             Change::Added(member) => assert!(ids.insert(member.id.clone())),
@@ -348,6 +382,7 @@ fn sort() -> impl Strategy<Value = Sort> {
         4 => Just(Sort::Instance),
         1 => Just(Sort::Garbage),
         1 => Just(Sort::Namespace),
+        2 => Just(Sort::Static),
         1 => Just(Sort::Unreadable),
     ]
 }
@@ -356,6 +391,8 @@ fn write() -> impl Strategy<Value = Write> {
     let name = 1_u8..7;
     prop_oneof![
         (name.clone(), sort()).prop_map(|(n, sort)| Write::Create(n, sort)),
+        name.clone().prop_map(Write::Bear),
+        name.clone().prop_map(Write::Bereave),
         name.clone().prop_map(Write::Delete),
         (name.clone(), sort()).prop_map(|(n, sort)| Write::Replace(n, sort)),
         (name, sort()).prop_map(|(n, sort)| Write::Set(n, sort)),
@@ -363,7 +400,7 @@ fn write() -> impl Strategy<Value = Write> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let writes = || prop::collection::vec(write(), 0..5);
+    let writes = || prop::collection::vec(write(), 0..8);
     let fate = prop_oneof![6 => Just(Fate::Answered), 1 => Just(Fate::Interrupted), 1 => Just(Fate::Lost)];
     prop_oneof![
         3 => write().prop_map(Step::Write),
@@ -489,6 +526,36 @@ fn an_instance_that_got_children_is_a_namespace() {
     assert_eq!((snapshot.len(), snapshot.rejected().len()), (0, 0));
     parent.stat.children = 0;
     assert_eq!(list(&mut view, [("h:1", Ok(parent))]).len(), 1);
+}
+
+#[test]
+fn only_children_that_make_a_difference_are_read_for_what_happens_below_them() {
+    let mut view = view();
+    let nobodys = |czxid, data, children| {
+        let mut node = node(czxid, data);
+        (node.stat.owner, node.stat.children) = (0, children);
+        Ok(node)
+    };
+    list(
+        &mut view,
+        [
+            ("garbage", nobodys(1, "garbage".into(), 0)),
+            ("h:1", nobodys(2, record(1), 0)),
+            ("h:2", nobodys(3, record(2), 1)),
+            ("namespace", nobodys(4, Bytes::new(), 9)),
+            ("secret", Err(Fault::NoAuth)),
+        ],
+    );
+    let below = ["garbage", "gone", "h:1", "h:2", "namespace", "secret"];
+    below.iter().for_each(|name| view.stir(name));
+    assert_eq!(view.take_marks(9), ["garbage", "h:1", "h:2"]);
+    // While they are read, what is heard may be newer than what the reads will say.
+    below.iter().for_each(|name| view.stir(name));
+    assert!(!view.is_dirty());
+    let items =
+        vec![("h:1".to_owned(), nobodys(2, record(1), 1)), ("garbage".to_owned(), Err(Fault::NoNode))];
+    view.loaded(Batch { items, parent: None, gapless: true }, Instant::now());
+    assert_eq!(view.take_marks(9), ["h:1", "h:2"]);
 }
 
 #[test]
