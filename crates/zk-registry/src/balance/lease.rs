@@ -27,6 +27,17 @@ pub enum Outcome {
     Success,
 }
 
+/// Why an instance was picked, which decides what the call's failure means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// It was not available, but nothing better was left. Its success speaks for it; its failure is no news.
+    LastResort,
+    /// It is available.
+    Plain,
+    /// It may return: this one call finds out.
+    Probe,
+}
+
 /// The permission to make one call. Finish it with the outcome; dropping it counts as [`Outcome::Cancelled`].
 ///
 /// It holds on to the set that it was picked from: keep it for a call, not for a connection's life.
@@ -34,7 +45,7 @@ pub enum Outcome {
 pub struct Lease {
     pin: Arc<Padded<Arc<EndpointSet>>>,
     index: Index,
-    probe: bool,
+    kind: Kind,
     over: bool,
     began: Instant,
     /// `began` by the balancer's clock; 0 unless latency is tracked.
@@ -45,11 +56,11 @@ impl Lease {
     pub(super) fn new(
         pin: &Arc<Padded<Arc<EndpointSet>>>,
         index: Index,
-        probe: bool,
+        kind: Kind,
         pick: &Pick<'_>,
     ) -> Self {
         let (began, at) = (pick.now, pick.at);
-        let lease = Self { pin: Arc::clone(pin), index, probe, over: false, began, at };
+        let lease = Self { pin: Arc::clone(pin), index, kind, over: false, began, at };
         lease.set().shared.begin(lease.endpoint());
         lease
     }
@@ -71,7 +82,7 @@ impl Lease {
 
     /// Whether this call finds out whether an ejected instance is well again.
     pub fn is_probe(&self) -> bool {
-        self.probe
+        self.kind == Kind::Probe
     }
 
     /// When it was picked.
@@ -91,7 +102,7 @@ impl Lease {
 
     fn end(&mut self, outcome: Outcome, now: Instant) {
         self.over = true;
-        self.set().shared.end(self.endpoint(), outcome, self.probe, self.at, now);
+        self.set().shared.end(self.endpoint(), outcome, self.kind, self.at, now);
     }
 
     fn set(&self) -> &EndpointSet {
@@ -111,7 +122,7 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("instance", self.instance())
-            .field("probe", &self.probe)
+            .field("kind", &self.kind)
             .field("began", &self.began)
             .finish_non_exhaustive()
     }

@@ -16,7 +16,7 @@ use super::ejection::Cause;
 use super::endpoint::Endpoint;
 use super::event::{Change, Event};
 use super::hash;
-use super::lease::Outcome;
+use super::lease::{Kind, Outcome};
 use super::set::EndpointSet;
 use super::strategy::Tracking;
 use super::tally::Tally;
@@ -81,7 +81,7 @@ impl Shared {
     }
 
     /// A call to `endpoint`, which began at `began` by our clock, is over.
-    pub(super) fn end(&self, endpoint: &Endpoint, outcome: Outcome, probe: bool, began: u64, now: Instant) {
+    pub(super) fn end(&self, endpoint: &Endpoint, outcome: Outcome, kind: Kind, began: u64, now: Instant) {
         if self.tracking.in_flight {
             endpoint.vitals.end();
         }
@@ -100,13 +100,13 @@ impl Shared {
             }
         }
         match outcome {
-            Outcome::Cancelled if probe => endpoint.vitals.release_probe(self.clock.at(now)),
+            Outcome::Cancelled if kind == Kind::Probe => endpoint.vitals.release_probe(self.clock.at(now)),
             Outcome::Cancelled => {}
-            Outcome::Failure | Outcome::Refused => self.failed(endpoint, outcome, probe, now),
+            Outcome::Failure | Outcome::Refused => self.failed(endpoint, outcome, kind, now),
             Outcome::Success => {
                 endpoint.vitals.succeeded();
-                if probe {
-                    self.passed(endpoint, now);
+                if kind != Kind::Plain {
+                    self.passed(endpoint, kind, now);
                 }
             }
         }
@@ -114,7 +114,7 @@ impl Shared {
 
     /// A call failed: that may be the one too many.
     #[cold]
-    fn failed(&self, endpoint: &Endpoint, outcome: Outcome, probe: bool, now: Instant) {
+    fn failed(&self, endpoint: &Endpoint, outcome: Outcome, kind: Kind, now: Instant) {
         let vitals = &endpoint.vitals;
         let streak = vitals.failed();
         if endpoint.suspect {
@@ -126,6 +126,7 @@ impl Shared {
         }
         let rules = &self.options.ejection;
         let own = endpoint.success_rate();
+        let probe = kind == Kind::Probe;
         if !probe && !rules.is_streak(streak) && !rules.is_suspicious(own) {
             return;
         }
@@ -157,16 +158,18 @@ impl Shared {
         self.changed(&mut phases, now, change);
     }
 
-    /// A probe succeeded: so many of them, and the instance is back.
+    /// A call to an instance that was not available succeeded: so many of them, and the instance is back.
     #[cold]
-    fn passed(&self, endpoint: &Endpoint, now: Instant) {
+    fn passed(&self, endpoint: &Endpoint, kind: Kind, now: Instant) {
         let at = self.clock.at(now);
         let mut phases = self.lock();
         if endpoint.vitals.gate() == Gate::OPEN {
-            return; // another probe of a panic was faster
+            return; // another call was faster
         }
         if endpoint.vitals.probe_passed() < self.options.ejection.probes.get() {
-            endpoint.vitals.release_probe(at);
+            if kind == Kind::Probe {
+                endpoint.vitals.release_probe(at);
+            }
             return;
         }
         // Its record is clean once it has been well for as long as it was ejected.

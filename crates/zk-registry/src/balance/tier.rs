@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::endpoint::{Endpoint, Index};
 use super::hash;
-use super::lease::Lease;
+use super::lease::{Kind, Lease};
 use super::pick::Pick;
 use super::set::EndpointSet;
 use super::shared::Shared;
@@ -26,9 +26,7 @@ const ATTEMPTS: u32 = 4;
 
 /// Whether a proposal is accepted.
 enum Verdict {
-    Accepted,
-    /// Accepted as the one call that probes an ejected instance.
-    Probe,
+    Accepted(Kind),
     Rejected,
 }
 
@@ -65,8 +63,7 @@ impl Tier {
             index = self.picker.pick(pick);
             let Some(endpoint) = self.set.get(index) else { continue };
             match self.judge(endpoint, pick, true) {
-                Verdict::Accepted => return Some(self.lease(index, false, pick)),
-                Verdict::Probe => return Some(self.lease(index, true, pick)),
+                Verdict::Accepted(kind) => return Some(self.lease(index, kind, pick)),
                 Verdict::Rejected => {}
             }
         }
@@ -78,7 +75,11 @@ impl Tier {
         pick.attempt = 0;
         let first = self.picker.pick(pick);
         self.scan(first, pick, |endpoint, pick| {
-            if pick.avoid.contains(endpoint.id()) { Verdict::Rejected } else { Verdict::Probe }
+            if pick.avoid.contains(endpoint.id()) {
+                Verdict::Rejected
+            } else {
+                Verdict::Accepted(Kind::LastResort)
+            }
         })
     }
 
@@ -98,8 +99,7 @@ impl Tier {
         let len = self.set.len();
         let start = start.get().min(len - 1); // a set is never empty
         (start..len).chain(0..start).map(Index::new).find_map(|index| match judge(&self.set[index], pick) {
-            Verdict::Accepted => Some(self.lease(index, false, pick)),
-            Verdict::Probe => Some(self.lease(index, true, pick)),
+            Verdict::Accepted(kind) => Some(self.lease(index, kind, pick)),
             Verdict::Rejected => None,
         })
     }
@@ -107,7 +107,7 @@ impl Tier {
     fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Verdict {
         let plain = endpoint.vitals.gate() == Gate::OPEN && endpoint.vitals.ramp_end() == 0;
         if plain && pick.avoid.is_empty() {
-            Verdict::Accepted
+            Verdict::Accepted(Kind::Plain)
         } else {
             self.judge_closely(endpoint, pick, slow_start)
         }
@@ -127,20 +127,20 @@ impl Tier {
                 if slow_start && left > 0.0 && hash::unit(pick.rng.next_u64()) > share {
                     return Verdict::Rejected;
                 }
-                Verdict::Accepted
+                Verdict::Accepted(Kind::Plain)
             }
             Gate::DROPPED => Verdict::Rejected,
-            _ if shared.is_panic() => Verdict::Probe,
+            _ if shared.is_panic() => Verdict::Accepted(Kind::LastResort),
             until if until > Gate::PROBING && at >= until && vitals.claim_probe(until) => {
                 shared.probing(endpoint, pick.now);
-                Verdict::Probe
+                Verdict::Accepted(Kind::Probe)
             }
             _ => Verdict::Rejected,
         }
     }
 
-    fn lease(&self, index: Index, probe: bool, pick: &Pick<'_>) -> Lease {
-        Lease::new(&self.pins[lane()], index, probe, pick)
+    fn lease(&self, index: Index, kind: Kind, pick: &Pick<'_>) -> Lease {
+        Lease::new(&self.pins[lane()], index, kind, pick)
     }
 }
 

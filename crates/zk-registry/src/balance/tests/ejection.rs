@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::{World, alive, instance, instances, listing};
-use crate::balance::strategy::{Random, RoundRobin};
+use crate::balance::strategy::{LeastLoaded, Random, RoundRobin};
 use crate::balance::{Cause, Change, Ejection, Options, Outcome, Phase};
 
 /// The phase's end, seen from now.
@@ -157,6 +157,56 @@ fn ejections_are_ignored_when_too_few_would_be_left() {
     let changes = world.changes();
     assert!(changes.contains(&Change::PanicBegan { available: 0, total: 7 }), "{changes:?}");
     assert!(changes.contains(&Change::PanicEnded));
+}
+
+/// How many ejections in a row each instance had at most.
+fn most_times(changes: &[Change]) -> u32 {
+    let times = |change: &Change| match change {
+        Change::Ejected { times, .. } => times.get(),
+        _ => 0,
+    };
+    changes.iter().map(times).max().unwrap_or(0)
+}
+
+#[test]
+fn calls_that_had_nowhere_else_to_go_do_not_prolong_an_ejection() {
+    let world = World::new(LeastLoaded, listing(instances(3)));
+    // Two seconds in which everything fails and every call tries all of them.
+    for _ in 0..20 {
+        let mut tried = Vec::new();
+        while let Ok(lease) = world.try_pick(&tried) {
+            tried.push(lease.endpoint().id().clone());
+            lease.finish_at(Outcome::Failure, world.now());
+        }
+        assert_eq!(tried.len(), 3);
+        world.advance(Duration::from_millis(100));
+    }
+    assert_eq!(world.ejected(), 2);
+    assert_eq!(most_times(&world.changes()), 1);
+}
+
+#[test]
+fn a_panic_does_not_prolong_ejections() {
+    let world = World::new(Random, listing(instances(10)));
+    world.fail_any(1000);
+    let all = world.balancer.endpoints().unwrap();
+    let ejected = all.iter().filter(|endpoint| endpoint.phase() != Phase::Available);
+    world.update(listing(ejected.map(|endpoint| alive(endpoint.member().instance.clone()))));
+    assert!(world.balancer.is_panicking());
+    world.fail_any(1000);
+    assert_eq!(most_times(&world.changes()), 1);
+}
+
+#[test]
+fn a_success_of_a_call_that_had_nowhere_else_to_go_counts_for_the_return() {
+    let world = World::new(Random, listing(instances(2)));
+    world.fail("i-0", 5);
+    for _ in 0..3 {
+        let lease = world.try_pick(&[instance(1).id().unwrap()]).unwrap();
+        assert!(!lease.is_probe());
+        lease.finish_at(Outcome::Success, world.now());
+    }
+    assert!(world.is_available("i-0"));
 }
 
 #[test]
