@@ -29,7 +29,7 @@ pub struct Options {
     /// How long a query may take, all its attempts together. Defaults to 2 seconds.
     pub timeout: Duration,
     /// Whether and when a query that failed is tried again. Each attempt gets an equal share of the time that is left, so
-    /// that one which hangs leaves time for the next. Defaults to [`Retry::default`]: 3 attempts.
+    /// that one which hangs leaves time for the next instance. Defaults to [`Retry::default`]: 3 attempts.
     pub retry: Retry,
     /// How many retries all queries together may cost. Defaults to [`BudgetOptions::default`].
     pub budget: BudgetOptions,
@@ -181,8 +181,7 @@ impl TimeClient {
                 Err(why) => return Err(AskError::Nothing { service: self.service.clone(), why, failed }),
             };
             let began = Instant::now();
-            let left = self.options.retry.attempts.saturating_sub(attempts.made()).max(1);
-            let share = deadline.saturating_duration_since(began) / left;
+            let share = deadline.saturating_duration_since(began) / self.left(&attempts);
             let fault = match self.attempt(lease.instance(), request, over, began + share).await {
                 Ok(said) => {
                     let (instance, rtt) = (lease.member().clone(), began.elapsed());
@@ -251,6 +250,15 @@ impl TimeClient {
             }
             picked => picked,
         }
+    }
+
+    /// Among how many attempts the time is shared: time that is set aside for asking the same instances once more would
+    /// only be taken from the first time.
+    fn left(&self, attempts: &Attempts) -> u32 {
+        let allowed = self.options.retry.attempts.saturating_sub(attempts.made());
+        let candidates = self.balancer.endpoints().or_else(|| self.balancer.suspects());
+        let untried = candidates.map_or(0, |set| set.len().saturating_sub(attempts.tried().len()));
+        allowed.min(u32::try_from(untried).unwrap_or(u32::MAX)).max(1)
     }
 
     /// Picks an instance, now, that is not among those `tried`. Costs less than a microsecond and never waits.

@@ -144,6 +144,28 @@ async fn an_instance_that_hangs_leaves_time_for_another() {
 }
 
 #[tokio::test]
+async fn no_time_is_set_aside_for_attempts_that_cannot_help() {
+    let slow = async |mut stream: TcpStream| {
+        while stream.read_exact(&mut [0; 4]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            stream.write_all(b"2026-11-22T20:52:06Z\n").await.unwrap();
+        }
+    };
+    let (one, two) = (odd_server(slow).await.0, odd_server(slow).await.0);
+    for ports in [vec![one], vec![one, two]] {
+        // There are fewer instances than attempts: a hundredth, or a third, of the time is too short for either.
+        for attempts in [3, 100] {
+            let (client, _sender) = client_of(snapshot(ports.clone()), |options| {
+                hasty(options);
+                options.retry.attempts = attempts;
+            });
+            let answer = client.ask(Request::Now, None).await.unwrap();
+            assert!(answer.failed.is_empty(), "{:?}", answer.failed);
+        }
+    }
+}
+
+#[tokio::test]
 async fn connections_are_kept_for_now_and_sync() {
     let (port, metrics) = server();
     let client = client([port]);
