@@ -29,7 +29,7 @@ pub struct Options {
     /// How long a query may take, all its attempts together. Defaults to 2 seconds.
     pub timeout: Duration,
     /// Whether and when a query that failed is tried again. Each attempt gets an equal share of the time that is left, so
-    /// that one which hangs leaves time for the next. Defaults to [`Retry::default`]: 3 attempts.
+    /// that one which hangs leaves time for the next instance. Defaults to [`Retry::default`]: 3 attempts.
     pub retry: Retry,
     /// How many retries all queries together may cost. Defaults to [`BudgetOptions::default`].
     pub budget: BudgetOptions,
@@ -101,6 +101,8 @@ pub struct Answer {
     pub rtt: Duration,
     /// The attempts that failed before.
     pub failed: Vec<FailedAttempt>,
+    /// Whether a kept connection was used before that turned out to have died: not an attempt that failed.
+    pub met_dead_connection: bool,
 }
 
 /// What an instance said of the time.
@@ -172,22 +174,26 @@ impl TimeClient {
         // Asking for the time twice does no harm.
         let mut attempts = self.options.retry.begin(&self.budget, Safety::Idempotent, Some(deadline));
         let mut failed = Vec::new();
+        let mut over = Over::Kept;
         loop {
             let lease = match self.choose(key, &mut attempts, deadline).await {
                 Ok(lease) => lease,
                 Err(why) => return Err(AskError::Nothing { service: self.service.clone(), why, failed }),
             };
             let began = Instant::now();
-            let left = self.options.retry.attempts.saturating_sub(attempts.made()).max(1);
-            let share = deadline.saturating_duration_since(began) / left;
-            let fault = match self.attempt(lease.instance(), request, began + share).await {
+            let share = deadline.saturating_duration_since(began) / self.left(&attempts);
+            let fault = match self.attempt(lease.instance(), request, over, began + share).await {
                 Ok(said) => {
                     let (instance, rtt) = (lease.member().clone(), began.elapsed());
                     lease.finish(Outcome::Success);
-                    return Ok(Answer { instance, said, rtt, failed });
+                    let met_dead_connection = over == Over::New;
+                    return Ok(Answer { instance, said, rtt, failed, met_dead_connection });
                 }
                 // Nobody was asked, nobody is to blame: dropping the lease says so.
-                Err(Attempt::DiedIdle) => continue,
+                Err(Attempt::DiedIdle) => {
+                    over = Over::New;
+                    continue;
+                }
                 Err(Attempt::Failed(fault)) => fault,
             };
             let (instance, outcome) = (lease.member().id().clone(), fault.outcome());
@@ -213,11 +219,11 @@ impl TimeClient {
     /// What went wrong, within the time for a query.
     pub async fn ask_instance(&self, instance: &Instance, request: Request) -> Result<Said, Fault> {
         let until = Instant::now() + self.options.timeout;
+        let mut over = Over::Kept;
         loop {
-            match self.attempt(instance, request, until).await {
+            match self.attempt(instance, request, over, until).await {
                 Ok(said) => return Ok(said),
-                // Every kept connection to it is forgotten by now, so that the next turn dials.
-                Err(Attempt::DiedIdle) => {}
+                Err(Attempt::DiedIdle) => over = Over::New,
                 Err(Attempt::Failed(fault)) => return Err(fault),
             }
         }
@@ -246,6 +252,15 @@ impl TimeClient {
         }
     }
 
+    /// Among how many attempts the time is shared: time that is set aside for asking the same instances once more would
+    /// only be taken from the first time.
+    fn left(&self, attempts: &Attempts) -> u32 {
+        let allowed = self.options.retry.attempts.saturating_sub(attempts.made());
+        let candidates = self.balancer.endpoints().or_else(|| self.balancer.suspects());
+        let untried = candidates.map_or(0, |set| set.len().saturating_sub(attempts.tried().len()));
+        allowed.min(u32::try_from(untried).unwrap_or(u32::MAX)).max(1)
+    }
+
     /// Picks an instance, now, that is not among those `tried`. Costs less than a microsecond and never waits.
     ///
     /// # Errors
@@ -258,8 +273,14 @@ impl TimeClient {
         self.balancer.pick_with(&mut pick)
     }
 
-    /// One instance, one request: over a kept connection if there is one, over a new one if not.
-    async fn attempt(&self, instance: &Instance, request: Request, until: Instant) -> Result<Said, Attempt> {
+    /// One instance, one request: over a kept connection if there is one and it may be used, over a new one if not.
+    async fn attempt(
+        &self,
+        instance: &Instance,
+        request: Request,
+        over: Over,
+        until: Instant,
+    ) -> Result<Said, Attempt> {
         let began = Instant::now();
         let address = instance.address();
         if request == Request::Timestamp {
@@ -267,25 +288,34 @@ impl TimeClient {
             let reply = self.read(until, connection.ask_last()).await??;
             return Ok(checked(request, reply)?);
         }
-        let kept = self.pool.take(&address, began);
+        let kept = match over {
+            Over::Kept => self.pool.take(&address, began),
+            Over::New => None,
+        };
         let was_kept = kept.is_some();
         let mut connection = match kept {
             Some(connection) => connection,
             None => self.dial(instance, until).await?,
         };
-        match self.read(until, connection.ask(request)).await? {
-            // A server that closes an idle connection may say so, and it may say so while we ask.
-            Ok(Reply::Error(_)) if was_kept => {}
-            Ok(reply) => {
-                let said = checked(request, reply)?;
-                self.pool.put(&address, connection, Instant::now());
-                return Ok(said);
-            }
-            Err(_) if was_kept && connection.has_heard_nothing() => {}
-            Err(error) => return Err(Fault::from(error).into()),
+        let (fault, said_nothing) = match self.read(until, connection.ask(request)).await? {
+            Ok(reply) => match checked(request, reply) {
+                Ok(said) => {
+                    self.pool.put(&address, connection, Instant::now());
+                    return Ok(said);
+                }
+                // A server that closes an idle connection may say so, and it may say so while we ask.
+                Err(fault) => {
+                    let refused = matches!(fault, Fault::Refused(_));
+                    (fault, refused)
+                }
+            },
+            Err(error) => (error.into(), connection.has_heard_nothing()),
+        };
+        if was_kept && said_nothing && began.elapsed() <= connection.round_trip().max(PROMPTLY) {
+            self.pool.forget(&address);
+            return Err(Attempt::DiedIdle);
         }
-        self.pool.forget(&address);
-        Err(Attempt::DiedIdle)
+        Err(Attempt::Failed(fault))
     }
 
     async fn dial(&self, instance: &Instance, until: Instant) -> Result<Connection, Fault> {
@@ -323,6 +353,16 @@ impl Said {
     }
 }
 
+/// What an attempt may use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Over {
+    /// A kept connection, if there is one.
+    Kept,
+    /// A new connection only: a query that met a dead one does not look for further ones, so that nothing which happens to
+    /// it afterwards can pass for bad luck.
+    New,
+}
+
 /// Why an attempt brought no reply.
 enum Attempt {
     /// The kept connection was dead before it was asked: not a failure of the instance.
@@ -335,6 +375,10 @@ impl<E: Into<Fault>> From<E> for Attempt {
         Self::Failed(fault.into())
     }
 }
+
+/// A server closed an idle connection just before our request reached it: we hear of that a round trip after asking. Who
+/// takes longer had the request and failed. On a busy machine hearing takes a moment more than the round trip.
+const PROMPTLY: Duration = Duration::from_millis(10);
 
 /// What the reply says, if it answers the request.
 fn checked(request: Request, reply: Reply) -> Result<Said, Fault> {

@@ -3,11 +3,13 @@
 //! Nothing here chooses an instance, retries, or knows a deadline: whoever calls puts one around it.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use time_server::protocol::{ClientCodec, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::legacy;
@@ -17,14 +19,21 @@ use crate::legacy;
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: BytesMut,
+    round_trip: Duration,
 }
 
 impl Connection {
     /// Connects to the first address of `host` that accepts.
     pub(crate) async fn open(host: &str, port: u16) -> io::Result<Self> {
+        let began = Instant::now();
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: BytesMut::with_capacity(128) })
+        Ok(Self { stream, buffer: BytesMut::with_capacity(128), round_trip: began.elapsed() })
+    }
+
+    /// How long connecting took: a round trip at least.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// Whether the peer has neither closed it nor said anything unasked, as far as is known without waiting.

@@ -336,7 +336,8 @@ mod tests {
     fn the_lines_are_those_of_the_schema() {
         let said = Said::Time("2026-11-22T20:52:06.123456789Z".parse().unwrap());
         let rtt = Duration::from_micros(212);
-        documented::line(&Line::of(1, &Ok(Answer { instance: member(), said, rtt, failed: vec![] })));
+        let answer = Answer { instance: member(), said, rtt, failed: vec![], met_dead_connection: false };
+        documented::line(&Line::of(1, &Ok(answer)));
         let exhausted = AskError::Exhausted { failed: vec![refused()], why: GiveUp::Attempts };
         documented::line(&Line::of(2, &Err(exhausted)));
         let service = "time".parse().unwrap();

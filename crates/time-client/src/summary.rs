@@ -18,6 +18,7 @@ pub(crate) struct Summary {
     ok: u64,
     failed: u64,
     failed_attempts: u64,
+    dead_connections: u64,
     by_instance: BTreeMap<InstanceId, u64>,
     by_failure: BTreeMap<&'static str, u64>,
     latency: Histogram<u64>,
@@ -31,6 +32,7 @@ impl Default for Summary {
             ok: 0,
             failed: 0,
             failed_attempts: 0,
+            dead_connections: 0,
             by_instance: BTreeMap::new(),
             by_failure: BTreeMap::new(),
             latency,
@@ -45,6 +47,7 @@ impl Summary {
             Ok(answer) => {
                 self.ok += 1;
                 self.failed_attempts += answer.failed.len() as u64;
+                self.dead_connections += u64::from(answer.met_dead_connection);
                 match self.by_instance.get_mut(answer.instance.id()) {
                     Some(count) => *count += 1,
                     None => drop(self.by_instance.insert(answer.instance.id().clone(), 1)),
@@ -65,6 +68,7 @@ impl Summary {
         self.ok += other.ok;
         self.failed += other.failed;
         self.failed_attempts += other.failed_attempts;
+        self.dead_connections += other.dead_connections;
         for (instance, count) in &other.by_instance {
             *self.by_instance.entry(instance.clone()).or_default() += count;
         }
@@ -99,6 +103,7 @@ impl Summary {
                 ok: self.ok,
                 failed: self.failed,
                 failed_attempts: self.failed_attempts,
+                dead_connections: self.dead_connections,
                 by_instance: self.by_instance.iter().map(|(id, count)| (id.to_string(), *count)).collect(),
                 p50_us: us(50.0),
                 p99_us: us(99.0),
@@ -128,6 +133,10 @@ impl Summary {
         for (kind, count) in &self.by_failure {
             let _ = write!(text, "\n  {count} {kind}");
         }
+        if self.dead_connections > 0 {
+            let plural = if self.dead_connections == 1 { "" } else { "s" };
+            let _ = write!(text, "\n  {} dead connection{plural}", self.dead_connections);
+        }
         if self.ok > 0 {
             let at = |percent| millis(self.percentile(percent));
             let _ = write!(text, "\nlatency  p50 {}  p90 {}  p99 {}", at(50.0), at(90.0), at(99.0));
@@ -147,6 +156,7 @@ struct SummaryJson {
     ok: u64,
     failed: u64,
     failed_attempts: u64,
+    dead_connections: u64,
     by_instance: BTreeMap<String, u64>,
     p50_us: Option<u64>,
     p99_us: Option<u64>,
@@ -196,8 +206,13 @@ mod tests {
             let instance = snapshot.instances().next().unwrap();
             for n in 1..=count {
                 let said = Said::Time(jiff::Timestamp::UNIX_EPOCH);
-                let failed = failed(usize::from(n == 1));
-                let answer = Answer { instance: instance.clone(), said, rtt: Duration::ZERO, failed };
+                let answer = Answer {
+                    instance: instance.clone(),
+                    said,
+                    rtt: Duration::ZERO,
+                    failed: failed(usize::from(n == 1)),
+                    met_dead_connection: n == 1 && port == 8898,
+                };
                 summary.record(&Ok(answer), Duration::from_micros(n * 10));
             }
         }
@@ -221,8 +236,8 @@ mod tests {
         assert_eq!(lines[0], format!("127.0.0.1:8897  80   80.0 %  {}", "#".repeat(40)));
         assert_eq!(lines[1], format!("127.0.0.1:8898  20   20.0 %  {}", "#".repeat(10)));
         assert_eq!(lines[2], "100 answered, 2 failed, 8 failed attempts in 10.0 s, 10.2 a second");
-        assert_eq!(lines[3], "  2 exhausted");
-        assert!(lines[4].starts_with("latency  p50 0.300 ms  p90 0.700 ms  p99 0.790 ms"), "{}", lines[4]);
+        assert_eq!(lines[3..5], ["  2 exhausted", "  1 dead connection"]);
+        assert!(lines[5].starts_with("latency  p50 0.300 ms  p90 0.700 ms  p99 0.790 ms"), "{}", lines[5]);
     }
 
     #[test]

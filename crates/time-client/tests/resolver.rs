@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use time_client::client::{Options, Said, TimeClient};
-use time_client::fault::{AskError, Fault};
+use time_client::fault::{AskError, FailedAttempt, Fault};
 use time_server::limits::Limits;
 use time_server::metrics::Metrics;
 use time_server::protocol::Request;
@@ -142,6 +144,28 @@ async fn an_instance_that_hangs_leaves_time_for_another() {
 }
 
 #[tokio::test]
+async fn no_time_is_set_aside_for_attempts_that_cannot_help() {
+    let slow = async |mut stream: TcpStream| {
+        while stream.read_exact(&mut [0; 4]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            stream.write_all(b"2026-11-22T20:52:06Z\n").await.unwrap();
+        }
+    };
+    let (one, two) = (odd_server(slow).await.0, odd_server(slow).await.0);
+    for ports in [vec![one], vec![one, two]] {
+        // There are fewer instances than attempts: a hundredth, or a third, of the time is too short for either.
+        for attempts in [3, 100] {
+            let (client, _sender) = client_of(snapshot(ports.clone()), |options| {
+                hasty(options);
+                options.retry.attempts = attempts;
+            });
+            let answer = client.ask(Request::Now, None).await.unwrap();
+            assert!(answer.failed.is_empty(), "{:?}", answer.failed);
+        }
+    }
+}
+
+#[tokio::test]
 async fn connections_are_kept_for_now_and_sync() {
     let (port, metrics) = server();
     let client = client([port]);
@@ -166,6 +190,53 @@ async fn a_connection_that_died_while_idle_is_not_an_attempt_that_failed() {
         let answer = client.ask(Request::Now, None).await.unwrap();
         assert!(answer.failed.is_empty(), "{:?}", answer.failed);
     }
+}
+
+/// A server that answers the first request of each connection, and closes it `after` that long when it reads a second one.
+/// It counts those.
+async fn answers_once(after: Duration) -> (u16, Arc<AtomicUsize>) {
+    let left_unanswered = Arc::new(AtomicUsize::new(0));
+    let count = left_unanswered.clone();
+    let (port, _) = odd_server(move |mut stream: TcpStream| {
+        let count = count.clone();
+        async move {
+            if stream.read_exact(&mut [0; 4]).await.is_err() {
+                return;
+            }
+            stream.write_all(b"2026-11-22T20:52:06Z\n").await.unwrap();
+            if stream.read_exact(&mut [0; 4]).await.is_ok() {
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(after).await;
+            }
+        }
+    })
+    .await;
+    (port, left_unanswered)
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_with_a_request_in_its_hands_has_failed() {
+    let (port, _) = answers_once(Duration::from_millis(100)).await;
+    let client = client([port]);
+    assert!(client.ask(Request::Now, None).await.unwrap().failed.is_empty());
+    let answer = client.ask(Request::Now, None).await.unwrap();
+    assert!(
+        matches!(&answer.failed[..], [FailedAttempt { fault: Fault::Closed, .. }]),
+        "{:?}",
+        answer.failed
+    );
+}
+
+#[tokio::test]
+async fn a_query_meets_one_dead_connection_at_most() {
+    let (one, two) = (answers_once(Duration::ZERO).await, answers_once(Duration::ZERO).await);
+    let client = client([one.0, two.0]);
+    for _ in 0..2 {
+        client.ask(Request::Now, None).await.unwrap();
+    }
+    let answer = client.ask(Request::Now, None).await.unwrap();
+    assert!(answer.failed.is_empty(), "{:?}", answer.failed);
+    assert_eq!(one.1.load(Ordering::Relaxed) + two.1.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
