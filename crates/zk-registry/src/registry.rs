@@ -46,11 +46,20 @@ struct Inner {
     options: Options,
     heard: Heard,
     /// One supervisor per session: the first carries the watches.
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<Slots>,
     /// The registrars of all slots, for views that saw one of our nodes change.
     registrars: Arc<Mutex<Vec<Registrar>>>,
     views: Arc<Views>,
     connection: watch::Receiver<ConnectionState>,
+}
+
+/// The sessions.
+#[derive(Default)]
+struct Slots {
+    /// At least one.
+    all: Vec<Slot>,
+    /// No further one is opened: nobody would close it.
+    closed: bool,
 }
 
 /// One session and what lives on it.
@@ -113,7 +122,7 @@ impl Registry {
             connection,
         };
         let first = inner.open_slot(state, inner.heard.clone());
-        inner.slots().push(first);
+        inner.slots().all.push(first);
         Self(Arc::new(inner))
     }
 
@@ -152,7 +161,7 @@ impl Registry {
 
     /// How many sessions there are: one, and a further one for each 512 KiB of paths registered.
     pub fn sessions(&self) -> usize {
-        self.0.slots().len()
+        self.0.slots().all.len()
     }
 
     /// Registers an instance and keeps it registered until the guard is withdrawn or dropped.
@@ -260,17 +269,17 @@ impl Registry {
     ///
     /// Dropping the future closes all the same, unacknowledged.
     pub async fn close(self, within: Duration) -> Withdrawn {
-        let goodbyes: Vec<_> = self
-            .0
-            .slots()
-            .iter()
-            .map(|slot| {
-                let (done, answer) = oneshot::channel();
-                // A supervisor that has ended has left its last word in the link.
-                let _ = slot.supervisor.send(Command::Close { within, done });
-                (slot.link.clone(), slot.registrar.session_timeout(), answer)
-            })
-            .collect();
+        let goodbye = |slot: &Slot| {
+            let (done, answer) = oneshot::channel();
+            // A supervisor that has ended has left its last word in the link.
+            let _ = slot.supervisor.send(Command::Close { within, done });
+            (slot.link.clone(), slot.registrar.session_timeout(), answer)
+        };
+        let goodbyes: Vec<_> = {
+            let mut slots = self.0.slots();
+            slots.closed = true;
+            slots.all.iter().map(goodbye).collect()
+        };
         let outcomes = goodbyes.into_iter().map(|(link, gone_within, answer)| async move {
             let unknown = Withdrawn::Unconfirmed { gone_within };
             match timeout(within, answer).await {
@@ -327,7 +336,7 @@ impl Inner {
         wishes: mpsc::UnboundedReceiver<Zxid>,
     ) -> Option<Driver> {
         let (book, registrars) = (self.context.book.clone(), self.registrars.clone());
-        let link = self.slots().first()?.link.clone();
+        let link = self.slots().all.first()?.link.clone();
         let settings = discovery::Settings {
             service: service.clone(),
             root: self.context.base.service(service),
@@ -352,19 +361,24 @@ impl Inner {
         Some(Driver::new(settings, self.views.clone(), link, channel, wishes))
     }
 
-    /// A registrar whose session has room for `load` more path bytes.
+    /// A registrar whose session has room for `load` more path bytes; of a closed registry any, which will say so.
     fn registrar_for(&self, load: usize) -> Registrar {
         let mut slots = self.slots();
-        let has_room =
-            |slot: &&Slot| slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES;
-        let registrar = match slots.iter().find(has_room) {
+        let closed = slots.closed;
+        let will_do = |slot: &&Slot| {
+            closed || slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES
+        };
+        let registrar = match slots.all.iter().find(will_do) {
             Some(slot) => slot.registrar.clone(),
             None => {
                 let (state, _) = watch::channel(ConnectionState::Connecting { last: None });
                 let slot = self.open_slot(state, Heard::new(Instant::now()));
                 let registrar = slot.registrar.clone();
-                slots.push(slot);
-                info!(sessions = slots.len(), "the session's share of paths is full, opening a further one");
+                slots.all.push(slot);
+                info!(
+                    sessions = slots.all.len(),
+                    "the session's share of paths is full, opening a further one"
+                );
                 registrar
             }
         };
@@ -374,7 +388,7 @@ impl Inner {
 
     /// The first session, once it is connected.
     async fn store(&self) -> Result<Arc<dyn Store>, Error> {
-        let mut link = match self.slots().first() {
+        let mut link = match self.slots().all.first() {
             Some(slot) => slot.link.clone(),
             None => return Err(closed()),
         };
@@ -410,7 +424,7 @@ impl Inner {
         }
     }
 
-    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -35,11 +35,16 @@ impl World {
     }
 
     fn with(change: impl FnOnce(Options) -> Options) -> Self {
+        Self::below(0, change)
+    }
+
+    /// Below a chroot of so many bytes.
+    fn below(chroot_len: usize, change: impl FnOnce(Options) -> Options) -> Self {
         let cluster = Cluster::new(1);
         let network = cluster.connector(SESSION);
         let options = change(Options::default().with_session_timeout(SESSION).with_audit_interval(AUDIT));
         let background = options.validate().map(|()| Background::on(Handle::current()));
-        let registry = Registry::over(Arc::new(network.clone()), 0, options, background, 1);
+        let registry = Registry::over(Arc::new(network.clone()), chroot_len, options, background, 1);
         Self { cluster, network, registry }
     }
 
@@ -199,4 +204,14 @@ async fn a_close_that_nobody_waits_for_ends_every_registration() {
     let mut late = world.register(Registering::default());
     let late = timeout(SOON, late.registered()).await.expect("answered in time");
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_registry_opens_no_further_session() {
+    let world = World::below(300_000, |options| options);
+    let _first = world.registered().await;
+    world.registry.clone().close(SOON).await;
+    let _second = world.register(Registering::default());
+    sleep(SOON).await;
+    assert_eq!((world.registry.sessions(), world.cluster.counts().connects), (1, 1));
 }
