@@ -24,7 +24,7 @@ use crate::session::{Command, ConnectionState, Link, Phase, Sessions, Settings, 
 use crate::snapshot::{Snapshot, Zxid};
 use crate::store::zookeeper::ZooKeeper;
 use crate::store::{Connect, Store};
-use crate::views::{Channel, Views};
+use crate::views::{Channel, Subscription, Views};
 
 /// How many ephemeral path bytes one session owns at most.
 ///
@@ -79,9 +79,10 @@ impl Registry {
                 Error::with_source(ErrorKind::Unavailable, "the background thread cannot be started", error)
             }),
         };
-        let background = options.validate().and(background);
+        let zookeeper = ZooKeeper::new(&to, &options);
+        let background = options.validate().and_then(|()| zookeeper.validate()).and(background);
         let chroot_len = to.chroot.as_ref().map_or(0, String::len);
-        Self::over(Arc::new(ZooKeeper::new(&to, &options)), chroot_len, options, background, rand::random())
+        Self::over(Arc::new(zookeeper), chroot_len, options, background, rand::random())
     }
 
     /// The same over any store.
@@ -299,13 +300,18 @@ impl Inner {
     /// Opens a further session.
     fn open_slot(&self, state: watch::Sender<ConnectionState>, heard: Heard) -> Slot {
         let (supervisor, commands) = mpsc::unbounded_channel();
-        let hopeless = matches!(*state.borrow(), ConnectionState::Failed(_));
+        let failed = match &*state.borrow() {
+            ConnectionState::Failed(error) => Some(error.clone()),
+            _ => None,
+        };
+        let hopeless = failed.is_some();
         let pending = Link {
             epoch: 0,
             ups: 0,
             phase: if hopeless { Phase::Closed } else { Phase::Connecting },
             store: None,
             closed: hopeless.then_some(Withdrawn::Confirmed),
+            failed,
         };
         let (link_sender, link) = watch::channel(pending);
         let (registrar, task) =
@@ -393,13 +399,10 @@ impl Inner {
             None => return Err(closed()),
         };
         loop {
-            if let ConnectionState::Failed(error) = &*self.connection.borrow() {
-                return Err(error.clone());
-            }
             let now = link.borrow_and_update().clone();
             match (now.phase, now.store) {
                 (Phase::Up, Some(store)) => return Ok(store),
-                (Phase::Closed, _) => return Err(closed()),
+                (Phase::Closed, _) => return Err(now.failed.unwrap_or_else(closed)),
                 _ => link.changed().await.map_err(|_| closed())?,
             }
         }
@@ -446,11 +449,12 @@ impl Resolve for Registry {
     /// A live view of the service; watches of one service share it, and all of them the session.
     fn watch(&self, service: &ServiceName) -> ServiceWatch {
         let inner = &self.0;
-        let (snapshots, wanted) = inner.views.subscribe(service, |channel, wishes| {
-            if let Some(driver) = inner.driver(service, channel, wishes) {
-                inner.background.spawn(driver.run());
-            }
-        });
+        let Subscription { snapshots, wanted, first } = inner.views.subscribe(service);
+        if let Some((channel, wishes)) = first
+            && let Some(driver) = inner.driver(service, channel, wishes)
+        {
+            inner.background.spawn(driver.run());
+        }
         ServiceWatch::new(snapshots, wanted, inner.heard.clone(), inner.clone())
     }
 }
@@ -458,6 +462,16 @@ impl Resolve for Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_can_be_known_to_fail_without_a_server_is_told_at_once() {
+        let registry = Registry::open("tls://zk.example:2281".parse().unwrap(), Options::default());
+        let ConnectionState::Failed(error) = &*registry.0.connection.borrow() else {
+            panic!("{registry:?}");
+        };
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().starts_with("tls"), "{error}");
+    }
 
     /// Compiling is the test: every public type crosses threads, and so does every future.
     fn _crosses_threads(registry: &Registry, registration: Registration, watch: &mut ServiceWatch) {

@@ -203,12 +203,29 @@ impl Task {
                 RegistrationState::Registered { zxid } => Some(RegistrationState::Suspended { zxid: *zxid }),
                 _ => None,
             }),
+            Phase::Closed if link.failed.is_some() => {
+                self.round = None;
+                let keys: Vec<_> = self.entries.keys().copied().collect();
+                keys.into_iter().for_each(|key| self.give_up(key));
+            }
             Phase::Connecting | Phase::Closed => self.each_state(|state| match state {
                 RegistrationState::Registered { .. } | RegistrationState::Suspended { .. } => {
                     Some(RegistrationState::Pending)
                 }
                 _ => None,
             }),
+        }
+    }
+
+    /// There will be no session, if waiting cannot cure that.
+    fn give_up(&mut self, key: Key) {
+        let Some(error) = self.link.borrow().failed.clone() else { return };
+        let Some(Entry::Kept(kept)) = self.entries.get(&key) else { return };
+        if kept.intent.record.is_some() {
+            self.fail(key, error);
+        } else {
+            let gone_within = Duration::from_millis(self.session_timeout.load(Ordering::Relaxed));
+            self.finish(key, Withdrawn::Unconfirmed { gone_within });
         }
     }
 
@@ -316,6 +333,7 @@ impl Task {
         };
         self.entries.insert(key, Entry::Kept(Box::new(kept)));
         self.rewrite(key);
+        self.give_up(key);
     }
 
     fn update(&mut self, key: Key, done: oneshot::Sender<Result<Zxid, Error>>) {
@@ -351,6 +369,7 @@ impl Task {
         kept.approach = Approach::Read;
         if kept.touched || kept.busy {
             self.due.insert(key);
+            self.give_up(key);
         } else {
             self.finish(key, Withdrawn::Confirmed);
         }

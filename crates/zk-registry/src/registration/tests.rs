@@ -12,8 +12,10 @@ use crate::connect::Options;
 use crate::error::ErrorKind;
 use crate::instance::{Attributes, Instance, ServiceName, Status};
 use crate::registry::Registry;
-use crate::resolve::Resolve as _;
+use crate::resolve::{Closed, Resolve as _};
 use crate::runtime::Background;
+use crate::snapshot::Freshness;
+use crate::store::ConnectFault;
 use crate::store::memory::{Cluster, Connector, Fate, Foreign};
 
 const SESSION: Duration = Duration::from_secs(4);
@@ -214,4 +216,55 @@ async fn a_closed_registry_opens_no_further_session() {
     let _second = world.register(Registering::default());
     sleep(SOON).await;
     assert_eq!((world.registry.sessions(), world.cluster.counts().connects), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waiting_cannot_cure_is_told_by_every_call() {
+    let world = World::new();
+    world.network.refuse(Some(ConnectFault::Invalid("no authorities".to_owned())));
+    let mut registration = world.register(Registering::default());
+    let mut watch = world.registry.watch(&time());
+    let all = async {
+        let refusals = tokio::join!(
+            world.registry.connected(),
+            async { registration.registered().await.map(|_| ()) },
+            async { world.registry.lookup(&time()).await.map(|_| ()) },
+            async { world.registry.services().await.map(|_| ()) },
+            async { Err(watch.live().await.map(|_| ()).unwrap_err()) },
+        );
+        let (connected, registered, lookup, services, live) = refusals;
+        for refusal in [connected, registered, lookup, services] {
+            assert_eq!(refusal.unwrap_err().kind(), ErrorKind::Invalid);
+        }
+        assert_eq!(live, Err::<(), _>(Closed));
+        let mut late = world.register(Registering::default());
+        assert_eq!(late.registered().await.unwrap_err().kind(), ErrorKind::Invalid);
+        let update = registration.update(|attributes| attributes.status = Status::Draining).await;
+        assert_eq!(update.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(world.registry.watch(&time()).ready().await.unwrap_err(), Closed);
+        assert_eq!(registration.withdraw(SESSION).await, Withdrawn::Confirmed);
+        assert_eq!(world.registry.close(SESSION).await, Withdrawn::Confirmed);
+    };
+    timeout(SOON, all).await.expect("answered in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_whose_options_cannot_work_ends_its_watches() {
+    let world = World::with(|options| options.with_audit_interval(Duration::ZERO));
+    let mut watch = world.registry.watch(&time());
+    let ended = timeout(SOON, watch.changed()).await.expect("answered in time");
+    assert_eq!(ended.map(|_| ()), Err(Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_stays_live_after_a_close() {
+    let world = World::new();
+    let _registration = world.registered().await;
+    let mut watch = world.registry.watch(&time());
+    watch.live().await.unwrap();
+    world.registry.clone().close(SOON).await;
+    let end = async { while watch.changed().await.is_ok() {} };
+    timeout(SOON, end).await.expect("ended in time");
+    assert!(matches!(watch.current().freshness(), Freshness::Stale { .. }));
+    assert_eq!(watch.current().len(), 1);
 }
