@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::info;
 
-use crate::connect::{ConnectString, Options};
+use crate::connect::{ConnectString, LONGEST_AUDIT, LONGEST_SESSION, Options};
 use crate::discovery::{self, Driver};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind};
@@ -97,8 +97,9 @@ impl Registry {
             base: options.base.clone(),
             format: options.format.clone(),
             acl: options.acl,
-            audit_interval: options.audit_interval,
-            session_timeout: options.session_timeout,
+            // Also what was refused must not overflow a clock.
+            audit_interval: options.audit_interval.min(LONGEST_AUDIT),
+            session_timeout: options.session_timeout.min(LONGEST_SESSION),
             chroot_len,
             seed,
             us: Arc::new(Identity::new(crate::host::identity())),

@@ -268,3 +268,58 @@ async fn nothing_stays_live_after_a_close() {
     assert!(matches!(watch.current().freshness(), Freshness::Stale { .. }));
     assert_eq!(watch.current().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_id_whose_withdrawal_is_under_way_is_registered_right_after_it() {
+    for how in [or_fail(), Registering::default()] {
+        let world = World::new();
+        let first = world.registered().await;
+        drop(first);
+        let mut second = world.register(how);
+        registered(&mut second).await;
+        sleep(SOON).await;
+        assert!(world.cluster.node(NODE).is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_still_wanted_is_a_conflict_until_it_is_withdrawn() {
+    let world = World::new();
+    let first = world.registered().await;
+    let mut refused = world.register(or_fail());
+    assert_eq!(refused.registered().await.unwrap_err().kind(), ErrorKind::Conflict);
+    let mut second = world.register(Registering::default());
+    sleep(SESSION).await;
+    assert!(matches!(*second.states().borrow(), RegistrationState::Conflict { .. }));
+    assert_eq!(first.withdraw(SOON).await, Withdrawn::Confirmed);
+    registered(&mut second).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_for_somebody_looks_once_a_second_however_often_it_is_asked() {
+    let world = World::new();
+    world.cluster.put(NODE, b"somebody's");
+    let waiting = world.register(Registering::default());
+    for _ in 0..20 {
+        world.network.blip();
+        sleep(SOON).await;
+    }
+    let before = world.cluster.counts().reads;
+    sleep(Duration::from_secs(10)).await;
+    let reads = world.cluster.counts().reads - before;
+    assert!((5..15).contains(&reads), "{reads} reads: {waiting:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn intervals_and_timeouts_that_no_clock_can_add_are_refused() {
+    let too_long: [fn(Options) -> Options; 3] = [
+        |options| options.with_audit_interval(Duration::MAX),
+        |options| options.with_audit_interval(Duration::from_secs(u64::MAX / 2)),
+        |options| options.with_session_timeout(Duration::MAX),
+    ];
+    for change in too_long {
+        let world = World::with(change);
+        assert_eq!(world.registry.connected().await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert!(world.registry.watch(&time()).ready().await.is_err());
+    }
+}
