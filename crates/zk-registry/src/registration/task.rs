@@ -17,6 +17,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::book::Hold;
 use super::entry::Intent;
 use super::kept::{Approach, Entry, Kept};
 use super::registrar::{Context, Key, New, Order, millis};
@@ -45,6 +46,8 @@ pub(crate) struct Task {
     pub(super) entries: HashMap<Key, Entry>,
     pub(super) due: BTreeSet<Key>,
     pub(super) timers: BTreeSet<(Instant, Key)>,
+    /// Whose path has become free.
+    pub(super) freed: (mpsc::UnboundedSender<Key>, mpsc::UnboundedReceiver<Key>),
     /// Fenced writes that the last reads asked for.
     pub(super) writes: Vec<(Key, Write)>,
     /// Services whose parents are missing.
@@ -77,6 +80,7 @@ impl Task {
             entries: HashMap::new(),
             due: BTreeSet::new(),
             timers: BTreeSet::new(),
+            freed: mpsc::unbounded_channel(),
             writes: Vec::new(),
             parents: HashSet::new(),
             round: None,
@@ -109,6 +113,7 @@ impl Task {
                     }
                     orders.drain(..).for_each(|order| self.obey(order));
                 }
+                Some(key) = self.freed.1.recv() => drop(self.due.insert(key)),
                 Some(()) = timer => {
                     let now = Instant::now();
                     while let Some((at, key)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
@@ -157,14 +162,18 @@ impl Task {
     /// Adds one registration to the round.
     fn enlist(&mut self, key: Key, round: &mut Round) {
         let kept = match self.entries.get_mut(&key) {
-            Some(Entry::Kept(kept)) if !kept.busy => kept,
+            Some(Entry::Kept(kept)) if !kept.busy && !kept.is_failed() => kept,
             Some(Entry::Ghost(path)) => return round.reads.push((key, path.clone())),
             _ => return,
         };
         match kept.intent.record.clone() {
             Some(record) => {
-                if !self.context.book.hold(&kept.path, key) {
-                    return self.conflict(key, "another registration of this registry".to_owned());
+                match self.context.book.hold(&kept.path, key, &self.freed.0) {
+                    Hold::Held => {}
+                    Hold::Leaving => return,
+                    Hold::Taken => {
+                        return self.conflict(key, "another registration of this registry".to_owned());
+                    }
                 }
                 if kept.approach == Approach::Create {
                     kept.sending(record.clone());
@@ -175,7 +184,7 @@ impl Task {
             }
             None if !kept.touched => return self.finish(key, Withdrawn::Confirmed),
             // One that had failed let go of the path: what stands there is its successor's by now.
-            None if !self.context.book.hold(&kept.path, key) => {
+            None if !self.context.book.leave(&kept.path, key) => {
                 return self.finish(key, Withdrawn::Superseded);
             }
             None => round.reads.push((key, kept.path.clone())),
