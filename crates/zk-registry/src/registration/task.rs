@@ -118,7 +118,10 @@ impl Task {
                     let now = Instant::now();
                     while let Some((at, key)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
                         self.timers.remove(&(at, key));
-                        self.due.insert(key);
+                        if let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) {
+                            kept.timer = None;
+                            self.due.insert(key);
+                        }
                     }
                 }
                 () = sleep_until(self.audit_at) => self.audit(),
@@ -337,6 +340,7 @@ impl Task {
             updates: Vec::new(),
             withdrawals: Vec::new(),
             backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
+            timer: None,
             busy: false,
             touched: false,
         };
