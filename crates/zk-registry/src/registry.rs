@@ -16,8 +16,10 @@ use crate::disk::Disk;
 use crate::error::{Error, ErrorKind};
 use crate::heard::Heard;
 use crate::instance::{Instance, InstanceId, ServiceName};
-use crate::registration::registrar::{self, Context, Key, MAX_RECORD, New, Order, Registrar, path_load};
-use crate::registration::{Book, Identity, Registering, Registration, RegistrationState, Wanted, Withdrawn};
+use crate::registration::registrar::{self, Context, Key, New, Order, Registrar, path_load};
+use crate::registration::{
+    Book, Identity, Registering, Registration, RegistrationState, Wanted, Withdrawn, largest_record,
+};
 use crate::resolve::{Resolve, ServiceWatch};
 use crate::runtime::Background;
 use crate::session::{Command, ConnectionState, Link, Phase, Sessions, Settings, Supervisor};
@@ -220,14 +222,15 @@ impl Registry {
         let id = instance.id()?;
         let context = self.0.context.clone();
         let path = context.base.instance(service, &id)?;
+        let most = largest_record(&path);
         let (service, probe, instance_id) = (service.clone(), instance.clone(), id.clone());
         let wanted = Wanted::new(instance.attributes().clone(), move |attributes| {
             let instance = probe.clone().with_attributes(attributes.clone());
             let now = std::time::SystemTime::now();
             let record = context.format.encode(&service, &instance_id, &instance, &context.us.owner, now)?;
-            if record.len() > MAX_RECORD {
+            if record.len() > most {
                 let message = format!(
-                    "the record of {instance_id} has {} bytes; at most {MAX_RECORD} are sent",
+                    "the record of {instance_id} has {} bytes; at most {most} are sent",
                     record.len()
                 );
                 return Err(Error::new(ErrorKind::TooLarge, message));

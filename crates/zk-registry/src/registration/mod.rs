@@ -25,6 +25,7 @@ use tokio::time::timeout;
 pub(crate) use self::book::Book;
 pub(crate) use self::entry::Identity;
 use self::registrar::{Key, Order, Registrar};
+pub(crate) use self::requests::largest_record;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, InstanceId};
 use crate::snapshot::Zxid;

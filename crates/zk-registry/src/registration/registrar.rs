@@ -35,10 +35,6 @@ impl Key {
     }
 }
 
-/// The largest record that is sent. The server takes requests of 1,048,575 bytes; a larger one costs the connection
-/// for everything in flight.
-pub(crate) const MAX_RECORD: usize = 1_000_000;
-
 /// What the registrar is told.
 pub(crate) enum Order {
     /// Somebody saw the node of this path change.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+use super::requests::largest_record;
 use super::{OnConflict, Registering, Registration, RegistrationState, Wanted, Withdrawn};
 use crate::connect::Options;
 use crate::error::ErrorKind;
@@ -321,5 +322,31 @@ async fn intervals_and_timeouts_that_no_clock_can_add_are_refused() {
         let world = World::with(change);
         assert_eq!(world.registry.connected().await.unwrap_err().kind(), ErrorKind::Invalid);
         assert!(world.registry.watch(&time()).ready().await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_record_that_is_taken_is_taken_over_at_every_version() {
+    let world = World::new();
+    let mut registration = world.registered().await;
+    let fill = |bytes: usize| {
+        move |attributes: &mut Attributes| {
+            drop(attributes.metadata.insert("fill".to_owned(), "x".repeat(bytes)))
+        }
+    };
+    let most = largest_record(NODE);
+    let refused = registration.update(fill(most)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge);
+    let overhead = world.record().len() + 100;
+    for version in 0..10 {
+        registration.update(fill(most - overhead - version)).await.unwrap();
+        let before = world.network.session();
+        // The server keeps the session, and the node with it.
+        world.network.expire_locally();
+        let mut states = registration.states();
+        states.wait_for(|state| !matches!(state, RegistrationState::Registered { .. })).await.unwrap();
+        registered(&mut registration).await;
+        assert_ne!(world.network.session(), before);
+        assert_eq!(world.cluster.node(NODE).unwrap().stat.owner, world.network.session().unwrap());
     }
 }
