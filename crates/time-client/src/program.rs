@@ -8,6 +8,7 @@ use time_server::registry_args::UsageError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use zk_registry::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
@@ -88,6 +89,10 @@ impl Job {
             // Nobody reads on: whoever did has what it wanted.
             _ if gone.is_cancelled() && !stop.is_cancelled() => Exit::Answered,
             Ok(exit) => exit,
+            Err(Nothing::Hopeless { cause, .. }) if cause.kind() == ErrorKind::Invalid => {
+                eprintln!("time-client: {}", UsageError::from_registry(&cause));
+                Exit::Usage
+            }
             Err(nothing) => nothing_to_ask(&nothing),
         }
     }

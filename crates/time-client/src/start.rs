@@ -111,6 +111,9 @@ impl Place {
                 return Nothing::NotRead { service: self.service.clone(), within: self.wait };
             }
             ConnectionState::Connecting { last } => last.clone(),
+            ConnectionState::Failed(cause) => {
+                return Nothing::Hopeless { to: self.to.clone(), cause: cause.clone() };
+            }
             _ => None,
         };
         Nothing::NotReached { to: self.to.clone(), within: self.wait, cause }

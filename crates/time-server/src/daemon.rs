@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
-use zk_registry::{ConnectionState, Registry, Withdrawn};
+use zk_registry::{ConnectionState, ErrorKind, Registry, Withdrawn};
 
 use crate::admin::Admin;
 use crate::advertise::{Advertise, plan};
@@ -94,8 +95,9 @@ impl Daemon {
         let patience = config.shutdown.drain_timeout.min(ACKNOWLEDGED_WITHIN);
         let registry = Registry::open(config.registry.to, config.registry.options);
         if let ConnectionState::Failed(error) = &*registry.connection().borrow() {
-            return Err(unusable(error));
+            return Err(DaemonError::Usage(UsageError::from_registry(error)));
         }
+        let usage = wrong_use(registry.connection());
         let announcing = Announcing {
             registry: registry.clone(),
             service: config.registry.service,
@@ -133,6 +135,7 @@ impl Daemon {
         };
         tokio::select! {
             ended = leave => ended,
+            error = usage => Err(DaemonError::Usage(error)),
             never = admin_endpoint => match never {},
         }
     }
@@ -148,6 +151,22 @@ impl Display for DaemonError {
 }
 
 impl std::error::Error for DaemonError {}
+
+/// Completes if connecting shows that the options cannot work: serving on, unregistered for ever, would hide that.
+async fn wrong_use(mut connection: watch::Receiver<ConnectionState>) -> UsageError {
+    let invalid = |state: &ConnectionState| match state {
+        ConnectionState::Failed(error) if error.kind() == ErrorKind::Invalid => Some(error.clone()),
+        _ => None,
+    };
+    loop {
+        if let Some(error) = invalid(&connection.borrow_and_update()) {
+            return UsageError::from_registry(&error);
+        }
+        if connection.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
 
 /// How long ZooKeeper has to acknowledge a step of leaving. It answers in milliseconds or, being down, not at all.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(3);

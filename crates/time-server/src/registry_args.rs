@@ -170,6 +170,23 @@ impl UsageError {
         Self(format!("{flag}: {what}"))
     }
 
+    /// What the library says of options that cannot work, with the flag that they came from: its message begins with the
+    /// option.
+    pub fn from_registry(error: &zk_registry::Error) -> Self {
+        let text = error.to_string();
+        let (option, what) = text.split_once(": ").unwrap_or(("", &text));
+        let flag = match option {
+            "acl" => "--acl",
+            "credentials" => "--auth-file",
+            "session timeout" => "--session-timeout",
+            "tls" | "tls authorities" => "--tls-ca",
+            "tls identity" => "--tls-cert, --tls-key",
+            "connect string" => "--zookeeper",
+            _ => return Self::new("--zookeeper", text),
+        };
+        Self::new(flag, what)
+    }
+
     /// The essence of an error of clap in one line: its first paragraph, without the word "error".
     ///
     /// Not for help and version, which clap also reports as errors.
@@ -302,6 +319,28 @@ mod tests {
         ] {
             let message = resolve(&[flag, bad]).unwrap_err().to_string();
             assert!(message.contains(flag), "{flag} {bad}: {message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+    }
+
+    #[test]
+    fn options_that_cannot_work_name_their_flag() {
+        let complaint = |words: &[&str]| {
+            let config = resolve(words).unwrap();
+            let registry = zk_registry::Registry::open(config.to, config.options);
+            let connection = registry.connection();
+            let zk_registry::ConnectionState::Failed(error) = &*connection.borrow() else {
+                panic!("{registry:?}");
+            };
+            UsageError::from_registry(error).to_string()
+        };
+        let no_pem = file("-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n");
+        let no_pem = no_pem.path().to_str().unwrap();
+        for (flag, words) in
+            [("--tls-ca: ", vec!["--zookeeper", "tls://zk:2281"]), ("--tls-ca: ", vec!["--tls-ca", no_pem])]
+        {
+            let message = complaint(&words);
+            assert!(message.starts_with(flag), "{words:?}: {message}");
             assert_eq!(message.lines().count(), 1, "{message}");
         }
     }

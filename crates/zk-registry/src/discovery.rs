@@ -162,12 +162,12 @@ impl Driver {
                 },
                 Err(over) => over,
             };
-            if matches!(over, Over::View) {
-                break;
-            }
             let now = Instant::now();
             self.view.lost(self.heard_at.unwrap_or(now));
             self.publish();
+            if matches!(over, Over::View) {
+                break;
+            }
         }
         self.views.forget(&self.settings.service, &self.snapshots);
         if let Some(disk) = self.settings.disk.take() {
@@ -651,6 +651,13 @@ impl Driver {
             disk.remember(&snapshot);
         }
         self.snapshots.send_replace(snapshot);
+    }
+}
+
+impl Drop for Driver {
+    /// A view that does not run, or runs no more, must not be waited for.
+    fn drop(&mut self) {
+        self.views.forget(&self.settings.service, &self.snapshots);
     }
 }
 

@@ -11,21 +11,23 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use crate::connect::{ConnectString, Options};
+use crate::connect::{ConnectString, LONGEST_AUDIT, LONGEST_SESSION, Options};
 use crate::discovery::{self, Driver};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind};
 use crate::heard::Heard;
 use crate::instance::{Instance, InstanceId, ServiceName};
-use crate::registration::registrar::{self, Context, Key, MAX_RECORD, New, Order, Registrar, path_load};
-use crate::registration::{Book, Identity, Registering, Registration, RegistrationState, Wanted, Withdrawn};
+use crate::registration::registrar::{self, Context, Key, New, Order, Registrar, path_load};
+use crate::registration::{
+    Book, Identity, Registering, Registration, RegistrationState, Wanted, Withdrawn, largest_record,
+};
 use crate::resolve::{Resolve, ServiceWatch};
 use crate::runtime::Background;
 use crate::session::{Command, ConnectionState, Link, Phase, Sessions, Settings, Supervisor};
 use crate::snapshot::Snapshot;
 use crate::store::zookeeper::ZooKeeper;
 use crate::store::{Connect, Store};
-use crate::views::{Channel, Views, Wish};
+use crate::views::{Channel, Subscription, Views, Wish};
 
 /// How many ephemeral path bytes one session owns at most.
 ///
@@ -47,13 +49,22 @@ struct Inner {
     options: Options,
     heard: Heard,
     /// One supervisor per session: the first carries the watches.
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<Slots>,
     /// The registrars of all slots, for views that saw one of our nodes change.
     registrars: Arc<Mutex<Vec<Registrar>>>,
     views: Arc<Views>,
     /// The tasks behind the views: the last thing that they do is to write their snapshot files.
     drivers: TaskTracker,
     connection: watch::Receiver<ConnectionState>,
+}
+
+/// The sessions.
+#[derive(Default)]
+struct Slots {
+    /// At least one.
+    all: Vec<Slot>,
+    /// No further one is opened: nobody would close it.
+    closed: bool,
 }
 
 /// One session and what lives on it.
@@ -73,9 +84,10 @@ impl Registry {
                 Error::with_source(ErrorKind::Unavailable, "the background thread cannot be started", error)
             }),
         };
-        let background = options.validate().and(background);
+        let zookeeper = ZooKeeper::new(&to, &options);
+        let background = options.validate().and_then(|()| zookeeper.validate()).and(background);
         let chroot_len = to.chroot.as_ref().map_or(0, String::len);
-        Self::over(Arc::new(ZooKeeper::new(&to, &options)), chroot_len, options, background, rand::random())
+        Self::over(Arc::new(zookeeper), chroot_len, options, background, rand::random())
     }
 
     /// The same over any store.
@@ -90,8 +102,9 @@ impl Registry {
             base: options.base.clone(),
             format: options.format.clone(),
             acl: options.acl,
-            audit_interval: options.audit_interval,
-            session_timeout: options.session_timeout,
+            // Also what was refused must not overflow a clock.
+            audit_interval: options.audit_interval.min(LONGEST_AUDIT),
+            session_timeout: options.session_timeout.min(LONGEST_SESSION),
             chroot_len,
             seed,
             us: Arc::new(Identity::new(crate::host::identity())),
@@ -117,7 +130,7 @@ impl Registry {
             connection,
         };
         let first = inner.open_slot(state, inner.heard.clone());
-        inner.slots().push(first);
+        inner.slots().all.push(first);
         Self(Arc::new(inner))
     }
 
@@ -156,7 +169,7 @@ impl Registry {
 
     /// How many sessions there are: one, and a further one for each 512 KiB of paths registered.
     pub fn sessions(&self) -> usize {
-        self.0.slots().len()
+        self.0.slots().all.len()
     }
 
     /// Registers an instance and keeps it registered until the guard is withdrawn or dropped.
@@ -213,14 +226,15 @@ impl Registry {
         let id = instance.id()?;
         let context = self.0.context.clone();
         let path = context.base.instance(service, &id)?;
+        let most = largest_record(&path);
         let (service, probe, instance_id) = (service.clone(), instance.clone(), id.clone());
         let wanted = Wanted::new(instance.attributes().clone(), move |attributes| {
             let instance = probe.clone().with_attributes(attributes.clone());
             let now = std::time::SystemTime::now();
             let record = context.format.encode(&service, &instance_id, &instance, &context.us.owner, now)?;
-            if record.len() > MAX_RECORD {
+            if record.len() > most {
                 let message = format!(
-                    "the record of {instance_id} has {} bytes; at most {MAX_RECORD} are sent",
+                    "the record of {instance_id} has {} bytes; at most {most} are sent",
                     record.len()
                 );
                 return Err(Error::new(ErrorKind::TooLarge, message));
@@ -265,17 +279,17 @@ impl Registry {
     ///
     /// Dropping the future closes all the same, unacknowledged.
     pub async fn close(self, within: Duration) -> Withdrawn {
-        let goodbyes: Vec<_> = self
-            .0
-            .slots()
-            .iter()
-            .map(|slot| {
-                let (done, answer) = oneshot::channel();
-                // A supervisor that has ended has left its last word in the link.
-                let _ = slot.supervisor.send(Command::Close { within, done });
-                (slot.link.clone(), slot.registrar.session_timeout(), answer)
-            })
-            .collect();
+        let goodbye = |slot: &Slot| {
+            let (done, answer) = oneshot::channel();
+            // A supervisor that has ended has left its last word in the link.
+            let _ = slot.supervisor.send(Command::Close { within, done });
+            (slot.link.clone(), slot.registrar.session_timeout(), answer)
+        };
+        let goodbyes: Vec<_> = {
+            let mut slots = self.0.slots();
+            slots.closed = true;
+            slots.all.iter().map(goodbye).collect()
+        };
         let outcomes = goodbyes.into_iter().map(|(link, gone_within, answer)| async move {
             let unknown = Withdrawn::Unconfirmed { gone_within };
             match timeout(within, answer).await {
@@ -297,13 +311,18 @@ impl Inner {
     /// Opens a further session.
     fn open_slot(&self, state: watch::Sender<ConnectionState>, heard: Heard) -> Slot {
         let (supervisor, commands) = mpsc::unbounded_channel();
-        let hopeless = matches!(*state.borrow(), ConnectionState::Failed(_));
+        let failed = match &*state.borrow() {
+            ConnectionState::Failed(error) => Some(error.clone()),
+            _ => None,
+        };
+        let hopeless = failed.is_some();
         let pending = Link {
             epoch: 0,
             ups: 0,
             phase: if hopeless { Phase::Closed } else { Phase::Connecting },
             store: None,
             closed: hopeless.then_some(Withdrawn::Confirmed),
+            failed,
         };
         let (link_sender, link) = watch::channel(pending);
         let (registrar, task) =
@@ -334,7 +353,7 @@ impl Inner {
         wishes: mpsc::UnboundedReceiver<Wish>,
     ) -> Option<Driver> {
         let (book, registrars) = (self.context.book.clone(), self.registrars.clone());
-        let link = self.slots().first()?.link.clone();
+        let link = self.slots().all.first()?.link.clone();
         let settings = discovery::Settings {
             service: service.clone(),
             root: self.context.base.service(service),
@@ -359,19 +378,24 @@ impl Inner {
         Some(Driver::new(settings, self.views.clone(), link, channel, wishes))
     }
 
-    /// A registrar whose session has room for `load` more path bytes.
+    /// A registrar whose session has room for `load` more path bytes; of a closed registry any, which will say so.
     fn registrar_for(&self, load: usize) -> Registrar {
         let mut slots = self.slots();
-        let has_room =
-            |slot: &&Slot| slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES;
-        let registrar = match slots.iter().find(has_room) {
+        let closed = slots.closed;
+        let will_do = |slot: &&Slot| {
+            closed || slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES
+        };
+        let registrar = match slots.all.iter().find(will_do) {
             Some(slot) => slot.registrar.clone(),
             None => {
                 let (state, _) = watch::channel(ConnectionState::Connecting { last: None });
                 let slot = self.open_slot(state, Heard::new(Instant::now()));
                 let registrar = slot.registrar.clone();
-                slots.push(slot);
-                info!(sessions = slots.len(), "the session's share of paths is full, opening a further one");
+                slots.all.push(slot);
+                info!(
+                    sessions = slots.all.len(),
+                    "the session's share of paths is full, opening a further one"
+                );
                 registrar
             }
         };
@@ -381,18 +405,15 @@ impl Inner {
 
     /// The first session, once it is connected.
     async fn store(&self) -> Result<Arc<dyn Store>, Error> {
-        let mut link = match self.slots().first() {
+        let mut link = match self.slots().all.first() {
             Some(slot) => slot.link.clone(),
             None => return Err(closed()),
         };
         loop {
-            if let ConnectionState::Failed(error) = &*self.connection.borrow() {
-                return Err(error.clone());
-            }
             let now = link.borrow_and_update().clone();
             match (now.phase, now.store) {
                 (Phase::Up, Some(store)) => return Ok(store),
-                (Phase::Closed, _) => return Err(closed()),
+                (Phase::Closed, _) => return Err(now.failed.unwrap_or_else(closed)),
                 _ => link.changed().await.map_err(|_| closed())?,
             }
         }
@@ -417,7 +438,7 @@ impl Inner {
         }
     }
 
-    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -439,11 +460,12 @@ impl Resolve for Registry {
     /// A live view of the service; watches of one service share it, and all of them the session.
     fn watch(&self, service: &ServiceName) -> ServiceWatch {
         let inner = &self.0;
-        let (snapshots, wanted) = inner.views.subscribe(service, |channel, wishes| {
-            if let Some(driver) = inner.driver(service, channel, wishes) {
-                inner.background.spawn(inner.drivers.track_future(driver.run()));
-            }
-        });
+        let Subscription { snapshots, wanted, first } = inner.views.subscribe(service);
+        if let Some((channel, wishes)) = first
+            && let Some(driver) = inner.driver(service, channel, wishes)
+        {
+            inner.background.spawn(inner.drivers.track_future(driver.run()));
+        }
         ServiceWatch::new(snapshots, wanted, inner.heard.clone(), inner.clone())
     }
 }
@@ -452,6 +474,16 @@ impl Resolve for Registry {
 mod tests {
     use super::*;
     use crate::snapshot::Zxid;
+
+    #[test]
+    fn what_can_be_known_to_fail_without_a_server_is_told_at_once() {
+        let registry = Registry::open("tls://zk.example:2281".parse().unwrap(), Options::default());
+        let ConnectionState::Failed(error) = &*registry.0.connection.borrow() else {
+            panic!("{registry:?}");
+        };
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().starts_with("tls"), "{error}");
+    }
 
     /// Compiling is the test: every public type crosses threads, and so does every future.
     fn _crosses_threads(registry: &Registry, registration: Registration, watch: &mut ServiceWatch) {

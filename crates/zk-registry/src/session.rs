@@ -62,6 +62,8 @@ pub(crate) struct Link {
     pub(crate) store: Option<Arc<dyn Store>>,
     /// How the last session ended, once the supervisor is done.
     pub(crate) closed: Option<Withdrawn>,
+    /// Why there will be no session, if waiting cannot cure it.
+    pub(crate) failed: Option<Error>,
 }
 
 /// Where a session stands.
@@ -424,7 +426,10 @@ impl Supervisor {
     /// Ends in `Failed`: says so until told to close.
     async fn fail(mut self, error: Error) {
         warn!(%error, "giving up on ZooKeeper");
-        self.state.send_replace(ConnectionState::Failed(error));
+        self.state.send_replace(ConnectionState::Failed(error.clone()));
+        self.link.send_modify(|link| {
+            (link.phase, link.store, link.failed) = (Phase::Closed, None, Some(error));
+        });
         while let Some(command) = self.commands.recv().await {
             if self.without_session(Some(command)).is_some() {
                 return;

@@ -27,23 +27,28 @@ pub(crate) struct Wish {
     pub(crate) done: oneshot::Sender<()>,
 }
 
+/// What a watch gets of a view.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) snapshots: watch::Receiver<Snapshot>,
+    pub(crate) wanted: mpsc::UnboundedSender<Wish>,
+    /// What the view needs that has to be started for it; `None` when there is one already.
+    pub(crate) first: Option<(Channel, mpsc::UnboundedReceiver<Wish>)>,
+}
+
 impl Views {
-    /// A receiver of the service's snapshots; `begin` starts the view if there is none.
-    pub(crate) fn subscribe(
-        &self,
-        service: &ServiceName,
-        begin: impl FnOnce(Channel, mpsc::UnboundedReceiver<Wish>),
-    ) -> (watch::Receiver<Snapshot>, mpsc::UnboundedSender<Wish>) {
+    /// A receiver of the service's snapshots.
+    pub(crate) fn subscribe(&self, service: &ServiceName) -> Subscription {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = views.get(service) {
-            return (channel.snapshots.subscribe(), channel.wanted.clone());
+            let (snapshots, wanted) = (channel.snapshots.subscribe(), channel.wanted.clone());
+            return Subscription { snapshots, wanted, first: None };
         }
-        let (snapshots, receiver) = watch::channel(Snapshot::pending(service));
+        let (sender, snapshots) = watch::channel(Snapshot::pending(service));
         let (wanted, wishes) = mpsc::unbounded_channel();
-        let channel = Channel { snapshots, wanted: wanted.clone() };
+        let channel = Channel { snapshots: sender, wanted: wanted.clone() };
         views.insert(service.clone(), channel.clone());
-        begin(channel, wishes);
-        (receiver, wanted)
+        Subscription { snapshots, wanted, first: Some((channel, wishes)) }
     }
 
     /// Forgets the view if nobody watches it any more.

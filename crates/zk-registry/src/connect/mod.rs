@@ -132,8 +132,8 @@ impl Options {
         if self.session_timeout < SHORTEST_SESSION || self.session_timeout > LONGEST_SESSION {
             return refuse("session timeout: use 10 milliseconds to 24 days");
         }
-        if self.audit_interval.is_zero() {
-            return refuse("audit interval: use a duration above zero");
+        if self.audit_interval.is_zero() || self.audit_interval > LONGEST_AUDIT {
+            return refuse("audit interval: use a duration above zero, of at most one day");
         }
         if self.acl != Acl::Open && !self.has_identity() {
             return refuse("acl: creator and read-only need credentials or a TLS certificate of our own");
@@ -153,7 +153,10 @@ impl Options {
 /// A server's tick is never that short; it would clamp the timeout anyway.
 const SHORTEST_SESSION: Duration = Duration::from_millis(10);
 /// ZooKeeper carries the timeout as a positive 32-bit number of milliseconds.
-const LONGEST_SESSION: Duration = Duration::from_millis(i32::MAX as u64);
+pub(crate) const LONGEST_SESSION: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// What waits longer for its mistakes to be found might as well not look; and a clock can add it without a thought.
+pub(crate) const LONGEST_AUDIT: Duration = Duration::from_secs(86_400);
 
 impl Default for Options {
     fn default() -> Self {
@@ -305,6 +308,7 @@ mod tests {
         assert!(refusal(options().with_session_timeout(Duration::ZERO)).starts_with("session timeout"));
         assert!(refusal(options().with_session_timeout(Duration::MAX)).starts_with("session timeout"));
         assert!(refusal(options().with_audit_interval(Duration::ZERO)).starts_with("audit interval"));
+        assert!(refusal(options().with_audit_interval(Duration::MAX)).starts_with("audit interval"));
         assert!(refusal(options().with_acl(Acl::Creator)).starts_with("acl"));
         assert!(refusal(options().with_acl(Acl::ReadOnly)).starts_with("acl"));
         assert!(refusal(options().with_credentials(digest("a:b"))).contains("a:b"));

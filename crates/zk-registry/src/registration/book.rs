@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::mpsc;
+
 use super::registrar::Key;
 
 #[derive(Debug, Default)]
@@ -10,33 +12,72 @@ pub(crate) struct Book(Mutex<Pages>);
 
 #[derive(Debug, Default)]
 struct Pages {
-    held: HashMap<String, Key>,
+    held: HashMap<String, Holder>,
+    /// Who is told once a path is free.
+    waiting: HashMap<String, Vec<(Key, mpsc::UnboundedSender<Key>)>>,
     /// Paths that an exclusive registration of this registry once held: only the first one may inherit a node.
     inherited: HashSet<String>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    key: Key,
+    /// Whether it only holds the path until its node is gone.
+    leaving: bool,
+}
+
+/// What became of the wish to hold a path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hold {
+    Held,
+    /// Its holder is about to be gone.
+    Leaving,
+    Taken,
+}
+
 impl Book {
-    /// Takes the path for `key`; `false` when another registration holds it.
-    pub(super) fn hold(&self, path: &str, key: Key) -> bool {
+    /// Takes the path for `key`. If another registration holds it, `key` is sent to `freed` as soon as it does not.
+    pub(super) fn hold(&self, path: &str, key: Key, freed: &mpsc::UnboundedSender<Key>) -> Hold {
         let mut pages = self.lock();
-        match pages.held.get(path) {
-            Some(holder) => *holder == key,
-            None => {
-                pages.held.insert(path.to_owned(), key);
-                true
-            }
+        let holder = *pages.held.entry(path.to_owned()).or_insert(Holder { key, leaving: false });
+        if holder.key == key {
+            return Hold::Held;
+        }
+        let waiting = pages.waiting.entry(path.to_owned()).or_default();
+        if waiting.iter().all(|(waiter, _)| *waiter != key) {
+            waiting.push((key, freed.clone()));
+        }
+        if holder.leaving { Hold::Leaving } else { Hold::Taken }
+    }
+
+    /// Holds the path until the node of `key` is gone; `false` when it is another registration's by now.
+    pub(super) fn leave(&self, path: &str, key: Key) -> bool {
+        let mut pages = self.lock();
+        let holder = pages.held.entry(path.to_owned()).or_insert(Holder { key, leaving: true });
+        holder.leaving |= holder.key == key;
+        holder.key == key
+    }
+
+    /// Whoever wants the path of `key`, if it holds it, need not wait long any more.
+    pub(super) fn announce_leave(&self, path: &str, key: Key) {
+        if let Some(holder) = self.lock().held.get_mut(path) {
+            holder.leaving |= holder.key == key;
         }
     }
 
     pub(super) fn release(&self, path: &str, key: Key) {
         let mut pages = self.lock();
-        if pages.held.get(path) == Some(&key) {
+        if pages.held.get(path).is_some_and(|holder| holder.key == key) {
             pages.held.remove(path);
+            for (waiter, freed) in pages.waiting.remove(path).into_iter().flatten() {
+                // Its session may be closed.
+                let _ = freed.send(waiter);
+            }
         }
     }
 
     pub(crate) fn holder(&self, path: &str) -> Option<Key> {
-        self.lock().held.get(path).copied()
+        self.lock().held.get(path).map(|holder| holder.key)
     }
 
     /// Whether nobody of this registry was exclusively registered there before.

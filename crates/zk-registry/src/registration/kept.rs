@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::entry::{Intent, Seen};
@@ -37,6 +38,8 @@ pub(super) struct Kept {
     pub(super) updates: Vec<oneshot::Sender<Result<Zxid, Error>>>,
     pub(super) withdrawals: Vec<oneshot::Sender<Withdrawn>>,
     pub(super) backoff: Backoff,
+    /// When it is due by itself.
+    pub(super) timer: Option<Instant>,
     /// Whether a request for it is under way.
     pub(super) busy: bool,
     /// Whether anything was ever sent: if not, there is nothing to undo.

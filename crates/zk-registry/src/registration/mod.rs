@@ -25,6 +25,7 @@ use tokio::time::timeout;
 pub(crate) use self::book::Book;
 pub(crate) use self::entry::Identity;
 use self::registrar::{Key, Order, Registrar};
+pub(crate) use self::requests::largest_record;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, InstanceId};
 use crate::snapshot::Zxid;
@@ -278,7 +279,7 @@ impl Registration {
     /// Dropping the future withdraws all the same, unacknowledged.
     pub async fn withdraw(self, within: Duration) -> Withdrawn {
         let (done, answer) = oneshot::channel();
-        self.registrar.order(Order::Withdraw { key: self.key, done: Some(done) });
+        self.registrar.withdraw(&self.path, self.key, Some(done));
         match timeout(within, answer).await {
             Ok(Ok(outcome)) => outcome,
             // The registrar ended with its registry, and said in the last state how.
@@ -293,7 +294,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registrar.order(Order::Withdraw { key: self.key, done: None });
+        self.registrar.withdraw(&self.path, self.key, None);
     }
 }
 

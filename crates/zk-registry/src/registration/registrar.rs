@@ -35,10 +35,6 @@ impl Key {
     }
 }
 
-/// The largest record that is sent. The server takes requests of 1,048,575 bytes; a larger one costs the connection
-/// for everything in flight.
-pub(crate) const MAX_RECORD: usize = 1_000_000;
-
 /// What the registrar is told.
 pub(crate) enum Order {
     /// Somebody saw the node of this path change.
@@ -72,6 +68,7 @@ pub(crate) struct New {
 /// The handle to one session's registrar.
 #[derive(Clone)]
 pub(crate) struct Registrar {
+    book: Arc<Book>,
     orders: mpsc::UnboundedSender<Order>,
     session_timeout: Arc<AtomicU64>,
     load: Arc<AtomicUsize>,
@@ -94,6 +91,12 @@ impl Registrar {
             // Its registry was closed before: nothing of it was ever sent.
             new.states.send_replace(RegistrationState::Withdrawn(Withdrawn::Confirmed));
         }
+    }
+
+    /// Withdraws a registration. From now on whoever registers the same waits for it, instead of being in conflict with it.
+    pub(super) fn withdraw(&self, path: &str, key: Key, done: Option<oneshot::Sender<Withdrawn>>) {
+        self.book.announce_leave(path, key);
+        self.order(Order::Withdraw { key, done });
     }
 
     pub(crate) fn session_timeout(&self) -> Duration {
@@ -131,7 +134,12 @@ pub(crate) fn registrar(
     let (sender, orders) = mpsc::unbounded_channel();
     let session_timeout = Arc::new(AtomicU64::new(millis(context.session_timeout)));
     let load = Arc::new(AtomicUsize::new(0));
-    let handle = Registrar { orders: sender, session_timeout: session_timeout.clone(), load: load.clone() };
+    let handle = Registrar {
+        book: context.book.clone(),
+        orders: sender,
+        session_timeout: session_timeout.clone(),
+        load: load.clone(),
+    };
     (handle, Task::new(context, orders, link, supervisor, session_timeout, load))
 }
 

@@ -11,6 +11,7 @@ use tracing::debug;
 use super::registrar::Key;
 use crate::connect::Acl;
 use crate::instance::ServiceName;
+use crate::store::limits;
 use crate::store::{Fault, Kind, Node, Op, Reply, Stat, Store};
 
 /// How many operations one request carries at most.
@@ -247,18 +248,30 @@ impl Sent {
     }
 }
 
+/// Versions after which a successor's begin anew.
+const VERSIONS: i32 = 8;
+
+/// The largest record that is ever sent to this path: one that also fits into the longest takeover. A larger request costs
+/// the connection for everything in flight.
+pub(crate) fn largest_record(path: &str) -> usize {
+    // A delete, a create, and all sets but one.
+    limits::most_data(path, VERSIONS as usize + 1)
+}
+
 /// One transaction that replaces a node without a gap for any reader, fenced by its version.
 ///
 /// The successor ends at version (v + 1) mod 8, so that it never stands at a version which a recent predecessor may still
-/// hold: a predecessor's late delete then answers `BadVersion` instead of removing the live successor.
+/// hold: a predecessor's late delete then answers `BadVersion` instead of removing the live successor. Only the last
+/// operation carries the record; nobody sees what was before it.
 fn take_over(path: &str, data: &Bytes, version: i32, acl: Acl) -> Vec<Op> {
-    let path = path.to_owned();
+    let sets = version.wrapping_add(1).rem_euclid(VERSIONS);
+    let data = |last: bool| if last { data.clone() } else { Bytes::new() };
+    let path = || path.to_owned();
     let mut ops = vec![
-        Op::Delete { path: path.clone(), version: Some(version) },
-        Op::Create { path: path.clone(), data: data.clone(), kind: Kind::Ephemeral, acl },
+        Op::Delete { path: path(), version: Some(version) },
+        Op::Create { path: path(), data: data(sets == 0), kind: Kind::Ephemeral, acl },
     ];
-    let sets = version.wrapping_add(1).rem_euclid(8);
-    ops.extend((0..sets).map(|_| Op::Set { path: path.clone(), data: data.clone(), version: None }));
+    ops.extend((1..=sets).map(|set| Op::Set { path: path(), data: data(set == sets), version: None }));
     ops
 }
 
@@ -272,6 +285,23 @@ mod tests {
             let sets = take_over("/s/i", &Bytes::new(), version, Acl::Open).len() - 2;
             assert_ne!(sets as i32, version);
             assert_eq!(sets as i32, (version + 1) % 8);
+        }
+    }
+
+    #[test]
+    fn a_takeover_carries_the_record_once_and_last() {
+        for version in 0..20 {
+            let ops = take_over("/s/i", &Bytes::from("record"), version, Acl::Open);
+            let data: Vec<_> = ops
+                .iter()
+                .filter_map(|op| match op {
+                    Op::Create { data, .. } | Op::Set { data, .. } => Some(data.as_ref()),
+                    Op::Delete { .. } => None,
+                })
+                .collect();
+            let (last, others) = data.split_last().unwrap();
+            assert_eq!(*last, b"record");
+            assert!(others.iter().all(|data| data.is_empty()));
         }
     }
 

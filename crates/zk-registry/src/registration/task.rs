@@ -17,6 +17,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::book::Hold;
 use super::entry::Intent;
 use super::kept::{Approach, Entry, Kept};
 use super::registrar::{Context, Key, New, Order, millis};
@@ -45,6 +46,8 @@ pub(crate) struct Task {
     pub(super) entries: HashMap<Key, Entry>,
     pub(super) due: BTreeSet<Key>,
     pub(super) timers: BTreeSet<(Instant, Key)>,
+    /// Whose path has become free.
+    pub(super) freed: (mpsc::UnboundedSender<Key>, mpsc::UnboundedReceiver<Key>),
     /// Fenced writes that the last reads asked for.
     pub(super) writes: Vec<(Key, Write)>,
     /// Services whose parents are missing.
@@ -77,6 +80,7 @@ impl Task {
             entries: HashMap::new(),
             due: BTreeSet::new(),
             timers: BTreeSet::new(),
+            freed: mpsc::unbounded_channel(),
             writes: Vec::new(),
             parents: HashSet::new(),
             round: None,
@@ -109,11 +113,15 @@ impl Task {
                     }
                     orders.drain(..).for_each(|order| self.obey(order));
                 }
+                Some(key) = self.freed.1.recv() => drop(self.due.insert(key)),
                 Some(()) = timer => {
                     let now = Instant::now();
                     while let Some((at, key)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
                         self.timers.remove(&(at, key));
-                        self.due.insert(key);
+                        if let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) {
+                            kept.timer = None;
+                            self.due.insert(key);
+                        }
                     }
                 }
                 () = sleep_until(self.audit_at) => self.audit(),
@@ -157,14 +165,18 @@ impl Task {
     /// Adds one registration to the round.
     fn enlist(&mut self, key: Key, round: &mut Round) {
         let kept = match self.entries.get_mut(&key) {
-            Some(Entry::Kept(kept)) if !kept.busy => kept,
+            Some(Entry::Kept(kept)) if !kept.busy && !kept.is_failed() => kept,
             Some(Entry::Ghost(path)) => return round.reads.push((key, path.clone())),
             _ => return,
         };
         match kept.intent.record.clone() {
             Some(record) => {
-                if !self.context.book.hold(&kept.path, key) {
-                    return self.conflict(key, "another registration of this registry".to_owned());
+                match self.context.book.hold(&kept.path, key, &self.freed.0) {
+                    Hold::Held => {}
+                    Hold::Leaving => return,
+                    Hold::Taken => {
+                        return self.conflict(key, "another registration of this registry".to_owned());
+                    }
                 }
                 if kept.approach == Approach::Create {
                     kept.sending(record.clone());
@@ -175,7 +187,7 @@ impl Task {
             }
             None if !kept.touched => return self.finish(key, Withdrawn::Confirmed),
             // One that had failed let go of the path: what stands there is its successor's by now.
-            None if !self.context.book.hold(&kept.path, key) => {
+            None if !self.context.book.leave(&kept.path, key) => {
                 return self.finish(key, Withdrawn::Superseded);
             }
             None => round.reads.push((key, kept.path.clone())),
@@ -203,12 +215,29 @@ impl Task {
                 RegistrationState::Registered { zxid } => Some(RegistrationState::Suspended { zxid: *zxid }),
                 _ => None,
             }),
+            Phase::Closed if link.failed.is_some() => {
+                self.round = None;
+                let keys: Vec<_> = self.entries.keys().copied().collect();
+                keys.into_iter().for_each(|key| self.give_up(key));
+            }
             Phase::Connecting | Phase::Closed => self.each_state(|state| match state {
                 RegistrationState::Registered { .. } | RegistrationState::Suspended { .. } => {
                     Some(RegistrationState::Pending)
                 }
                 _ => None,
             }),
+        }
+    }
+
+    /// There will be no session, if waiting cannot cure that.
+    fn give_up(&mut self, key: Key) {
+        let Some(error) = self.link.borrow().failed.clone() else { return };
+        let Some(Entry::Kept(kept)) = self.entries.get(&key) else { return };
+        if kept.intent.record.is_some() {
+            self.fail(key, error);
+        } else {
+            let gone_within = Duration::from_millis(self.session_timeout.load(Ordering::Relaxed));
+            self.finish(key, Withdrawn::Unconfirmed { gone_within });
         }
     }
 
@@ -311,11 +340,13 @@ impl Task {
             updates: Vec::new(),
             withdrawals: Vec::new(),
             backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
+            timer: None,
             busy: false,
             touched: false,
         };
         self.entries.insert(key, Entry::Kept(Box::new(kept)));
         self.rewrite(key);
+        self.give_up(key);
     }
 
     fn update(&mut self, key: Key, done: oneshot::Sender<Result<Zxid, Error>>) {
@@ -351,6 +382,7 @@ impl Task {
         kept.approach = Approach::Read;
         if kept.touched || kept.busy {
             self.due.insert(key);
+            self.give_up(key);
         } else {
             self.finish(key, Withdrawn::Confirmed);
         }

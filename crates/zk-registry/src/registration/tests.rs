@@ -7,13 +7,16 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+use super::requests::largest_record;
 use super::{OnConflict, Registering, Registration, RegistrationState, Wanted, Withdrawn};
 use crate::connect::Options;
 use crate::error::ErrorKind;
 use crate::instance::{Attributes, Instance, ServiceName, Status};
 use crate::registry::Registry;
-use crate::resolve::Resolve as _;
+use crate::resolve::{Closed, Resolve as _};
 use crate::runtime::Background;
+use crate::snapshot::Freshness;
+use crate::store::ConnectFault;
 use crate::store::memory::{Cluster, Connector, Fate, Foreign};
 
 const SESSION: Duration = Duration::from_secs(4);
@@ -35,11 +38,16 @@ impl World {
     }
 
     fn with(change: impl FnOnce(Options) -> Options) -> Self {
+        Self::below(0, change)
+    }
+
+    /// Below a chroot of so many bytes.
+    fn below(chroot_len: usize, change: impl FnOnce(Options) -> Options) -> Self {
         let cluster = Cluster::new(1);
         let network = cluster.connector(SESSION);
         let options = change(Options::default().with_session_timeout(SESSION).with_audit_interval(AUDIT));
         let background = options.validate().map(|()| Background::on(Handle::current()));
-        let registry = Registry::over(Arc::new(network.clone()), 0, options, background, 1);
+        let registry = Registry::over(Arc::new(network.clone()), chroot_len, options, background, 1);
         Self { cluster, network, registry }
     }
 
@@ -199,4 +207,146 @@ async fn a_close_that_nobody_waits_for_ends_every_registration() {
     let mut late = world.register(Registering::default());
     let late = timeout(SOON, late.registered()).await.expect("answered in time");
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_registry_opens_no_further_session() {
+    let world = World::below(300_000, |options| options);
+    let _first = world.registered().await;
+    world.registry.clone().close(SOON).await;
+    let _second = world.register(Registering::default());
+    sleep(SOON).await;
+    assert_eq!((world.registry.sessions(), world.cluster.counts().connects), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waiting_cannot_cure_is_told_by_every_call() {
+    let world = World::new();
+    world.network.refuse(Some(ConnectFault::Invalid("no authorities".to_owned())));
+    let mut registration = world.register(Registering::default());
+    let mut watch = world.registry.watch(&time());
+    let all = async {
+        let refusals = tokio::join!(
+            world.registry.connected(),
+            async { registration.registered().await.map(|_| ()) },
+            async { world.registry.lookup(&time()).await.map(|_| ()) },
+            async { world.registry.services().await.map(|_| ()) },
+            async { Err(watch.live().await.map(|_| ()).unwrap_err()) },
+        );
+        let (connected, registered, lookup, services, live) = refusals;
+        for refusal in [connected, registered, lookup, services] {
+            assert_eq!(refusal.unwrap_err().kind(), ErrorKind::Invalid);
+        }
+        assert_eq!(live, Err::<(), _>(Closed));
+        let mut late = world.register(Registering::default());
+        assert_eq!(late.registered().await.unwrap_err().kind(), ErrorKind::Invalid);
+        let update = registration.update(|attributes| attributes.status = Status::Draining).await;
+        assert_eq!(update.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(world.registry.watch(&time()).ready().await.unwrap_err(), Closed);
+        assert_eq!(registration.withdraw(SESSION).await, Withdrawn::Confirmed);
+        assert_eq!(world.registry.close(SESSION).await, Withdrawn::Confirmed);
+    };
+    timeout(SOON, all).await.expect("answered in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_whose_options_cannot_work_ends_its_watches() {
+    let world = World::with(|options| options.with_audit_interval(Duration::ZERO));
+    let mut watch = world.registry.watch(&time());
+    let ended = timeout(SOON, watch.changed()).await.expect("answered in time");
+    assert_eq!(ended.map(|_| ()), Err(Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_stays_live_after_a_close() {
+    let world = World::new();
+    let _registration = world.registered().await;
+    let mut watch = world.registry.watch(&time());
+    watch.live().await.unwrap();
+    world.registry.clone().close(SOON).await;
+    let end = async { while watch.changed().await.is_ok() {} };
+    timeout(SOON, end).await.expect("ended in time");
+    assert!(matches!(watch.current().freshness(), Freshness::Stale { .. }));
+    assert_eq!(watch.current().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_whose_withdrawal_is_under_way_is_registered_right_after_it() {
+    for how in [or_fail(), Registering::default()] {
+        let world = World::new();
+        let first = world.registered().await;
+        drop(first);
+        let mut second = world.register(how);
+        registered(&mut second).await;
+        sleep(SOON).await;
+        assert!(world.cluster.node(NODE).is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_still_wanted_is_a_conflict_until_it_is_withdrawn() {
+    let world = World::new();
+    let first = world.registered().await;
+    let mut refused = world.register(or_fail());
+    assert_eq!(refused.registered().await.unwrap_err().kind(), ErrorKind::Conflict);
+    let mut second = world.register(Registering::default());
+    sleep(SESSION).await;
+    assert!(matches!(*second.states().borrow(), RegistrationState::Conflict { .. }));
+    assert_eq!(first.withdraw(SOON).await, Withdrawn::Confirmed);
+    registered(&mut second).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_for_somebody_looks_once_a_second_however_often_it_is_asked() {
+    let world = World::new();
+    world.cluster.put(NODE, b"somebody's");
+    let waiting = world.register(Registering::default());
+    for _ in 0..20 {
+        world.network.blip();
+        sleep(SOON).await;
+    }
+    let before = world.cluster.counts().reads;
+    sleep(Duration::from_secs(10)).await;
+    let reads = world.cluster.counts().reads - before;
+    assert!((5..15).contains(&reads), "{reads} reads: {waiting:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn intervals_and_timeouts_that_no_clock_can_add_are_refused() {
+    let too_long: [fn(Options) -> Options; 3] = [
+        |options| options.with_audit_interval(Duration::MAX),
+        |options| options.with_audit_interval(Duration::from_secs(u64::MAX / 2)),
+        |options| options.with_session_timeout(Duration::MAX),
+    ];
+    for change in too_long {
+        let world = World::with(change);
+        assert_eq!(world.registry.connected().await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert!(world.registry.watch(&time()).ready().await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_record_that_is_taken_is_taken_over_at_every_version() {
+    let world = World::new();
+    let mut registration = world.registered().await;
+    let fill = |bytes: usize| {
+        move |attributes: &mut Attributes| {
+            drop(attributes.metadata.insert("fill".to_owned(), "x".repeat(bytes)))
+        }
+    };
+    let most = largest_record(NODE);
+    let refused = registration.update(fill(most)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge);
+    let overhead = world.record().len() + 100;
+    for version in 0..10 {
+        registration.update(fill(most - overhead - version)).await.unwrap();
+        let before = world.network.session();
+        // The server keeps the session, and the node with it.
+        world.network.expire_locally();
+        let mut states = registration.states();
+        states.wait_for(|state| !matches!(state, RegistrationState::Registered { .. })).await.unwrap();
+        registered(&mut registration).await;
+        assert_ne!(world.network.session(), before);
+        assert_eq!(world.cluster.node(NODE).unwrap().stat.owner, world.network.session().unwrap());
+    }
 }

@@ -213,7 +213,17 @@ impl Task {
     fn retry(&mut self, key: Key) {
         let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) else { return };
         let delay = kept.backoff.delay(&mut self.rng);
-        self.timers.insert((Instant::now() + delay, key));
+        self.wake_in(key, delay);
+    }
+
+    /// Makes it due a little later; what it was to be due at before does not count any more.
+    fn wake_in(&mut self, key: Key, delay: Duration) {
+        let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) else { return };
+        let at = Instant::now() + delay;
+        if let Some(before) = kept.timer.replace(at) {
+            self.timers.remove(&(before, key));
+        }
+        self.timers.insert((at, key));
     }
 
     fn failed(&mut self, key: Key, fault: Fault) {
@@ -269,7 +279,8 @@ impl Task {
             }
             news
         });
-        self.timers.insert((Instant::now() + jittered(CONFLICT_RECHECK, &mut self.rng), key));
+        let delay = jittered(CONFLICT_RECHECK, &mut self.rng);
+        self.wake_in(key, delay);
     }
 
     /// It will not be tried again.
@@ -293,6 +304,9 @@ impl Task {
             self.context.book.release(&kept.path, key);
             self.load.fetch_sub(path_load(&kept.path, self.context.chroot_len), Ordering::Relaxed);
             self.due.remove(&key);
+            if let Some(at) = kept.timer {
+                self.timers.remove(&(at, key));
+            }
             kept.end(outcome);
         }
     }

@@ -29,6 +29,11 @@ pub(super) fn check_read(paths: &[String]) -> Result<(), Fault> {
     check(paths.iter().map(|path| cost(path, &[])).sum())
 }
 
+/// The most data that one request may carry which names the path so many times.
+pub(crate) fn most_data(path: &str, times: usize) -> usize {
+    MAX_REQUEST.saturating_sub(times * cost(path, &[]))
+}
+
 fn cost(path: &str, data: &[u8]) -> usize {
     path.len() + data.len() + OVERHEAD
 }

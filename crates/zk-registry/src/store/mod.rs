@@ -13,7 +13,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod conformance;
-mod limits;
+pub(crate) mod limits;
 #[cfg(any(test, feature = "testing"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "some faults are for our own tests"))]
 pub(crate) mod memory;

@@ -27,6 +27,7 @@ use self::lifeline::Lifeline;
 use self::session::Session;
 use super::{Connect, ConnectFault, Store};
 use crate::connect::{ConnectString, Credentials, Host, Options, Tls};
+use crate::error::ErrorKind;
 
 /// Opens sessions with a real ZooKeeper.
 #[derive(Clone)]
@@ -52,9 +53,15 @@ struct Address {
 }
 
 impl ZooKeeper {
-    /// What cannot work is said by `connect`.
+    /// What cannot work is said by `validate`, and by `connect`.
     pub(crate) fn new(to: &ConnectString, options: &Options) -> Self {
         Self(Template::new(to, options).map(Arc::new))
+    }
+
+    /// Whether the options can work, as far as that can be said without connecting.
+    pub(crate) fn validate(&self) -> Result<(), crate::error::Error> {
+        let refused = |why: &String| crate::error::Error::new(ErrorKind::Invalid, why.clone());
+        self.0.as_ref().map(|_| ()).map_err(refused)
     }
 }
 
@@ -141,7 +148,9 @@ impl Address {
             }
             (_, Some(_)) => tls::server_name(name)?,
             (Some(true), None) => {
-                return Err(format!("{name} is to be reached by TLS, but the options say nothing about TLS"));
+                return Err(format!(
+                    "tls: {name} is to be reached by TLS, but nobody is trusted to sign its certificate"
+                ));
             }
         };
         Ok(Self { name: name.to_owned(), port: host.port, tls: true })

@@ -23,12 +23,14 @@ mod with_feature {
     pub(in super::super) fn apply(connector: Connector, tls: &Tls) -> Result<Connector, String> {
         let mut options = TlsOptions::new()
             .with_pem_ca(&tls.ca_pem)
-            .map_err(|error| format!("TLS authorities: {error}"))?;
+            .map_err(|error| format!("tls authorities: {error}"))?;
         if let Some((certificate, key)) = &tls.identity_pem {
             options = options
                 .with_pem_identity(certificate, key)
-                .map_err(|error| format!("TLS identity: {error}"))?;
+                .map_err(|error| format!("tls identity: {error}"))?;
         }
+        // The crate would find a key that is not the certificate's when it connects; we want to know at once.
+        config(tls).map_err(|error| format!("tls identity: {error}"))?;
         Ok(connector.with_tls(options))
     }
 
@@ -38,7 +40,7 @@ mod with_feature {
         let name = host.strip_suffix('.').unwrap_or(host);
         match ServerName::try_from(name) {
             Ok(_) => Ok(name),
-            Err(_) => Err(format!("{host:?} is no name that TLS could verify")),
+            Err(_) => Err(format!("connect string: {host:?} is no name that TLS could verify")),
         }
     }
 
@@ -98,7 +100,7 @@ mod without_feature {
     use crate::connect::Tls;
 
     const MISSING: &str =
-        "TLS needs the feature `tls` of the crate zk-registry, which is not enabled in this build";
+        "tls: needs the feature `tls` of the crate zk-registry, which is not enabled in this build";
 
     pub(in super::super) fn apply(_: Connector, _: &Tls) -> Result<Connector, String> {
         Err(MISSING.to_owned())
@@ -115,7 +117,46 @@ mod without_feature {
 
 #[cfg(all(test, feature = "tls"))]
 mod tests {
-    use super::server_name;
+    use zookeeper_client::Client;
+
+    use super::{apply, server_name};
+    use crate::connect::Tls;
+
+    /// Nobody's: made for this test.
+    const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdDCCARugAwIBAgIUDGPLpURLNf0QkanzqmMPOOTtkOQwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjYxNjE4MTlaGA8yMTI2MTEwMjE2MTgx
+OVowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABGYZ
+iXr0iLrLi/AoT9DBDcEm0BXjGk8yPNp7Wui/BVdyPevqG6mvJ1pAFIwYxTKGURI0
+o3Igtz/X0SD2D0EQIu6jUzBRMB0GA1UdDgQWBBR6C1eslei/iyhg+Nq5adNRhd6O
+UTAfBgNVHSMEGDAWgBR6C1eslei/iyhg+Nq5adNRhd6OUTAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0cAMEQCIG/L5WTL+tYm2fqIuufZlGh64LCEBIRROSK9
+AvduF5I6AiBZavsGWK5aEgz4oez/VzwT9ljJwOacc+Mcos3TJ1Zvag==
+-----END CERTIFICATE-----
+";
+    const ITS_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgUKNItbApfRkQvADP
+ped6sgTM0wfkfQ28N1hKSKuD8QGhRANCAARmGYl69Ii6y4vwKE/QwQ3BJtAV4xpP
+Mjzae1rovwVXcj3r6huprydaQBSMGMUyhlESNKNyILc/19Eg9g9BECLu
+-----END PRIVATE KEY-----
+";
+    const ANOTHER_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgjUoZ6hFyUm3GWg0k
+jeNIoS/QGdc3kDYDuezE5SBIsSehRANCAAQQ+JQstgpKUbC4x/4sMUecc9rEJbyf
+dWkt/Rp9kOtW7HEuMFoGy2Ev/6wx+CDXDiM3G4s75m8dC5042Z3BhWIr
+-----END PRIVATE KEY-----
+";
+
+    #[test]
+    fn a_key_that_is_not_the_certificates_is_found_before_anything_is_sent() {
+        let identity =
+            |key| apply(Client::connector(), &Tls::new(CERTIFICATE).with_identity(CERTIFICATE, key));
+        assert!(identity(ITS_KEY).is_ok());
+        assert!(identity(ANOTHER_KEY).is_err_and(|why| why.starts_with("tls identity")));
+    }
 
     #[test]
     fn names_and_addresses_can_be_verified() {
