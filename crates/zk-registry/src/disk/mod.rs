@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::OptionFuture;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
@@ -25,6 +26,8 @@ use crate::snapshot::Snapshot;
 
 /// The least time between two writes.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// After which time a write that failed is tried again; the disk may have room by then.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A write that took long is followed by a pause of so many times that.
 const PAUSE: u32 = 20;
 /// How long a file system may take: it may be a network that is down.
@@ -114,7 +117,8 @@ impl Disk {
     }
 }
 
-/// Writes each snapshot that is still the newest when its turn comes, until there will be no more.
+/// Writes each snapshot that is still the newest when its turn comes, until there will be no more. One that could not be
+/// written is tried again, as there may be no newer one for long.
 async fn keep_writing(
     place: Place,
     mut snapshots: watch::Receiver<Option<Snapshot>>,
@@ -122,7 +126,12 @@ async fn keep_writing(
 ) {
     let file = place.file.display().to_string();
     let mut failing = false;
-    while snapshots.changed().await.is_ok() {
+    loop {
+        let retry = OptionFuture::from(failing.then(|| sleep(RETRY_AFTER)));
+        tokio::select! {
+            changed = snapshots.changed() => if changed.is_err() { return },
+            Some(()) = retry => {}
+        }
         let Some(snapshot) = snapshots.borrow_and_update().clone() else { continue };
         let began = Instant::now();
         let to = place.clone();

@@ -194,6 +194,20 @@ async fn a_disk_that_fails_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_without_room_gets_the_file_when_it_has_some_even_if_nothing_changes_any_more() {
+    let directory = Directory::new();
+    let target = directory.0.path().join("full");
+    fs::write(&target, "in the way").unwrap();
+    let mut disk = Disk::new(&target, ROOT.to_owned());
+    disk.remember(&snapshot(1..4));
+    sleep(Duration::from_secs(60)).await;
+    fs::remove_file(&target).unwrap();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(Disk::new(&target, ROOT.to_owned()).load().await.unwrap().members.len(), 3);
+    disk.flush().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn snapshots_that_come_too_fast_are_skipped_but_for_the_last() {
     let directory = Directory::new();
     let mut disk = directory.disk();
