@@ -15,7 +15,8 @@ pub struct Ejection {
     /// An instance whose success rate is this far below the average of the other available ones is ejected. The rate is a
     /// moving average over about 16 calls, so that it takes at least four failures. Above 1 the rule is off. Defaults to 0.3.
     pub success_margin: f64,
-    /// The first ejection takes about that long, each further one twice as long. Defaults to 5 seconds.
+    /// The first ejection takes about that long, each further one twice as long. A probe that is not over after that time is
+    /// waited for no longer: the next call probes. Defaults to 5 seconds.
     pub base: Duration,
     /// No ejection takes longer. Defaults to 5 minutes.
     pub cap: Duration,

@@ -100,8 +100,7 @@ impl Shared {
             }
         }
         match outcome {
-            Outcome::Cancelled if kind == Kind::Probe => endpoint.vitals.release_probe(self.clock.at(now)),
-            Outcome::Cancelled => {}
+            Outcome::Cancelled => self.released(endpoint, kind, now),
             Outcome::Failure | Outcome::Refused => self.failed(endpoint, outcome, kind, now),
             Outcome::Success => {
                 endpoint.vitals.succeeded();
@@ -122,11 +121,12 @@ impl Shared {
                 vitals.drop_suspect();
                 self.tell(now, Change::Dropped { instance: endpoint.id().clone() });
             }
+            self.released(endpoint, kind, now);
             return;
         }
         let rules = &self.options.ejection;
         let own = endpoint.success_rate();
-        let probe = kind == Kind::Probe;
+        let probe = matches!(kind, Kind::Probe(claim) if vitals.is_claimed_by(claim));
         if !probe && !rules.is_streak(streak) && !rules.is_suspicious(own) {
             return;
         }
@@ -139,7 +139,7 @@ impl Shared {
             {
                 Cause::SuccessRate
             }
-            gate if gate != Gate::OPEN && probe => Cause::FailedProbe,
+            _ if probe => Cause::FailedProbe,
             _ => return,
         };
         if cause != Cause::FailedProbe && !rules.has_room(phases.ejected, phases.total) {
@@ -167,15 +167,20 @@ impl Shared {
             return; // another call was faster
         }
         if endpoint.vitals.probe_passed() < self.options.ejection.probes.get() {
-            if kind == Kind::Probe {
-                endpoint.vitals.release_probe(at);
-            }
+            self.released(endpoint, kind, now);
             return;
         }
         // Its record is clean once it has been well for as long as it was ejected.
         let last = self.options.ejection.duration(endpoint.vitals.ejections().saturating_sub(1), 1.0);
         endpoint.vitals.readmit(at + last.as_nanos() as u64);
         self.changed(&mut phases, now, Change::Available { instance: endpoint.id().clone() });
+    }
+
+    /// A probe found nothing out, or not enough: the next call may try.
+    fn released(&self, endpoint: &Endpoint, kind: Kind, now: Instant) {
+        if let Kind::Probe(claim) = kind {
+            endpoint.vitals.release_probe(claim, self.clock.at(now));
+        }
     }
 
     /// A probe begins.

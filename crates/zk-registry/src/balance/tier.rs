@@ -131,11 +131,16 @@ impl Tier {
             }
             Gate::DROPPED => Verdict::Rejected,
             _ if shared.is_panic() => Verdict::Accepted(Kind::LastResort),
-            until if until > Gate::PROBING && at >= until && vitals.claim_probe(until) => {
-                shared.probing(endpoint, pick.now);
-                Verdict::Accepted(Kind::Probe)
+            word => {
+                let patience = shared.options.ejection.base.as_nanos() as u64;
+                match vitals.claim_probe(word, at, at.saturating_add(patience)) {
+                    Some(claim) => {
+                        shared.probing(endpoint, pick.now);
+                        Verdict::Accepted(Kind::Probe(claim))
+                    }
+                    None => Verdict::Rejected,
+                }
             }
-            _ => Verdict::Rejected,
         }
     }
 
