@@ -8,8 +8,10 @@ use tokio::time::Instant;
 use super::adopt::Roster;
 use super::balancer::Options;
 use super::endpoint::{Endpoint, Index};
+use super::pick::Pick;
 use super::shared::Shared;
 use super::strategy::Tracking;
+use super::vitals::Gate;
 use crate::snapshot::Snapshot;
 
 /// The endpoints that a [`Picker`](super::Picker) chooses from. There is at least one.
@@ -59,6 +61,16 @@ impl EndpointSet {
     /// The endpoint at `index`, if it is within the set.
     pub fn get(&self, index: Index) -> Option<&Endpoint> {
         self.endpoints.get(index.get())
+    }
+
+    /// Whether the balancer would accept this endpoint of the set now, retries and slow start apart.
+    pub(super) fn takes_calls(&self, endpoint: &Endpoint, pick: &Pick<'_>) -> bool {
+        endpoint.vitals.gate() == Gate::OPEN || self.takes_a_probe(endpoint, pick)
+    }
+
+    #[cold]
+    fn takes_a_probe(&self, endpoint: &Endpoint, pick: &Pick<'_>) -> bool {
+        self.shared.is_panic() || endpoint.vitals.is_due(pick.at(*self.shared.clock))
     }
 
     /// Whether all weights are the same, so that a strategy may ignore them.

@@ -57,24 +57,21 @@ impl Tier {
 
     /// Picks what is available: as the strategy says, else the next one.
     pub(super) fn pick(&self, pick: &mut Pick<'_>) -> Option<Lease> {
-        let mut index = Index::new(0);
         for attempt in 0..ATTEMPTS {
             pick.attempt = attempt;
-            index = self.picker.pick(pick);
+            let index = self.picker.pick(pick);
             let Some(endpoint) = self.set.get(index) else { continue };
             match self.judge(endpoint, pick, true) {
                 Verdict::Accepted(kind) => return Some(self.lease(index, kind, pick)),
                 Verdict::Rejected => {}
             }
         }
-        self.scan(index, pick, |endpoint, pick| self.judge(endpoint, pick, false))
+        self.scan(pick, |endpoint, pick| self.judge(endpoint, pick, false))
     }
 
     /// Picks whatever was not tried.
     pub(super) fn pick_any(&self, pick: &mut Pick<'_>) -> Option<Lease> {
-        pick.attempt = 0;
-        let first = self.picker.pick(pick);
-        self.scan(first, pick, |endpoint, pick| {
+        self.scan(pick, |endpoint, pick| {
             if pick.avoid.contains(endpoint.id()) {
                 Verdict::Rejected
             } else {
@@ -88,19 +85,20 @@ impl Tier {
         self.set.iter().any(|endpoint| pick.avoid.contains(endpoint.id()))
     }
 
-    /// The first that is accepted, from `start` on.
+    /// Any that is accepted. In steps of a random length: the neighbour of one that is not gets no more than the others.
     #[cold]
     fn scan(
         &self,
-        start: Index,
         pick: &mut Pick<'_>,
         judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Verdict,
     ) -> Option<Lease> {
         let len = self.set.len();
-        let start = start.get().min(len - 1); // a set is never empty
-        (start..len).chain(0..start).map(Index::new).find_map(|index| match judge(&self.set[index], pick) {
-            Verdict::Accepted(kind) => Some(self.lease(index, kind, pick)),
-            Verdict::Rejected => None,
+        let (start, stride) = (pick.below(len), hash::stride(pick.rng, len));
+        (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {
+            match judge(&self.set[index], pick) {
+                Verdict::Accepted(kind) => Some(self.lease(index, kind, pick)),
+                Verdict::Rejected => None,
+            }
         })
     }
 

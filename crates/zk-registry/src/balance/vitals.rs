@@ -95,9 +95,9 @@ impl Gate {
         }
     }
 
-    /// When the next probe may go out.
-    const fn until(word: u64) -> u64 {
-        word & !Self::PROBING
+    /// Whether a probe may go out at `at`.
+    const fn is_due(word: u64, at: u64) -> bool {
+        word > Self::DROPPED && at >= word & !Self::PROBING
     }
 }
 
@@ -234,12 +234,16 @@ impl Vitals {
         self.ramp_end.store(end, Relaxed);
     }
 
+    /// Whether a probe may go out at `at`.
+    pub(super) fn is_due(&self, at: u64) -> bool {
+        Gate::is_due(self.gate(), at)
+    }
+
     /// Takes the one probe of an ejection that ended at `at`, or whose last probe was not over in time, unless another call was
     /// faster. It has until `deadline`; returns what proves the claim.
     pub(super) fn claim_probe(&self, seen: u64, at: u64, deadline: u64) -> Option<Claim> {
         let claim = Gate::PROBING | Gate::ejected(deadline);
-        let is_due = seen > Gate::DROPPED && at >= Gate::until(seen);
-        (is_due && self.gate.compare_exchange(seen, claim, Relaxed, Relaxed).is_ok()).then_some(Claim(claim))
+        (Gate::is_due(seen, at) && self.gate.compare_exchange(seen, claim, Relaxed, Relaxed).is_ok()).then_some(Claim(claim))
     }
 
     /// Whether this claim is the one that counts.

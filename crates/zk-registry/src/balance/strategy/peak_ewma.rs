@@ -66,6 +66,11 @@ impl Picker for Cheaper {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
         let at = pick.at(*self.set.shared.clock);
-        if self.cost(&self.set[a], at) <= self.cost(&self.set[b], at) { a } else { b }
+        let cost = |index: Index| {
+            let endpoint = &self.set[index];
+            (!self.set.takes_calls(endpoint, pick), self.cost(endpoint, at))
+        };
+        // One that takes no calls is idle, but worse than any that does.
+        if cost(a) <= cost(b) { a } else { b }
     }
 }

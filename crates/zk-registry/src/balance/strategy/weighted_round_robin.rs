@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::round_robin::RoundRobin;
 use crate::balance::tally::Padded;
-use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
+use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, hash};
 
 /// Goes round a schedule in which each instance has as many turns as its weight says, as far apart as possible.
 ///
@@ -42,7 +42,7 @@ impl Picker for Schedule {
 
 /// The same proportions with the smallest numbers, or nearly the same ones with numbers whose sum is small enough.
 fn reduce(weights: &[u64]) -> Vec<u64> {
-    let common = weights.iter().fold(0, |a, &b| gcd(a, b)).max(1);
+    let common = weights.iter().fold(0, |a, &b| hash::gcd(a, b)).max(1);
     let sum = weights.iter().sum::<u64>() / common;
     let most = (weights.len() as u64 * 8).max(1 << 16);
     if sum <= most {
@@ -50,10 +50,6 @@ fn reduce(weights: &[u64]) -> Vec<u64> {
     }
     let scale = most as f64 / (sum * common) as f64;
     weights.iter().map(|&weight| ((weight as f64 * scale).round() as u64).max(1)).collect()
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Spreads `sum of weights` turns: the kth turn of one with weight w lies between k/w and (k + 1)/w of the round. Of those

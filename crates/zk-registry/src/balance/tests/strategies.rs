@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -107,7 +108,7 @@ proptest! {
         prop_assert!(moved(&before, &after) <= most, "{} of 1000 moved", moved(&before, &after));
 
         world.update(listing(instances(count)));
-        world.advance(std::time::Duration::from_secs(60)); // past its slow start
+        world.advance(Duration::from_secs(60)); // past its slow start
         prop_assert_eq!(before, owners(&world));
     }
 }
@@ -128,6 +129,28 @@ fn the_turn_of_an_ejected_instance_does_not_go_to_its_neighbour() {
     world.fail("i-3", 5);
     let shares = shares(&world, 10_000);
     assert!((0.09..0.13).contains(&shares["i-4"]), "{shares:?}");
+}
+
+#[test]
+fn what_the_ejected_leave_is_shared_evenly() {
+    for name in ["least-loaded", "peak-ewma", "random", "round-robin", "weighted-random"] {
+        let world = World::new(name.parse::<Named>().unwrap(), listing(instances(10)));
+        for n in 0..7 {
+            world.fail(&format!("i-{n}"), 5);
+        }
+        let shares = shares(&world, 10_000);
+        assert!(shares.values().all(|share| (0.31..0.36).contains(share)), "{name}: {shares:?}");
+    }
+}
+
+#[test]
+fn an_ejected_instance_is_probed_whatever_the_strategy() {
+    for name in Named::NAMES.into_iter().filter(|name| *name != "sticky") {
+        let world = World::new(name.parse::<Named>().unwrap(), listing(instances(3)));
+        world.fail("i-0", 5);
+        world.advance(Duration::from_secs(5));
+        assert!(world.pick_until("i-0").is_probe(), "{name}");
+    }
 }
 
 #[test]
@@ -164,7 +187,7 @@ fn peak_ewma_shuns_who_is_slow_and_who_fails_fast() {
             _ => (Outcome::Success, 10),
         };
         *counts.entry(id).or_insert(0) += 1;
-        lease.finish_at(outcome, world.later(std::time::Duration::from_millis(millis)));
+        lease.finish_at(outcome, world.later(Duration::from_millis(millis)));
     }
     // Of two at random, the well one is among them in two of three cases.
     let well = counts["i-2"];
