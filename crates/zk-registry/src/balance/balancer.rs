@@ -184,6 +184,7 @@ impl Balancer {
     /// [`PickError`] says why there is nothing to pick.
     pub fn pick_with(&self, pick: &mut Pick<'_>) -> Result<Lease, PickError> {
         pick.at = if self.shared.tracking.latency { self.shared.clock.at(pick.now) } else { 0 };
+        pick.steady = None;
         let state = self.state.load();
         if let Some(lease) = state.listed.as_ref().and_then(|tier| tier.pick(pick)) {
             return Ok(lease);

@@ -57,21 +57,24 @@ impl Tier {
 
     /// Picks what is available: as the strategy says, else the next one.
     pub(super) fn pick(&self, pick: &mut Pick<'_>) -> Option<Lease> {
+        let mut index = Index::new(0);
         for attempt in 0..ATTEMPTS {
             pick.attempt = attempt;
-            let index = self.picker.pick(pick);
+            index = self.picker.pick(pick);
             let Some(endpoint) = self.set.get(index) else { continue };
             match self.judge(endpoint, pick, true) {
                 Verdict::Accepted(kind) => return Some(self.lease(index, kind, pick)),
                 Verdict::Rejected => {}
             }
         }
-        self.scan(pick, |endpoint, pick| self.judge(endpoint, pick, false))
+        self.scan(index, pick, |endpoint, pick| self.judge(endpoint, pick, false))
     }
 
     /// Picks whatever was not tried.
     pub(super) fn pick_any(&self, pick: &mut Pick<'_>) -> Option<Lease> {
-        self.scan(pick, |endpoint, pick| {
+        pick.attempt = 0;
+        let first = self.picker.pick(pick);
+        self.scan(first, pick, |endpoint, pick| {
             if pick.avoid.contains(endpoint.id()) {
                 Verdict::Rejected
             } else {
@@ -85,15 +88,20 @@ impl Tier {
         self.set.iter().any(|endpoint| pick.avoid.contains(endpoint.id()))
     }
 
-    /// Any that is accepted. In steps of a random length: the neighbour of one that is not gets no more than the others.
+    /// Any that is accepted. In steps of a random length, so that the neighbour of one that is not gets no more than the others;
+    /// but always the same way for calls that stay together, from their `last` proposal on.
     #[cold]
     fn scan(
         &self,
+        last: Index,
         pick: &mut Pick<'_>,
         judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Verdict,
     ) -> Option<Lease> {
         let len = self.set.len();
-        let (start, stride) = (pick.below(len), hash::stride(pick.rng, len));
+        let (start, stride) = match pick.steady {
+            Some(_) => (last.get().min(len - 1), 1), // a set is never empty
+            None => (pick.below(len), hash::stride(pick.rng, len)),
+        };
         (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {
             match judge(&self.set[index], pick) {
                 Verdict::Accepted(kind) => Some(self.lease(index, kind, pick)),
@@ -122,7 +130,7 @@ impl Tier {
             Gate::OPEN => {
                 let left = vitals.ramp_end().saturating_sub(at) as f64;
                 let share = 1.0 - 0.9 * left / shared.options.slow_start.as_nanos().max(1) as f64;
-                if slow_start && left > 0.0 && hash::unit(pick.rng.next_u64()) > share {
+                if slow_start && left > 0.0 && hash::unit(Self::coin(endpoint, pick)) > share {
                     return Verdict::Rejected;
                 }
                 Verdict::Accepted(Kind::Plain)
@@ -139,6 +147,14 @@ impl Tier {
                     None => Verdict::Rejected,
                 }
             }
+        }
+    }
+
+    /// A random word for this endpoint and this call; always the same one if the choice does not follow from chance.
+    fn coin(endpoint: &Endpoint, pick: &mut Pick<'_>) -> u64 {
+        match pick.steady {
+            Some(word) => hash::mix(word ^ hash::bytes(endpoint.id().as_str().as_bytes())),
+            None => pick.rng.next_u64(),
         }
     }
 

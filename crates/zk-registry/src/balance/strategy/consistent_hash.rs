@@ -60,7 +60,13 @@ const CHOICES: u32 = 8;
 
 impl Picker for Keyed {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
-        let key = pick.key.map_or_else(|| pick.rng.next_u64(), |key| key.hash());
+        let key = match pick.key {
+            Some(key) => {
+                pick.follow(key.hash());
+                key.hash()
+            }
+            None => pick.rng.next_u64(),
+        };
         let choice = |n: u32| self.ring.owner(hash::nth(key, u64::from(pick.attempt() * CHOICES + n)));
         let first = choice(0);
         let Some(bound) = self.bound else { return first };

@@ -212,6 +212,42 @@ fn sticky_clients_stay_and_spread() {
     assert!((1400..1600).contains(&counts["i-0"]), "{counts:?}");
 }
 
+/// How often the owner changes while an instance that came goes through its slow start.
+fn moves(world: &World, owner: impl Fn(&World) -> String) -> (String, usize) {
+    let mut seen = vec![owner(world)];
+    world.update(listing(instances(5)));
+    for _ in 0..60 {
+        seen.push(owner(world));
+        world.advance(Duration::from_millis(200));
+    }
+    seen.dedup();
+    (seen.pop().unwrap(), seen.len())
+}
+
+#[test]
+fn a_slow_start_moves_a_sticky_client_once() {
+    let mut moved = 0;
+    for seed in 0..200 {
+        let world = World::new(Sticky::with_seed(seed), listing(instances(4)));
+        let (last, moves) = moves(&world, World::pick_id);
+        assert_eq!(moves, usize::from(last == "i-4"), "{seed}");
+        moved += moves;
+    }
+    assert!((20..60).contains(&moved), "{moved} of 200");
+}
+
+#[test]
+fn a_slow_start_moves_a_key_once() {
+    let mut moved = 0;
+    for key in 0..200_u64 {
+        let world = World::new(ConsistentHash::UNBOUNDED, listing(instances(4)));
+        let (last, moves) = moves(&world, |world| world.pick_key(key).endpoint().id().to_string());
+        assert_eq!(moves, usize::from(last == "i-4"), "{key}");
+        moved += moves;
+    }
+    assert!((20..60).contains(&moved), "{moved} of 200");
+}
+
 #[test]
 fn keys_are_shared_by_weight() {
     let world = World::new(ConsistentHash::UNBOUNDED, listing([alive(weighing(0, 3)), alive(instance(1))]));
