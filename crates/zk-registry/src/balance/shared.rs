@@ -96,6 +96,8 @@ impl Shared {
             let elapsed = at.saturating_sub(began) as f64;
             match outcome {
                 Outcome::Success => endpoint.vitals.answered(*self.clock, at, elapsed),
+                // That somebody gave up soon says nothing of an instance that was never measured.
+                Outcome::Cancelled if endpoint.vitals.latency(*self.clock, at).is_none() => {}
                 _ => endpoint.vitals.outlasted(*self.clock, at, elapsed),
             }
         }

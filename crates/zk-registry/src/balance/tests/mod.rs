@@ -109,6 +109,16 @@ fn a_dropped_lease_frees_the_slot_and_blames_nobody() {
 }
 
 #[test]
+fn an_instance_whose_first_call_was_given_up_is_as_unknown_as_before() {
+    let world = World::new("peak-ewma".parse::<Named>().unwrap(), listing(instances(1)));
+    let lease = world.pick();
+    lease.finish_at(Outcome::Cancelled, world.later(Duration::from_millis(1)));
+    assert_eq!(world.endpoint("i-0").latency(world.now()), None);
+    world.pick().finish_at(Outcome::Failure, world.later(Duration::from_millis(1)));
+    assert!(world.endpoint("i-0").latency(world.now()).is_some(), "a failure is known, and costs");
+}
+
+#[test]
 fn suspects_are_picked_only_when_nothing_better_is_left() {
     let world = World::new(Random, listing(instances(1)).suspects([alive(instance(8)), alive(instance(9))]));
     assert!((0..50).all(|_| world.pick_id() == "i-0"));
