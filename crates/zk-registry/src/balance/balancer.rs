@@ -16,6 +16,7 @@ use super::set::EndpointSet;
 use super::shared::Shared;
 use super::strategy::{Strategy, Tracking};
 use super::tier::Tier;
+use super::vitals::nanos;
 use crate::instance::InstanceId;
 use crate::resolve::{Closed, ServiceWatch};
 use crate::snapshot::{Freshness, Snapshot};
@@ -112,7 +113,7 @@ impl Balancer {
     pub fn update_at(&self, snapshot: &Snapshot, now: Instant) {
         let ramp_end = match self.shared.options.slow_start {
             Duration::ZERO => 0,
-            slow_start => self.shared.clock.at(now + slow_start),
+            slow_start => self.shared.clock.at(now).saturating_add(nanos(slow_start)),
         };
         // A strategy that panicked while building has left the roster as it was.
         let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);

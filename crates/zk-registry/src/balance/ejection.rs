@@ -90,7 +90,7 @@ impl Ejection {
     /// How long an ejection takes after `before` earlier ones; `chance` is in `[0, 1)`. Half of it is certain, half is jitter.
     pub(super) fn duration(&self, before: u32, chance: f64) -> Duration {
         let full = self.base.saturating_mul(1_u32.checked_shl(before).unwrap_or(u32::MAX)).min(self.cap);
-        full.div_f64(2.0) + full.mul_f64(chance / 2.0)
+        full.div_f64(2.0).saturating_add(full.mul_f64(chance / 2.0))
     }
 }
 

@@ -20,7 +20,7 @@ use super::lease::{Kind, Outcome};
 use super::set::EndpointSet;
 use super::strategy::Tracking;
 use super::tally::Tally;
-use super::vitals::{Clock, Gate};
+use super::vitals::{Clock, Gate, nanos};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -149,7 +149,7 @@ impl Shared {
         }
         let before = vitals.count_ejection(at);
         let chance = hash::unit(phases.chance());
-        let until = at + rules.duration(before, chance).as_nanos() as u64;
+        let until = at.saturating_add(nanos(rules.duration(before, chance)));
         vitals.eject(until);
         let change = Change::Ejected {
             instance: endpoint.id().clone(),
@@ -174,7 +174,7 @@ impl Shared {
         }
         // Its record is clean once it has been well for as long as it was ejected.
         let last = self.options.ejection.duration(endpoint.vitals.ejections().saturating_sub(1), 1.0);
-        endpoint.vitals.readmit(at + last.as_nanos() as u64);
+        endpoint.vitals.readmit(at.saturating_add(nanos(last)));
         self.changed(&mut phases, now, Change::Available { instance: endpoint.id().clone() });
     }
 

@@ -11,7 +11,7 @@ use super::set::EndpointSet;
 use super::shared::Shared;
 use super::strategy::{Picker, Strategy};
 use super::tally::{LANES, Padded, lane};
-use super::vitals::Gate;
+use super::vitals::{Gate, nanos};
 
 /// Candidates of the same rank.
 pub(super) struct Tier {
@@ -138,7 +138,7 @@ impl Tier {
             Gate::DROPPED => Verdict::Rejected,
             _ if shared.is_panic() => Verdict::Accepted(Kind::LastResort),
             word => {
-                let patience = shared.options.ejection.base.as_nanos() as u64;
+                let patience = nanos(shared.options.ejection.base);
                 match vitals.claim_probe(word, at, at.saturating_add(patience)) {
                     Some(claim) => {
                         shared.probing(endpoint, pick.now);

@@ -27,7 +27,7 @@ impl Clock {
     /// `now` in this clock's time; 0 before the epoch.
     pub(super) fn at(self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.epoch);
-        since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
+        since.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(since.subsec_nanos())) // 584 years
     }
 
     pub(super) fn instant(self, at: u64) -> Instant {
@@ -44,6 +44,11 @@ impl Clock {
         let age = at.saturating_sub(then) as f64 * self.pace;
         if age < 0.001 { 1.0 } else { fade(age) }
     }
+}
+
+/// The duration in nanoseconds; what is longer than five centuries is that long.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The load and the health of one instance. Times are nanoseconds since the balancer's epoch.
