@@ -20,6 +20,8 @@ pub struct Pick<'a> {
     /// Instances that must not be picked, because this call tried them already.
     pub avoid: &'a [InstanceId],
     pub(super) attempt: u32,
+    /// Whether a proposal that is not accepted goes to another part of the set: then nobody nearer stands in.
+    pub(super) spills: bool,
     /// What stands in for chance in the balancer's own decisions; see [`follow`](Self::follow).
     pub(super) steady: Option<u64>,
     /// `now` by the balancer's clock; 0 = not worked out, because most picks do not need it.
@@ -29,7 +31,7 @@ pub struct Pick<'a> {
 impl<'a> Pick<'a> {
     /// A pick without key that avoids nothing.
     pub fn new(now: Instant, rng: &'a mut dyn Rng) -> Self {
-        Self { key: None, now, rng, avoid: &[], attempt: 0, steady: None, at: 0 }
+        Self { key: None, now, rng, avoid: &[], attempt: 0, spills: false, steady: None, at: 0 }
     }
 
     /// Sets the key.

@@ -36,6 +36,7 @@ impl Picker for TwoChoices {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
         match self.compare(a, b, pick) {
+            Ordering::Greater if pick.spills && !self.set.takes_calls(&self.set[a], pick) => a,
             Ordering::Less => a,
             Ordering::Greater => b,
             Ordering::Equal if self.set[a].in_flight() == 0 => a,

@@ -71,6 +71,6 @@ impl Picker for Cheaper {
             (!self.set.takes_calls(endpoint, pick), self.cost(endpoint, at))
         };
         // One that takes no calls is idle, but worse than any that does.
-        if cost(a) <= cost(b) { a } else { b }
+        if cost(a) <= cost(b) || pick.spills && !self.set.takes_calls(&self.set[a], pick) { a } else { b }
     }
 }

@@ -136,7 +136,7 @@ fn what_the_ejected_leave_is_shared_evenly() {
     for name in ["least-loaded", "peak-ewma", "random", "round-robin", "weighted-random"] {
         let world = World::new(name.parse::<Named>().unwrap(), listing(instances(10)));
         for n in 0..7 {
-            world.fail(&format!("i-{n}"), 5);
+            world.fail_alone(&format!("i-{n}"), 5);
         }
         let shares = shares(&world, 10_000);
         assert!(shares.values().all(|share| (0.31..0.36).contains(share)), "{name}: {shares:?}");
@@ -145,9 +145,10 @@ fn what_the_ejected_leave_is_shared_evenly() {
 
 #[test]
 fn an_ejected_instance_is_probed_whatever_the_strategy() {
-    for name in Named::NAMES.into_iter().filter(|name| *name != "sticky") {
+    // But a sticky client may never come by, and peak EWMA waits until the failures fade.
+    for name in Named::NAMES.into_iter().filter(|name| !["peak-ewma", "sticky"].contains(name)) {
         let world = World::new(name.parse::<Named>().unwrap(), listing(instances(3)));
-        world.fail("i-0", 5);
+        world.fail_alone("i-0", 5);
         world.advance(Duration::from_secs(5));
         assert!(world.pick_until("i-0").is_probe(), "{name}");
     }
