@@ -129,7 +129,7 @@ impl Tier {
         match vitals.gate() {
             Gate::OPEN => {
                 let left = vitals.ramp_end().saturating_sub(at) as f64;
-                let share = 1.0 - 0.9 * left / shared.options.slow_start.as_nanos().max(1) as f64;
+                let share = 1.0 - 0.9 * left / nanos(shared.options.slow_start).max(1) as f64;
                 if slow_start && left > 0.0 && hash::unit(Self::coin(endpoint, pick)) > share {
                     return Verdict::Rejected;
                 }
