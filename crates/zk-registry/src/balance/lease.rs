@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::endpoint::{Endpoint, Index};
 use super::pick::Pick;
 use super::set::EndpointSet;
-use super::tally::Padded;
+use super::lane::Padded;
 use super::vitals::Claim;
 use crate::instance::Instance;
 use crate::snapshot::Member;

@@ -83,10 +83,10 @@ impl EndpointSet {
         self.iter().map(|endpoint| u64::from(endpoint.weight().get())).sum()
     }
 
-    /// How many calls the balancer has under way to all its endpoints. 0 unless the strategy asks for it with
-    /// [`Tracking::total`].
+    /// How many calls the balancer has under way to these endpoints: it looks at each of them. 0 when calls in flight are not
+    /// [tracked](Tracking).
     pub fn total_in_flight(&self) -> u64 {
-        self.shared.total_in_flight()
+        self.iter().map(|endpoint| u64::from(endpoint.in_flight())).sum()
     }
 }
 

@@ -19,7 +19,6 @@ use super::hash;
 use super::lease::{Kind, Outcome};
 use super::set::EndpointSet;
 use super::strategy::Tracking;
-use super::tally::Tally;
 use super::vitals::{Clock, Gate, nanos};
 
 #[derive(Debug)]
@@ -27,8 +26,6 @@ pub(super) struct Shared {
     pub(super) clock: Arc<Clock>,
     pub(super) options: Options,
     pub(super) tracking: Tracking,
-    /// Calls under way to all instances; only where a strategy asks for it.
-    total: Option<Box<Tally>>,
     /// Ejections are ignored, because too few instances are available.
     panic: AtomicBool,
     phases: Mutex<Phases>,
@@ -51,7 +48,6 @@ impl Shared {
         Self {
             clock: Arc::new(Clock::new(epoch, options.decay)),
             tracking,
-            total: tracking.total.then(Box::default),
             panic: AtomicBool::new(false),
             phases: Mutex::new(Phases {
                 seed: options.seed.unwrap_or_else(rand::random),
@@ -59,10 +55,6 @@ impl Shared {
             }),
             options,
         }
-    }
-
-    pub(super) fn total_in_flight(&self) -> u64 {
-        self.total.as_ref().map_or(0, |total| total.sum())
     }
 
     /// Whether ejections are ignored.
@@ -75,18 +67,12 @@ impl Shared {
         if self.tracking.in_flight {
             endpoint.vitals.begin();
         }
-        if let Some(total) = &self.total {
-            total.add();
-        }
     }
 
     /// A call to `endpoint`, which began at `began` by our clock, is over.
     pub(super) fn end(&self, endpoint: &Endpoint, outcome: Outcome, kind: Kind, began: u64, now: Instant) {
         if self.tracking.in_flight {
             endpoint.vitals.end();
-        }
-        if let Some(total) = &self.total {
-            total.subtract();
         }
         if endpoint.life != endpoint.vitals.life() {
             return; // the process that was called is no more: nothing is learned of its successor

@@ -10,7 +10,7 @@ use super::pick::Pick;
 use super::set::EndpointSet;
 use super::shared::Shared;
 use super::strategy::{Picker, Strategy};
-use super::tally::{LANES, Padded, lane};
+use super::lane::{LANES, Padded, lane};
 use super::vitals::{Gate, nanos};
 
 /// Candidates of the same rank.

@@ -54,9 +54,11 @@
 mod alias;
 mod consistent_hash;
 mod least_loaded;
+mod load;
 mod named;
 mod peak_ewma;
 mod random;
+mod ring;
 mod round_robin;
 mod sticky;
 mod weighted_random;
@@ -131,13 +133,11 @@ pub struct Tracking {
     pub in_flight: bool,
     /// How long each instance takes to answer.
     pub latency: bool,
-    /// How many calls are under way to all instances together.
-    pub total: bool,
 }
 
 impl Tracking {
     /// Nothing but failures: threads that pick at the same time do not touch each other.
-    pub const NOTHING: Self = Self { in_flight: false, latency: false, total: false };
+    pub const NOTHING: Self = Self { in_flight: false, latency: false };
 
     /// What either of the two asks for.
     #[must_use]
@@ -145,7 +145,6 @@ impl Tracking {
         Self {
             in_flight: self.in_flight | other.in_flight,
             latency: self.latency | other.latency,
-            total: self.total | other.total,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::balance::tally::Padded;
+use crate::balance::lane::Padded;
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
 
 /// Picks one instance after the other, in the order of their ids, and ignores weights.

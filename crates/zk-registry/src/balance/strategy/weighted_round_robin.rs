@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::round_robin::RoundRobin;
-use crate::balance::tally::Padded;
+use crate::balance::lane::Padded;
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, hash};
 
 /// Goes round a schedule in which each instance has as many turns as its weight says, as far apart as possible.
