@@ -13,10 +13,10 @@
 //! | [`least-loaded`](LeastLoaded) | nothing speaks for another: the default | one random number, two counters |
 //! | [`peak-ewma`](PeakEwma) | instances differ in speed, or one may turn slow | the same and some arithmetic |
 //! | [`random`](Random) | all instances are alike and calls are short | one random number |
-//! | [`round-robin`](RoundRobin) | the same, with few clients and calls of equal cost | one shared counter |
+//! | [`round-robin`](RoundRobin) | the same, with few clients and calls of equal cost | the next number |
 //! | [`sticky`](Sticky) | an instance keeps something for this client | one look |
 //! | [`weighted-random`](WeightedRandom) | instances differ in size, calls are short | one random number, one look |
-//! | [`weighted-round-robin`](WeightedRoundRobin) | the same, with few clients and calls of equal cost | one shared counter, one look |
+//! | [`weighted-round-robin`](WeightedRoundRobin) | the same, with few clients and calls of equal cost | the next number, one look |
 //! | [`zone:<zone>/<name>`](Zone) | calls across zones are slow or cost money | a coin, then as the other |
 //!
 //! # Your own
@@ -61,6 +61,7 @@ mod random;
 mod ring;
 mod round_robin;
 mod sticky;
+mod turns;
 mod weighted_random;
 mod weighted_round_robin;
 mod zone;

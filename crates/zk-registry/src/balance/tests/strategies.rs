@@ -129,6 +129,39 @@ fn round_robin_takes_turns_and_does_not_lose_its_place_when_the_set_changes() {
 }
 
 #[test]
+fn shares_follow_the_weights_across_threads() {
+    for name in ["least-loaded", "round-robin", "weighted-random", "weighted-round-robin"] {
+        let weight = |n: u16| if name == "round-robin" { 1 } else { n + 1 };
+        let weights = (0..7).map(|n| alive(weighing(n.into(), weight(n))));
+        let world = World::new(name.parse::<Named>().unwrap(), listing(weights));
+        let (balancer, now) = (&world.balancer, world.now());
+        let counts = std::thread::scope(|scope| {
+            let count = |seed| {
+                scope.spawn(move || {
+                    let mut rng = SmallRng::seed_from_u64(seed);
+                    let mut counts = BTreeMap::new();
+                    for _ in 0..20_000 {
+                        let lease = balancer.pick_with(&mut Pick::new(now, &mut rng)).unwrap();
+                        *counts.entry(lease.endpoint().id().to_string()).or_insert(0.0) += 1.0 / 80_000.0;
+                        lease.finish_at(Outcome::Success, now);
+                    }
+                    counts
+                })
+            };
+            let threads: Vec<_> = (0..4).map(count).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        let sum: f64 = (0..7).map(|n| f64::from(weight(n))).sum();
+        for n in 0..7 {
+            let id = format!("i-{n}");
+            let share: f64 = counts.iter().filter(|(one, _)| *one == id).map(|(_, share)| share).sum();
+            let wanted = f64::from(weight(n)) / sum;
+            assert!((share - wanted).abs() < 0.02, "{name}: {id} has {share} of {wanted}");
+        }
+    }
+}
+
+#[test]
 fn the_turn_of_an_ejected_instance_does_not_go_to_its_neighbour() {
     let world = World::new(RoundRobin::starting_at(0), listing(instances(10)));
     world.fail("i-3", 5);
