@@ -30,7 +30,7 @@ pub struct Options {
     /// For how long an instance that appears after ZooKeeper was first heard is picked less often: a tenth of its share at
     /// first, growing evenly. Zero switches it off. Defaults to 10 seconds.
     pub slow_start: Duration,
-    /// What is learned of each call, even if the strategy does not need it. Defaults to calls in flight.
+    /// What is learned of each call, even if the strategy does not need it. Defaults to [`Tracking::NOTHING`].
     pub tracking: Tracking,
     /// How long a measured latency matters: it fades with this time constant. Defaults to 10 seconds.
     pub decay: Duration,
@@ -94,7 +94,7 @@ impl Balancer {
 
     /// A balancer.
     pub fn with_options(strategy: impl Strategy, options: Options) -> Self {
-        let tracking = strategy.tracking().and(options.tracking);
+        let tracking = strategy.tracking().or(options.tracking);
         Self {
             shared: Arc::new(Shared::new(options, tracking, Instant::now())),
             strategy: Box::new(strategy),

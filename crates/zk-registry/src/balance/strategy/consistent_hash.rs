@@ -47,7 +47,7 @@ impl Strategy for ConsistentHash {
     }
 
     fn tracking(&self) -> Tracking {
-        Tracking { in_flight: self.bound.is_some(), ..Tracking::NOTHING }
+        if self.bound.is_some() { Tracking::NOTHING.with_in_flight() } else { Tracking::NOTHING }
     }
 }
 

@@ -22,7 +22,7 @@ impl Strategy for LeastLoaded {
     }
 
     fn tracking(&self) -> Tracking {
-        Tracking { in_flight: true, ..Tracking::NOTHING }
+        Tracking::NOTHING.with_in_flight()
     }
 }
 

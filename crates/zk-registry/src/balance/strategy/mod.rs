@@ -127,8 +127,9 @@ impl<S: Strategy + ?Sized> Strategy for Box<S> {
 
 /// What is learned of each call. Each costs a few nanoseconds, and a write that other threads may wait for.
 ///
-/// Failures are always learned.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Failures are always learned. Defaults to nothing else: a strategy asks for what it needs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Tracking {
     /// How many calls are under way to each instance.
     pub in_flight: bool,
@@ -140,19 +141,21 @@ impl Tracking {
     /// Nothing but failures: threads that pick at the same time do not touch each other.
     pub const NOTHING: Self = Self { in_flight: false, latency: false };
 
-    /// What either of the two asks for.
+    /// Counts the calls in flight too.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self {
-            in_flight: self.in_flight | other.in_flight,
-            latency: self.latency | other.latency,
-        }
+    pub const fn with_in_flight(self) -> Self {
+        Self { in_flight: true, ..self }
     }
-}
 
-/// Calls in flight.
-impl Default for Tracking {
-    fn default() -> Self {
-        Self { in_flight: true, ..Self::NOTHING }
+    /// Measures answer times too.
+    #[must_use]
+    pub const fn with_latency(self) -> Self {
+        Self { latency: true, ..self }
+    }
+
+    /// What at least one of the two asks for.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self { in_flight: self.in_flight | other.in_flight, latency: self.latency | other.latency }
     }
 }

@@ -38,7 +38,7 @@ impl Strategy for PeakEwma {
     }
 
     fn tracking(&self) -> Tracking {
-        Tracking { in_flight: true, latency: true, ..Tracking::NOTHING }
+        Tracking::NOTHING.with_in_flight().with_latency()
     }
 }
 

@@ -76,9 +76,9 @@ fn a_draining_instance_is_picked_no_more_and_keeps_its_load() {
 
 #[test]
 fn a_new_weight_ends_neither_load_nor_ejection_but_a_new_process_starts_clean() {
-    let world = World::new(Random, listing(instances(3)));
+    let world = World::new(LeastLoaded, listing(instances(3)));
     let lease = world.pick_until("i-0");
-    world.fail("i-0", 5);
+    world.fail_alone("i-0", 5);
     assert!(!world.is_available("i-0"));
 
     let heavier = instance(0).with_weight(7.try_into().unwrap());

@@ -396,10 +396,14 @@ fn a_foreign_picker_that_answers_nonsense_is_not_obeyed() {
 
 #[test]
 fn nothing_is_tracked_unless_somebody_asks() {
-    let options = Options { tracking: Tracking::NOTHING, ..Options::default() };
-    let world = World::with(WeightedRandom, options, listing(instances(1)));
-    let lease = world.pick();
-    assert_eq!(lease.endpoint().in_flight(), 0);
-    lease.finish_at(Outcome::Success, world.now());
-    assert_eq!(world.endpoint("i-0").in_flight(), 0);
+    let in_flight = |tracking| {
+        let options = Options { tracking, ..Options::default() };
+        let world = World::with(WeightedRandom, options, listing(instances(1)));
+        let lease = world.pick();
+        let during = lease.endpoint().in_flight();
+        lease.finish_at(Outcome::Success, world.now());
+        (during, world.endpoint("i-0").in_flight())
+    };
+    assert_eq!(in_flight(Tracking::default()), (0, 0));
+    assert_eq!(in_flight(Tracking::NOTHING.with_in_flight()), (1, 0));
 }
