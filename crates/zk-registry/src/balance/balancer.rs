@@ -16,6 +16,7 @@ use super::set::EndpointSet;
 use super::shared::Shared;
 use super::strategy::{Strategy, Tracking};
 use super::tier::Tier;
+use super::vitals::nanos;
 use crate::instance::InstanceId;
 use crate::resolve::{Closed, ServiceWatch};
 use crate::snapshot::{Freshness, Snapshot};
@@ -29,7 +30,7 @@ pub struct Options {
     /// For how long an instance that appears after ZooKeeper was first heard is picked less often: a tenth of its share at
     /// first, growing evenly. Zero switches it off. Defaults to 10 seconds.
     pub slow_start: Duration,
-    /// What is learned of each call, even if the strategy does not need it. Defaults to calls in flight.
+    /// What is learned of each call, even if the strategy does not need it. Defaults to [`Tracking::NOTHING`].
     pub tracking: Tracking,
     /// How long a measured latency matters: it fades with this time constant. Defaults to 10 seconds.
     pub decay: Duration,
@@ -93,7 +94,7 @@ impl Balancer {
 
     /// A balancer.
     pub fn with_options(strategy: impl Strategy, options: Options) -> Self {
-        let tracking = strategy.tracking().and(options.tracking);
+        let tracking = strategy.tracking().or(options.tracking);
         Self {
             shared: Arc::new(Shared::new(options, tracking, Instant::now())),
             strategy: Box::new(strategy),
@@ -112,7 +113,7 @@ impl Balancer {
     pub fn update_at(&self, snapshot: &Snapshot, now: Instant) {
         let ramp_end = match self.shared.options.slow_start {
             Duration::ZERO => 0,
-            slow_start => self.shared.clock.at(now + slow_start),
+            slow_start => self.shared.clock.at(now).saturating_add(nanos(slow_start)),
         };
         // A strategy that panicked while building has left the roster as it was.
         let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,6 +185,7 @@ impl Balancer {
     /// [`PickError`] says why there is nothing to pick.
     pub fn pick_with(&self, pick: &mut Pick<'_>) -> Result<Lease, PickError> {
         pick.at = if self.shared.tracking.latency { self.shared.clock.at(pick.now) } else { 0 };
+        pick.steady = None;
         let state = self.state.load();
         if let Some(lease) = state.listed.as_ref().and_then(|tier| tier.pick(pick)) {
             return Ok(lease);

@@ -59,7 +59,8 @@ impl Budget {
     /// A call began: it pays for its share of a retry. Retries do not pay.
     pub fn deposit(&self, now: Instant) {
         let paid = (self.options.share * RETRY as f64) as i64;
-        *self.at(now).slot() += paid;
+        let mut purse = self.at(now);
+        *purse.slot() = purse.slot().saturating_add(paid);
     }
 
     /// Takes one retry out, if there is one.
@@ -80,7 +81,7 @@ impl Budget {
 
     fn balance(&self, purse: &Purse) -> i64 {
         let floor = f64::from(self.options.floor) * self.options.window.as_secs_f64() * RETRY as f64;
-        purse.slots.iter().sum::<i64>() + floor as i64
+        (floor as i64).saturating_add(purse.slots.iter().fold(0, |sum, slot| i64::saturating_add(sum, *slot)))
     }
 
     /// The purse as it is at `now`: slots that ended long ago are emptied.

@@ -15,7 +15,8 @@ pub struct Ejection {
     /// An instance whose success rate is this far below the average of the other available ones is ejected. The rate is a
     /// moving average over about 16 calls, so that it takes at least four failures. Above 1 the rule is off. Defaults to 0.3.
     pub success_margin: f64,
-    /// The first ejection takes about that long, each further one twice as long. Defaults to 5 seconds.
+    /// The first ejection takes about that long, each further one twice as long. A probe that is not over after that time is
+    /// waited for no longer: the next call probes. Defaults to 5 seconds.
     pub base: Duration,
     /// No ejection takes longer. Defaults to 5 minutes.
     pub cap: Duration,
@@ -89,7 +90,7 @@ impl Ejection {
     /// How long an ejection takes after `before` earlier ones; `chance` is in `[0, 1)`. Half of it is certain, half is jitter.
     pub(super) fn duration(&self, before: u32, chance: f64) -> Duration {
         let full = self.base.saturating_mul(1_u32.checked_shl(before).unwrap_or(u32::MAX)).min(self.cap);
-        full.div_f64(2.0) + full.mul_f64(chance / 2.0)
+        full.div_f64(2.0).saturating_add(full.mul_f64(chance / 2.0))
     }
 }
 

@@ -3,6 +3,8 @@
 //! Hashes here decide who owns a key, so all processes must agree on them for ever: they are written out instead of being
 //! the standard library's, which promises nothing across versions.
 
+use rand::Rng;
+
 /// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): every input bit moves about half of the output bits.
 pub(super) const fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,6 +28,22 @@ pub(super) fn bytes(bytes: &[u8]) -> u64 {
 /// Maps a random 32-bit word to `0..len` by multiplication (Lemire, 2019). The bias is below `len / 2^32`.
 pub(super) const fn below(word: u32, len: usize) -> usize {
     ((word as u64 * len as u64) >> 32) as usize
+}
+
+/// A random number below `len` that has no divisor in common with it: steps of that length meet everyone before they meet
+/// anyone again.
+pub(super) fn stride(rng: &mut dyn Rng, len: usize) -> usize {
+    loop {
+        let stride = 1 + below(rng.next_u32(), len);
+        if gcd(stride as u64, len as u64) == 1 {
+            return stride;
+        }
+    }
+}
+
+/// The largest number that divides both.
+pub(super) const fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The high and the low half of a random word: two independent random numbers from one call of the generator.

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::endpoint::{Endpoint, Index};
 use super::pick::Pick;
 use super::set::EndpointSet;
-use super::tally::Padded;
+use super::lane::Padded;
+use super::vitals::Claim;
 use crate::instance::Instance;
 use crate::snapshot::Member;
 
@@ -35,7 +36,7 @@ pub(super) enum Kind {
     /// It is available.
     Plain,
     /// It may return: this one call finds out.
-    Probe,
+    Probe(Claim),
 }
 
 /// The permission to make one call. Finish it with the outcome; dropping it counts as [`Outcome::Cancelled`].
@@ -82,7 +83,7 @@ impl Lease {
 
     /// Whether this call finds out whether an ejected instance is well again.
     pub fn is_probe(&self) -> bool {
-        self.kind == Kind::Probe
+        matches!(self.kind, Kind::Probe(_))
     }
 
     /// When it was picked.

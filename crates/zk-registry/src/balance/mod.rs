@@ -38,13 +38,13 @@ mod ejection;
 mod endpoint;
 mod event;
 mod hash;
+mod lane;
 mod lease;
 mod pick;
 mod retry;
 mod set;
 mod shared;
 pub mod strategy;
-mod tally;
 #[cfg(test)]
 mod tests;
 mod tier;

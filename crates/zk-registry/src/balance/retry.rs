@@ -179,7 +179,8 @@ impl Attempts {
         }
         self.tried.push(instance);
         let after = self.pause(rng);
-        let too_late = |deadline| now + after + self.rules.least > deadline;
+        let needed = after.saturating_add(self.rules.least);
+        let too_late = |deadline: Instant| needed > deadline.saturating_duration_since(now);
         if outcome != Outcome::Refused && self.safety == Safety::Once {
             Decision::GiveUp(GiveUp::Unsafe)
         } else if self.made >= self.rules.attempts {
@@ -198,7 +199,7 @@ impl Attempts {
         let Some(doublings) = self.made.checked_sub(2) else { return Duration::ZERO };
         let full = self.rules.pause.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
         let full = full.min(self.rules.pause_cap);
-        full.div_f64(2.0) + full.mul_f64(hash::unit(rng.next_u64()) / 2.0)
+        full.div_f64(2.0).saturating_add(full.mul_f64(hash::unit(rng.next_u64()) / 2.0))
     }
 }
 

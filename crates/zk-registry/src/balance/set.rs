@@ -8,8 +8,10 @@ use tokio::time::Instant;
 use super::adopt::Roster;
 use super::balancer::Options;
 use super::endpoint::{Endpoint, Index};
+use super::pick::Pick;
 use super::shared::Shared;
 use super::strategy::Tracking;
+use super::vitals::Gate;
 use crate::snapshot::Snapshot;
 
 /// The endpoints that a [`Picker`](super::Picker) chooses from. There is at least one.
@@ -61,6 +63,16 @@ impl EndpointSet {
         self.endpoints.get(index.get())
     }
 
+    /// Whether the balancer would accept this endpoint of the set now, retries and slow start apart.
+    pub(super) fn takes_calls(&self, endpoint: &Endpoint, pick: &Pick<'_>) -> bool {
+        endpoint.vitals.gate() == Gate::OPEN || self.takes_a_probe(endpoint, pick)
+    }
+
+    #[cold]
+    fn takes_a_probe(&self, endpoint: &Endpoint, pick: &Pick<'_>) -> bool {
+        self.shared.is_panic() || endpoint.vitals.is_due(pick.at(*self.shared.clock))
+    }
+
     /// Whether all weights are the same, so that a strategy may ignore them.
     pub fn has_equal_weights(&self) -> bool {
         self.equal_weights
@@ -71,10 +83,10 @@ impl EndpointSet {
         self.iter().map(|endpoint| u64::from(endpoint.weight().get())).sum()
     }
 
-    /// How many calls the balancer has under way to all its endpoints. 0 unless the strategy asks for it with
-    /// [`Tracking::total`].
+    /// How many calls the balancer has under way to these endpoints: it looks at each of them. 0 when calls in flight are not
+    /// [tracked](Tracking).
     pub fn total_in_flight(&self) -> u64 {
-        self.shared.total_in_flight()
+        self.iter().map(|endpoint| u64::from(endpoint.in_flight())).sum()
     }
 }
 

@@ -19,16 +19,13 @@ use super::hash;
 use super::lease::{Kind, Outcome};
 use super::set::EndpointSet;
 use super::strategy::Tracking;
-use super::tally::Tally;
-use super::vitals::{Clock, Gate};
+use super::vitals::{Clock, Gate, nanos};
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) clock: Arc<Clock>,
     pub(super) options: Options,
     pub(super) tracking: Tracking,
-    /// Calls under way to all instances; only where a strategy asks for it.
-    total: Option<Box<Tally>>,
     /// Ejections are ignored, because too few instances are available.
     panic: AtomicBool,
     phases: Mutex<Phases>,
@@ -51,7 +48,6 @@ impl Shared {
         Self {
             clock: Arc::new(Clock::new(epoch, options.decay)),
             tracking,
-            total: tracking.total.then(Box::default),
             panic: AtomicBool::new(false),
             phases: Mutex::new(Phases {
                 seed: options.seed.unwrap_or_else(rand::random),
@@ -59,10 +55,6 @@ impl Shared {
             }),
             options,
         }
-    }
-
-    pub(super) fn total_in_flight(&self) -> u64 {
-        self.total.as_ref().map_or(0, |total| total.sum())
     }
 
     /// Whether ejections are ignored.
@@ -75,18 +67,12 @@ impl Shared {
         if self.tracking.in_flight {
             endpoint.vitals.begin();
         }
-        if let Some(total) = &self.total {
-            total.add();
-        }
     }
 
     /// A call to `endpoint`, which began at `began` by our clock, is over.
     pub(super) fn end(&self, endpoint: &Endpoint, outcome: Outcome, kind: Kind, began: u64, now: Instant) {
         if self.tracking.in_flight {
             endpoint.vitals.end();
-        }
-        if let Some(total) = &self.total {
-            total.subtract();
         }
         if endpoint.life != endpoint.vitals.life() {
             return; // the process that was called is no more: nothing is learned of its successor
@@ -96,12 +82,13 @@ impl Shared {
             let elapsed = at.saturating_sub(began) as f64;
             match outcome {
                 Outcome::Success => endpoint.vitals.answered(*self.clock, at, elapsed),
+                // That somebody gave up soon says nothing of an instance that was never measured.
+                Outcome::Cancelled if endpoint.vitals.latency(*self.clock, at).is_none() => {}
                 _ => endpoint.vitals.outlasted(*self.clock, at, elapsed),
             }
         }
         match outcome {
-            Outcome::Cancelled if kind == Kind::Probe => endpoint.vitals.release_probe(self.clock.at(now)),
-            Outcome::Cancelled => {}
+            Outcome::Cancelled => self.released(endpoint, kind, now),
             Outcome::Failure | Outcome::Refused => self.failed(endpoint, outcome, kind, now),
             Outcome::Success => {
                 endpoint.vitals.succeeded();
@@ -122,11 +109,12 @@ impl Shared {
                 vitals.drop_suspect();
                 self.tell(now, Change::Dropped { instance: endpoint.id().clone() });
             }
+            self.released(endpoint, kind, now);
             return;
         }
         let rules = &self.options.ejection;
         let own = endpoint.success_rate();
-        let probe = kind == Kind::Probe;
+        let probe = matches!(kind, Kind::Probe(claim) if vitals.is_claimed_by(claim));
         if !probe && !rules.is_streak(streak) && !rules.is_suspicious(own) {
             return;
         }
@@ -139,7 +127,7 @@ impl Shared {
             {
                 Cause::SuccessRate
             }
-            gate if gate != Gate::OPEN && probe => Cause::FailedProbe,
+            _ if probe => Cause::FailedProbe,
             _ => return,
         };
         if cause != Cause::FailedProbe && !rules.has_room(phases.ejected, phases.total) {
@@ -147,7 +135,7 @@ impl Shared {
         }
         let before = vitals.count_ejection(at);
         let chance = hash::unit(phases.chance());
-        let until = at + rules.duration(before, chance).as_nanos() as u64;
+        let until = at.saturating_add(nanos(rules.duration(before, chance)));
         vitals.eject(until);
         let change = Change::Ejected {
             instance: endpoint.id().clone(),
@@ -167,15 +155,20 @@ impl Shared {
             return; // another call was faster
         }
         if endpoint.vitals.probe_passed() < self.options.ejection.probes.get() {
-            if kind == Kind::Probe {
-                endpoint.vitals.release_probe(at);
-            }
+            self.released(endpoint, kind, now);
             return;
         }
         // Its record is clean once it has been well for as long as it was ejected.
         let last = self.options.ejection.duration(endpoint.vitals.ejections().saturating_sub(1), 1.0);
-        endpoint.vitals.readmit(at + last.as_nanos() as u64);
+        endpoint.vitals.readmit(at.saturating_add(nanos(last)));
         self.changed(&mut phases, now, Change::Available { instance: endpoint.id().clone() });
+    }
+
+    /// A probe found nothing out, or not enough: the next call may try.
+    fn released(&self, endpoint: &Endpoint, kind: Kind, now: Instant) {
+        if let Kind::Probe(claim) = kind {
+            endpoint.vitals.release_probe(claim, self.clock.at(now));
+        }
     }
 
     /// A probe begins.

@@ -10,8 +10,8 @@ use super::pick::Pick;
 use super::set::EndpointSet;
 use super::shared::Shared;
 use super::strategy::{Picker, Strategy};
-use super::tally::{LANES, Padded, lane};
-use super::vitals::Gate;
+use super::lane::{LANES, Padded, lane};
+use super::vitals::{Gate, nanos};
 
 /// Candidates of the same rank.
 pub(super) struct Tier {
@@ -88,19 +88,25 @@ impl Tier {
         self.set.iter().any(|endpoint| pick.avoid.contains(endpoint.id()))
     }
 
-    /// The first that is accepted, from `start` on.
+    /// Any that is accepted. In steps of a random length, so that the neighbour of one that is not gets no more than the others;
+    /// but always the same way for calls that stay together, from their `last` proposal on.
     #[cold]
     fn scan(
         &self,
-        start: Index,
+        last: Index,
         pick: &mut Pick<'_>,
         judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Verdict,
     ) -> Option<Lease> {
         let len = self.set.len();
-        let start = start.get().min(len - 1); // a set is never empty
-        (start..len).chain(0..start).map(Index::new).find_map(|index| match judge(&self.set[index], pick) {
-            Verdict::Accepted(kind) => Some(self.lease(index, kind, pick)),
-            Verdict::Rejected => None,
+        let (start, stride) = match pick.steady {
+            Some(_) => (last.get().min(len - 1), 1), // a set is never empty
+            None => (pick.below(len), hash::stride(pick.rng, len)),
+        };
+        (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {
+            match judge(&self.set[index], pick) {
+                Verdict::Accepted(kind) => Some(self.lease(index, kind, pick)),
+                Verdict::Rejected => None,
+            }
         })
     }
 
@@ -123,19 +129,32 @@ impl Tier {
         match vitals.gate() {
             Gate::OPEN => {
                 let left = vitals.ramp_end().saturating_sub(at) as f64;
-                let share = 1.0 - 0.9 * left / shared.options.slow_start.as_nanos().max(1) as f64;
-                if slow_start && left > 0.0 && hash::unit(pick.rng.next_u64()) > share {
+                let share = 1.0 - 0.9 * left / nanos(shared.options.slow_start).max(1) as f64;
+                if slow_start && left > 0.0 && hash::unit(Self::coin(endpoint, pick)) > share {
                     return Verdict::Rejected;
                 }
                 Verdict::Accepted(Kind::Plain)
             }
             Gate::DROPPED => Verdict::Rejected,
             _ if shared.is_panic() => Verdict::Accepted(Kind::LastResort),
-            until if until > Gate::PROBING && at >= until && vitals.claim_probe(until) => {
-                shared.probing(endpoint, pick.now);
-                Verdict::Accepted(Kind::Probe)
+            word => {
+                let patience = nanos(shared.options.ejection.base);
+                match vitals.claim_probe(word, at, at.saturating_add(patience)) {
+                    Some(claim) => {
+                        shared.probing(endpoint, pick.now);
+                        Verdict::Accepted(Kind::Probe(claim))
+                    }
+                    None => Verdict::Rejected,
+                }
             }
-            _ => Verdict::Rejected,
+        }
+    }
+
+    /// A random word for this endpoint and this call; always the same one if the choice does not follow from chance.
+    fn coin(endpoint: &Endpoint, pick: &mut Pick<'_>) -> u64 {
+        match pick.steady {
+            Some(word) => hash::mix(word ^ hash::bytes(endpoint.id().as_str().as_bytes())),
+            None => pick.rng.next_u64(),
         }
     }
 

@@ -27,7 +27,7 @@ impl Clock {
     /// `now` in this clock's time; 0 before the epoch.
     pub(super) fn at(self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.epoch);
-        since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
+        since.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(since.subsec_nanos())) // 584 years
     }
 
     pub(super) fn instant(self, at: u64) -> Instant {
@@ -44,6 +44,11 @@ impl Clock {
         let age = at.saturating_sub(then) as f64 * self.pace;
         if age < 0.001 { 1.0 } else { fade(age) }
     }
+}
+
+/// The duration in nanoseconds; what is longer than five centuries is that long.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The load and the health of one instance. Times are nanoseconds since the balancer's epoch.
@@ -80,10 +85,30 @@ pub(super) struct Gate;
 impl Gate {
     pub(super) const OPEN: u64 = 0;
     pub(super) const DROPPED: u64 = 1;
-    pub(super) const PROBING: u64 = 2;
+    /// A call is under way to find out whether it is well; the rest of the word is the time up to which that is waited for.
+    const PROBING: u64 = 1 << 63;
+
     /// Any other word is the time up to which the instance is ejected.
-    pub(super) const EJECTED: u64 = 3;
+    const fn ejected(until: u64) -> u64 {
+        let (least, most) = (Self::DROPPED + 1, Self::PROBING - 1);
+        if until < least {
+            least
+        } else if until > most {
+            most
+        } else {
+            until
+        }
+    }
+
+    /// Whether a probe may go out at `at`.
+    const fn is_due(word: u64, at: u64) -> bool {
+        word > Self::DROPPED && at >= word & !Self::PROBING
+    }
 }
+
+/// The right to probe: the gate's word while nobody else has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Claim(u64);
 
 /// How much one outcome moves the success rate. Five failures in a row take it from 1 to 0.72.
 const SUCCESS_GAIN: f32 = 1.0 / 16.0;
@@ -214,15 +239,27 @@ impl Vitals {
         self.ramp_end.store(end, Relaxed);
     }
 
-    /// Takes the one probe of an ejection that ended, unless another call was faster.
-    pub(super) fn claim_probe(&self, seen: u64) -> bool {
-        self.gate.compare_exchange(seen, Gate::PROBING, Relaxed, Relaxed).is_ok()
+    /// Whether a probe may go out at `at`.
+    pub(super) fn is_due(&self, at: u64) -> bool {
+        Gate::is_due(self.gate(), at)
+    }
+
+    /// Takes the one probe of an ejection that ended at `at`, or whose last probe was not over in time, unless another call was
+    /// faster. It has until `deadline`; returns what proves the claim.
+    pub(super) fn claim_probe(&self, seen: u64, at: u64, deadline: u64) -> Option<Claim> {
+        let claim = Gate::PROBING | Gate::ejected(deadline);
+        (Gate::is_due(seen, at) && self.gate.compare_exchange(seen, claim, Relaxed, Relaxed).is_ok()).then_some(Claim(claim))
+    }
+
+    /// Whether this claim is the one that counts.
+    pub(super) fn is_claimed_by(&self, claim: Claim) -> bool {
+        self.gate() == claim.0
     }
 
     /// Lets the next call probe from `at` on.
-    pub(super) fn release_probe(&self, at: u64) {
+    pub(super) fn release_probe(&self, claim: Claim, at: u64) {
         // Losing the race means that somebody decided meanwhile; their word stands.
-        let _ = self.gate.compare_exchange(Gate::PROBING, at.max(Gate::EJECTED), Relaxed, Relaxed);
+        let _ = self.gate.compare_exchange(claim.0, Gate::ejected(at), Relaxed, Relaxed);
     }
 
     /// Counts a probe that succeeded; returns how many did in a row.
@@ -233,7 +270,7 @@ impl Vitals {
     /// Ejects until `until`.
     pub(super) fn eject(&self, until: u64) {
         self.probes.store(0, Relaxed);
-        self.gate.store(until.max(Gate::EJECTED), Relaxed);
+        self.gate.store(Gate::ejected(until), Relaxed);
     }
 
     /// Counts an ejection at `at`; returns how many there were before it that are not forgotten.
@@ -273,7 +310,7 @@ impl Vitals {
         match self.gate() {
             Gate::OPEN => Phase::Available,
             Gate::DROPPED => Phase::Dropped,
-            Gate::PROBING => Phase::Probing,
+            word if word & Gate::PROBING != 0 => Phase::Probing,
             until => Phase::Ejected { until: clock.instant(until) },
         }
     }

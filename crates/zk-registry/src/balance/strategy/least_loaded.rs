@@ -22,7 +22,7 @@ impl Strategy for LeastLoaded {
     }
 
     fn tracking(&self) -> Tracking {
-        Tracking { in_flight: true, ..Tracking::NOTHING }
+        Tracking::NOTHING.with_in_flight()
     }
 }
 
@@ -35,24 +35,26 @@ impl Picker for TwoChoices {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
-        match self.compare(a, b) {
+        match self.compare(a, b, pick) {
+            Ordering::Greater if pick.spills && !self.set.takes_calls(&self.set[a], pick) => a,
             Ordering::Less => a,
             Ordering::Greater => b,
             Ordering::Equal if self.set[a].in_flight() == 0 => a,
             Ordering::Equal => {
                 let third = Index::new(self.draw.draw(pick));
-                if self.compare(third, a).is_lt() { third } else { a }
+                if self.compare(third, a, pick).is_lt() { third } else { a }
             }
         }
     }
 }
 
 impl TwoChoices {
-    /// Compares calls in flight per weight.
-    fn compare(&self, a: Index, b: Index) -> Ordering {
+    /// Compares calls in flight per weight; one that takes no calls is idle, but worse than any that does.
+    fn compare(&self, a: Index, b: Index, pick: &Pick<'_>) -> Ordering {
         let (a, b) = (&self.set[a], &self.set[b]);
         let load =
             |of: &Endpoint, other: &Endpoint| u64::from(of.in_flight()) * u64::from(other.weight().get());
-        load(a, b).cmp(&load(b, a))
+        let (a_is_out, b_is_out) = (!self.set.takes_calls(a, pick), !self.set.takes_calls(b, pick));
+        a_is_out.cmp(&b_is_out).then_with(|| load(a, b).cmp(&load(b, a)))
     }
 }

@@ -13,10 +13,10 @@
 //! | [`least-loaded`](LeastLoaded) | nothing speaks for another: the default | one random number, two counters |
 //! | [`peak-ewma`](PeakEwma) | instances differ in speed, or one may turn slow | the same and some arithmetic |
 //! | [`random`](Random) | all instances are alike and calls are short | one random number |
-//! | [`round-robin`](RoundRobin) | the same, with few clients and calls of equal cost | one shared counter |
+//! | [`round-robin`](RoundRobin) | the same, with few clients and calls of equal cost | the next number |
 //! | [`sticky`](Sticky) | an instance keeps something for this client | one look |
 //! | [`weighted-random`](WeightedRandom) | instances differ in size, calls are short | one random number, one look |
-//! | [`weighted-round-robin`](WeightedRoundRobin) | the same, with few clients and calls of equal cost | one shared counter, one look |
+//! | [`weighted-round-robin`](WeightedRoundRobin) | the same, with few clients and calls of equal cost | the next number, one look |
 //! | [`zone:<zone>/<name>`](Zone) | calls across zones are slow or cost money | a coin, then as the other |
 //!
 //! # Your own
@@ -54,11 +54,14 @@
 mod alias;
 mod consistent_hash;
 mod least_loaded;
+mod load;
 mod named;
 mod peak_ewma;
 mod random;
+mod ring;
 mod round_robin;
 mod sticky;
+mod turns;
 mod weighted_random;
 mod weighted_round_robin;
 mod zone;
@@ -124,35 +127,35 @@ impl<S: Strategy + ?Sized> Strategy for Box<S> {
 
 /// What is learned of each call. Each costs a few nanoseconds, and a write that other threads may wait for.
 ///
-/// Failures are always learned.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Failures are always learned. Defaults to nothing else: a strategy asks for what it needs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Tracking {
     /// How many calls are under way to each instance.
     pub in_flight: bool,
     /// How long each instance takes to answer.
     pub latency: bool,
-    /// How many calls are under way to all instances together.
-    pub total: bool,
 }
 
 impl Tracking {
     /// Nothing but failures: threads that pick at the same time do not touch each other.
-    pub const NOTHING: Self = Self { in_flight: false, latency: false, total: false };
+    pub const NOTHING: Self = Self { in_flight: false, latency: false };
 
-    /// What either of the two asks for.
+    /// Counts the calls in flight too.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self {
-            in_flight: self.in_flight | other.in_flight,
-            latency: self.latency | other.latency,
-            total: self.total | other.total,
-        }
+    pub const fn with_in_flight(self) -> Self {
+        Self { in_flight: true, ..self }
     }
-}
 
-/// Calls in flight.
-impl Default for Tracking {
-    fn default() -> Self {
-        Self { in_flight: true, ..Self::NOTHING }
+    /// Measures answer times too.
+    #[must_use]
+    pub const fn with_latency(self) -> Self {
+        Self { latency: true, ..self }
+    }
+
+    /// What at least one of the two asks for.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self { in_flight: self.in_flight | other.in_flight, latency: self.latency | other.latency }
     }
 }

@@ -38,7 +38,7 @@ impl Strategy for PeakEwma {
     }
 
     fn tracking(&self) -> Tracking {
-        Tracking { in_flight: true, latency: true, ..Tracking::NOTHING }
+        Tracking::NOTHING.with_in_flight().with_latency()
     }
 }
 
@@ -66,6 +66,11 @@ impl Picker for Cheaper {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
         let at = pick.at(*self.set.shared.clock);
-        if self.cost(&self.set[a], at) <= self.cost(&self.set[b], at) { a } else { b }
+        let cost = |index: Index| {
+            let endpoint = &self.set[index];
+            (!self.set.takes_calls(endpoint, pick), self.cost(endpoint, at))
+        };
+        // One that takes no calls is idle, but worse than any that does.
+        if cost(a) <= cost(b) || pick.spills && !self.set.takes_calls(&self.set[a], pick) { a } else { b }
     }
 }

@@ -8,7 +8,7 @@ use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
 ///
 /// Use it when instances are alike and calls are short and many, or as the yardstick for the others. It needs no
 /// state, so threads do not slow each other down; but the luckless instance has several times the average load.
-/// One random number per pick.
+/// One random number per pick. How bad the worst is: "Balls into Bins", Raab and Steger 1998.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Random;
 

@@ -42,15 +42,19 @@ impl Strategy for Sticky {
             })
             .collect();
         list.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        Box::new(List(list.into_iter().map(|(_, index)| index).collect()))
+        Box::new(List { seed: self.seed, best: list.into_iter().map(|(_, index)| index).collect() })
     }
 }
 
-/// The candidates, best first.
-struct List(Box<[Index]>);
+struct List {
+    seed: u64,
+    /// The candidates.
+    best: Box<[Index]>,
+}
 
 impl Picker for List {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
-        self.0[pick.attempt() as usize % self.0.len()]
+        pick.follow(self.seed);
+        self.best[pick.attempt() as usize % self.best.len()]
     }
 }

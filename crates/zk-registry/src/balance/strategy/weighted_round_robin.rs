@@ -3,18 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::round_robin::RoundRobin;
-use crate::balance::tally::Padded;
-use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
+use super::turns::Turns;
+use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, hash};
 
 /// Goes round a schedule in which each instance has as many turns as its weight says, as far apart as possible.
 ///
 /// Use it when instances differ in size, calls cost the same and there are few clients. As smooth as nginx's weighted
-/// round robin, but the schedule is made beforehand (worst-case fair queueing, Bennett and Zhang 1996), so that a pick is one
-/// shared counter and one look into a table. Weights are rounded when their sum, divided by what they have in common,
+/// round robin, but the schedule is made beforehand (worst-case fair queueing, Bennett and Zhang 1996), so that a pick is the
+/// next number and one look into a table; each thread takes 61 turns at once, as in [`RoundRobin`]. Weights are rounded when their sum, divided by what they have in common,
 /// exceeds 65,536 and eight turns per instance.
 #[derive(Clone, Debug, Default)]
 pub struct WeightedRoundRobin(RoundRobin);
@@ -22,27 +20,26 @@ pub struct WeightedRoundRobin(RoundRobin);
 impl Strategy for WeightedRoundRobin {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
         let weights: Vec<u64> = set.iter().map(|endpoint| u64::from(endpoint.weight().get())).collect();
-        Box::new(Schedule { cursor: Arc::clone(&self.0.cursor), turns: schedule(&reduce(&weights)) })
+        Box::new(Schedule { taken: Arc::clone(&self.0.turns), turns: schedule(&reduce(&weights)) })
     }
 }
 
 struct Schedule {
-    cursor: Arc<Padded<AtomicUsize>>,
+    taken: Arc<Turns>,
     turns: Box<[u32]>,
 }
 
 impl Picker for Schedule {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let len = self.turns.len();
-        let turn =
-            if pick.attempt() > 0 { pick.below(len) } else { self.cursor.0.fetch_add(1, Relaxed) % len };
+        let turn = if pick.attempt() > 0 { pick.below(len) } else { self.taken.next() % len };
         Index::new(self.turns[turn] as usize)
     }
 }
 
 /// The same proportions with the smallest numbers, or nearly the same ones with numbers whose sum is small enough.
 fn reduce(weights: &[u64]) -> Vec<u64> {
-    let common = weights.iter().fold(0, |a, &b| gcd(a, b)).max(1);
+    let common = weights.iter().fold(0, |a, &b| hash::gcd(a, b)).max(1);
     let sum = weights.iter().sum::<u64>() / common;
     let most = (weights.len() as u64 * 8).max(1 << 16);
     if sum <= most {
@@ -50,10 +47,6 @@ fn reduce(weights: &[u64]) -> Vec<u64> {
     }
     let scale = most as f64 / (sum * common) as f64;
     weights.iter().map(|&weight| ((weight as f64 * scale).round() as u64).max(1)).collect()
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Spreads `sum of weights` turns: the kth turn of one with weight w lies between k/w and (k + 1)/w of the round. Of those

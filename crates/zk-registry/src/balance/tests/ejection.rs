@@ -83,6 +83,42 @@ fn a_cancelled_probe_lets_the_next_call_probe() {
 }
 
 #[test]
+fn a_probe_that_never_ends_keeps_nobody_out() {
+    let world = World::new(Random, listing(instances(3)));
+    world.fail("i-0", 5);
+    world.advance(ejected_for(&world, "i-0"));
+    let endless = world.pick_until("i-0");
+    assert!((0..50).all(|_| world.pick_id() != "i-0"));
+    world.advance(Duration::from_secs(5));
+    let next = world.pick_until("i-0");
+    assert!(next.is_probe());
+
+    // What the first one finds out in the end is not about this probe.
+    world.changes();
+    endless.finish_at(Outcome::Failure, world.now());
+    assert_eq!((world.endpoint("i-0").phase(), world.changes()), (Phase::Probing, Vec::new()));
+    next.finish_at(Outcome::Success, world.now());
+    assert!(world.pick_until("i-0").is_probe(), "it may be probed again at once");
+}
+
+#[test]
+fn a_suspect_that_failed_its_probe_is_probed_again_once_it_is_listed() {
+    let world = World::new(Random, listing(instances(3)));
+    world.fail("i-0", 5);
+    world.advance(ejected_for(&world, "i-0"));
+    world.update(listing([]).suspects([alive(instance(0))]));
+    let lease = world.pick();
+    assert!(lease.is_probe() && lease.endpoint().is_suspect());
+    lease.finish_at(Outcome::Failure, world.now());
+
+    world.update(listing(instances(3)));
+    for _ in 0..3 {
+        world.pick_until("i-0").finish_at(Outcome::Success, world.now());
+    }
+    assert!(world.is_available("i-0"));
+}
+
+#[test]
 fn who_was_well_for_long_enough_starts_with_a_short_ejection_again() {
     let world = World::new(Random, listing(instances(3)));
     let come_back = || (0..3).for_each(|_| probe(&world, "i-0", Outcome::Success));

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::strategy::{LeastLoaded, Named, Random, RoundRobin};
-use super::{Balancer, Outcome, PickError};
+use super::{
+    Balancer, Budget, BudgetOptions, Decision, GiveUp, Options, Outcome, PickError, Retry, Safety,
+};
 use crate::instance::Instance;
 use crate::snapshot::Freshness;
 use tokio::time::Instant;
@@ -74,9 +76,9 @@ fn a_draining_instance_is_picked_no_more_and_keeps_its_load() {
 
 #[test]
 fn a_new_weight_ends_neither_load_nor_ejection_but_a_new_process_starts_clean() {
-    let world = World::new(Random, listing(instances(3)));
+    let world = World::new(LeastLoaded, listing(instances(3)));
     let lease = world.pick_until("i-0");
-    world.fail("i-0", 5);
+    world.fail_alone("i-0", 5);
     assert!(!world.is_available("i-0"));
 
     let heavier = instance(0).with_weight(7.try_into().unwrap());
@@ -106,6 +108,16 @@ fn a_dropped_lease_frees_the_slot_and_blames_nobody() {
     world.pick().finish_at(Outcome::Cancelled, world.now());
     let known = world.endpoint("i-0").latency(world.now()).unwrap();
     assert!(known > Duration::from_millis(99), "a cancelled call is no fast answer: {known:?}");
+}
+
+#[test]
+fn an_instance_whose_first_call_was_given_up_is_as_unknown_as_before() {
+    let world = World::new("peak-ewma".parse::<Named>().unwrap(), listing(instances(1)));
+    let lease = world.pick();
+    lease.finish_at(Outcome::Cancelled, world.later(Duration::from_millis(1)));
+    assert_eq!(world.endpoint("i-0").latency(world.now()), None);
+    world.pick().finish_at(Outcome::Failure, world.later(Duration::from_millis(1)));
+    assert!(world.endpoint("i-0").latency(world.now()).is_some(), "a failure is known, and costs");
 }
 
 #[test]
@@ -173,6 +185,35 @@ fn an_ejected_instance_that_was_not_tried_is_better_than_none() {
     assert!((0..50).all(|_| world.pick_id() == "i-1"));
     let lease = world.try_pick(&[instance(1).id().unwrap()]).unwrap();
     assert_eq!(lease.endpoint().id().as_str(), "i-0");
+}
+
+#[test]
+fn times_without_end_are_only_very_long() {
+    let mut options = Options { slow_start: Duration::MAX, decay: Duration::MAX, ..Options::default() };
+    (options.ejection.base, options.ejection.cap) = (Duration::MAX, Duration::MAX);
+    let world = World::with(Random, options, listing(instances(2)));
+    world.update(listing(instances(3)));
+    assert!((0..1000).filter(|_| world.pick_id() == "i-2").count() < 200);
+    world.fail("i-0", 5);
+    world.advance(Duration::from_secs(1 << 30));
+    assert!(!world.is_available("i-0"));
+    for _ in 0..3 {
+        let others = [1, 2].map(|n| instance(n).id().unwrap());
+        world.try_pick(&others).unwrap().finish_at(Outcome::Success, world.now());
+    }
+    assert!(world.is_available("i-0"));
+
+    let mut rules = BudgetOptions::default();
+    (rules.window, rules.share) = (Duration::MAX, f64::INFINITY);
+    let budget = Arc::new(Budget::starting(rules, world.now()));
+    let mut retry = Retry::default();
+    (retry.pause, retry.pause_cap, retry.least) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    let deadline = Some(world.now() + Duration::from_secs(1));
+    let mut attempts = retry.begin_at(&budget, Safety::Idempotent, deadline, world.now());
+    let id = instance(0).id().unwrap();
+    let mut rng = rand::rng();
+    let decision = attempts.ended(id, Outcome::Failure, world.now(), &mut rng);
+    assert_eq!(decision, Decision::GiveUp(GiveUp::Deadline));
 }
 
 #[test]

@@ -165,6 +165,16 @@ impl World {
         }
     }
 
+    /// Fails calls for which this one is the only one left.
+    pub(super) fn fail_alone(&self, id: &str, times: usize) {
+        let set = self.balancer.endpoints().unwrap();
+        let others: Vec<InstanceId> =
+            set.iter().map(Endpoint::id).filter(|other| other.as_str() != id).cloned().collect();
+        for _ in 0..times {
+            self.try_pick(&others).unwrap().finish_at(Outcome::Failure, self.now());
+        }
+    }
+
     pub(super) fn fail_any(&self, times: usize) {
         for _ in 0..times {
             self.pick().finish_at(Outcome::Failure, self.now());
