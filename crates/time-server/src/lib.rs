@@ -22,3 +22,4 @@ mod answer;
 mod backoff;
 mod board;
 mod connection;
+mod rfc3339;
