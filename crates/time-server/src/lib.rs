@@ -23,3 +23,4 @@ mod backoff;
 mod board;
 mod connection;
 mod rfc3339;
+mod tasks;
