@@ -3,13 +3,14 @@
 //! An idle connection holds no buffer and one timer. The peer never loses a reply to a TCP reset: before a connection is
 //! closed, its write side is, and what the peer still sends is read for a short while.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -20,7 +21,7 @@ use tracing::debug;
 use crate::answer::{answer, asked};
 use crate::clock::Clock;
 use crate::limits::Limits;
-use crate::metrics::{Asked, Fault, Metrics};
+use crate::metrics::{Answers, Asked, Fault, Metrics};
 use crate::protocol::{Refusal, Reply, ServerCodec};
 
 /// What all connections of one listener share.
@@ -73,15 +74,20 @@ impl Connection<'_> {
         let limits = &self.host.limits;
         let mut waiting = Waiting::FirstByte;
         let mut deadline = pin!(sleep(limits.daytime_after.unwrap_or(limits.request_time)));
+        // A busy server finds the first request there already, and need not wait until the runtime has heard of it.
+        let mut early = self.read_at_once()?;
         loop {
-            let read = tokio::select! {
-                biased;
-                read = read_some(&mut self.stream, &mut self.input) => read?,
-                () = deadline.as_mut() => {
-                    self.lose_patience(waiting)?;
-                    break;
-                }
-                () = self.host.draining.cancelled(), if waiting == Waiting::NextRequest => break,
+            let read = match early.take() {
+                Some(read) => read,
+                None => tokio::select! {
+                    biased;
+                    read = read_some(&mut self.stream, &mut self.input) => read?,
+                    () = deadline.as_mut() => {
+                        self.lose_patience(waiting)?;
+                        break;
+                    }
+                    () = self.host.draining.cancelled(), if waiting == Waiting::NextRequest => break,
+                },
             };
             let answered = match (read, waiting) {
                 (0, Waiting::FirstByte) => self.tell_daytime().map(|()| true)?,
@@ -107,14 +113,26 @@ impl Connection<'_> {
         self.end(deadline).await
     }
 
+    /// Reads what has come with the connection, if anything has.
+    fn read_at_once(&mut self) -> io::Result<Option<usize>> {
+        let mut first = [0; 64];
+        let read = at_once((&*SockRef::from(&self.stream)).read(&mut first))?;
+        if let Some(read) = read {
+            self.input.extend_from_slice(&first[..read]);
+        }
+        Ok(read)
+    }
+
     /// Puts the replies to all complete requests into the output; whether there were any.
     fn answer_complete(&mut self) -> io::Result<bool> {
         let received = self.host.clock.now();
-        let mut answered = false;
+        let (mut answered, mut answers) = (false, Answers::default());
+        // Once, for as many of the shortest requests as there may be.
+        self.output.reserve(self.input.len() / SHORTEST_REQUEST * SHORT_REPLY);
         while let Some(item) = self.codec.decode(&mut self.input)? {
             let reply = match item {
                 Ok(request) => {
-                    self.host.metrics.count_answer(asked(request));
+                    answers.count(asked(request));
                     answer(request, received, || self.address(), &*self.host.clock)
                 }
                 Err(refusal) => self.refuse(refusal),
@@ -122,6 +140,7 @@ impl Connection<'_> {
             self.codec.encode(&reply, &mut self.output)?;
             answered = true;
         }
+        self.host.metrics.count_answers(answers);
         Ok(answered)
     }
 
@@ -161,7 +180,7 @@ impl Connection<'_> {
         if self.host.limits.daytime_after.is_none() {
             return Ok(());
         }
-        self.host.metrics.count_answer(Asked::Daytime);
+        self.host.metrics.count_answers(Asked::Daytime.into());
         self.codec.encode(&Reply::Now(self.host.clock.now()), &mut self.output)
     }
 
@@ -175,6 +194,13 @@ impl Connection<'_> {
 
     /// Sends the output, within the time that a peer has to read it.
     async fn send(&mut self) -> io::Result<()> {
+        // The socket nearly always takes all of it at once. What it does not take needs the runtime, and a deadline.
+        if let Some(sent) = at_once(SockRef::from(&self.stream).send(&self.output))? {
+            self.output.advance(sent);
+        }
+        if self.output.is_empty() {
+            return Ok(());
+        }
         let sent = timeout(self.host.limits.slow_reader, self.stream.write_all_buf(&mut self.output)).await;
         sent.unwrap_or_else(|_| {
             self.host.metrics.count_fault(Fault::SlowReader);
@@ -206,6 +232,20 @@ impl Connection<'_> {
 /// How long, and for how many bytes, a peer that goes on sending is listened to after the last reply.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
+
+const SHORTEST_REQUEST: usize = "now\n".len();
+const SHORT_REPLY: usize = "2026-11-22T20:52:06.123456789Z\n".len();
+
+/// `None` if it is not possible at once.
+fn at_once(done: io::Result<usize>) -> io::Result<Option<usize>> {
+    match done {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
 
 /// How much is read at once: a full batch of the shortest requests makes 8 KiB of replies.
 const READ: usize = 1024;

@@ -22,3 +22,5 @@ mod answer;
 mod backoff;
 mod board;
 mod connection;
+mod rfc3339;
+mod tasks;

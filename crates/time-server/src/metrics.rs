@@ -67,6 +67,10 @@ pub enum Fault {
 #[derive(Debug)]
 pub(crate) struct Counted(Metrics);
 
+/// The answers of one batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answers([u64; Asked::ALL.len()]);
+
 impl Metrics {
     /// How many connections were accepted.
     pub fn accepted(&self) -> u64 {
@@ -105,8 +109,13 @@ impl Metrics {
         Counted(self.clone())
     }
 
-    pub(crate) fn count_answer(&self, kind: Asked) {
-        self.0.asked[kind as usize].inc();
+    pub(crate) fn count_answers(&self, answers: Answers) {
+        for (counter, count) in self.0.asked.iter().zip(answers.0) {
+            // Most batches are of one kind, and all threads share the counters.
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
     }
 
     pub(crate) fn count_fault(&self, kind: Fault) {
@@ -143,6 +152,20 @@ impl Default for Metrics {
         registry.register("errors", "Trouble met, by kind", faults);
         registry.register("registration", "1 for the state that a registration is in", registrations);
         Self(Arc::new(Inner { registry: Mutex::new(registry), ..inner }))
+    }
+}
+
+impl Answers {
+    pub(crate) fn count(&mut self, kind: Asked) {
+        self.0[kind as usize] += 1;
+    }
+}
+
+impl From<Asked> for Answers {
+    fn from(kind: Asked) -> Self {
+        let mut one = Self::default();
+        one.count(kind);
+        one
     }
 }
 
@@ -211,7 +234,7 @@ mod tests {
             assert_eq!(kind as usize, n, "{kind:?} counts in its own place");
         }
         let metrics = Metrics::default();
-        metrics.count_answer(Asked::Now);
+        metrics.count_answers(Asked::Now.into());
         metrics.count_fault(Fault::PeerLimit);
         metrics.set_registration("127.0.0.1:1", &["pending", "registered"], "registered");
         let text = metrics.text().unwrap();

@@ -14,6 +14,8 @@ use bytes::{Buf, BufMut, BytesMut};
 use jiff::Timestamp;
 use tokio_util::codec::{Decoder, Encoder};
 
+use crate::rfc3339;
+
 /// What a client asks.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Request {
@@ -132,12 +134,19 @@ impl Encoder<&Reply> for ServerCodec {
 
     fn encode(&mut self, reply: &Reply, dst: &mut BytesMut) -> io::Result<()> {
         match reply {
-            Reply::Error(what) => writeln!(dst, "error: {what}"),
-            Reply::Now(time) => writeln!(dst, "{time:.9}"),
-            Reply::Sync { t1, t2, t3 } => writeln!(dst, "sync {t1} {t2} {t3}"),
-            Reply::Timestamp { listener, time } => write!(dst, "{listener}: {time:.9}"),
+            Reply::Error(what) => writeln!(dst, "error: {what}").map_err(io::Error::other)?,
+            Reply::Now(time) => {
+                rfc3339::write(*time, dst)?;
+                dst.put_u8(b'\n');
+            }
+            Reply::Sync { t1, t2, t3 } => writeln!(dst, "sync {t1} {t2} {t3}").map_err(io::Error::other)?,
+            Reply::Timestamp { listener, time } => {
+                dst.put_slice(listener.as_bytes());
+                dst.put_slice(b": ");
+                rfc3339::write(*time, dst)?;
+            }
         }
-        .map_err(io::Error::other)
+        Ok(())
     }
 }
 

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::backoff::{Backoff, Throttle};
@@ -20,6 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::connection::{Host, serve};
 use crate::limits::{Admission, Full, Limits};
 use crate::metrics::{Fault, Metrics};
+use crate::tasks::Tasks;
 
 /// Serves the time on any number of listeners.
 #[derive(Debug)]
@@ -72,9 +72,6 @@ impl Server {
     ) -> io::Result<Finished> {
         let stopping = CancellationToken::new();
         let draining = CancellationToken::new();
-        let abandon = CancellationToken::new();
-        let abandon_with_us = abandon.clone().drop_guard();
-        let tasks = TaskTracker::new();
         let admission = Arc::new(Admission::new(&self.limits));
 
         let mut hosts = Vec::with_capacity(listeners.len());
@@ -92,26 +89,19 @@ impl Server {
         }
         let mut accepting = JoinSet::new();
         for (listener, host) in hosts {
-            let door = Door {
-                host,
-                admission: Arc::clone(&admission),
-                tasks: tasks.clone(),
-                abandon: abandon.clone(),
-            };
+            let door = Door { host, admission: Arc::clone(&admission), tasks: Tasks::default() };
             accepting.spawn(door.accept_until(listener, stopping.clone()));
         }
 
         stop.await;
         stopping.cancel();
-        accepting.join_all().await;
+        let accepted = accepting.join_all().await;
         draining.cancel();
-        tasks.close();
-        let dropped = match timeout(patience, tasks.wait()).await {
-            Ok(()) => 0,
-            Err(_) => tasks.len(),
-        };
-        drop(abandon_with_us);
-        tasks.wait().await;
+        let deadline = Instant::now() + patience;
+        let mut dropped = 0;
+        for tasks in accepted {
+            dropped += tasks.finish(deadline).await;
+        }
         Ok(Finished { dropped })
     }
 }
@@ -137,12 +127,12 @@ const BACKLOG: u32 = 4096;
 struct Door {
     host: Arc<Host>,
     admission: Arc<Admission>,
-    tasks: TaskTracker,
-    abandon: CancellationToken,
+    tasks: Tasks,
 }
 
 impl Door {
-    async fn accept_until(self, listener: TcpListener, stopping: CancellationToken) {
+    /// Accepts until told to stop; the tasks of those who came in.
+    async fn accept_until(mut self, listener: TcpListener, stopping: CancellationToken) -> Tasks {
         let mut backoff = Backoff::default();
         let mut log = Throttle::default();
         let mut stopped = std::pin::pin!(stopping.cancelled());
@@ -169,10 +159,11 @@ impl Door {
             }
         }
         self.empty(listener);
+        self.tasks
     }
 
     /// Serves what the system has already accepted for us, then closes the listener: closing alone would reset it.
-    fn empty(&self, listener: TcpListener) {
+    fn empty(&mut self, listener: TcpListener) {
         // A listener that cannot leave the runtime, or an error of accept, leaves nothing to be done but to close.
         let Ok(listener) = listener.into_std() else { return };
         while let Ok((stream, peer)) = listener.accept() {
@@ -184,17 +175,17 @@ impl Door {
         }
     }
 
-    fn enter(&self, stream: TcpStream, peer: SocketAddr) {
+    fn enter(&mut self, stream: TcpStream, peer: SocketAddr) {
         let permit = match self.admission.admit(peer.ip()) {
             Ok(permit) => permit,
             Err(full) => return self.turn_away(stream, peer, full),
         };
         let counted = self.host.metrics.count_connection();
-        let (host, abandon) = (Arc::clone(&self.host), self.abandon.clone());
+        let host = Arc::clone(&self.host);
         // A panic ends this task alone; the guards give back what it held.
         self.tasks.spawn(async move {
             let _held = (permit, counted);
-            abandon.run_until_cancelled(serve(stream, peer, &host)).await;
+            serve(stream, peer, &host).await;
         });
     }
 

@@ -84,13 +84,13 @@ impl Run {
 }
 
 async fn pipelined(world: &World) -> Row {
-    let [ours, echo] = [Kind::Ours, Kind::Echo].map(Served::start);
+    let [ours, echo] = [Kind::Ours, Kind::LineEcho].map(Served::start);
     let run = |served: &Served| {
         tokio::task::block_in_place(|| load::pipelined(served.address, 16, 64, Duration::from_millis(500)))
     };
     let (ours, echo) = world.runs.beside(async || run(&ours), async || run(&echo)).await;
     Row::new("`now`, 64 at a time on 16 connections", Unit::Rate, ours.into_iter().collect())
-        .beside("tokio, echo", echo.into_iter().collect())
+        .beside("tokio, line echo", echo.into_iter().collect())
         .bound(Bound::RatioAtLeast(0.8))
 }
 
@@ -106,9 +106,9 @@ async fn idle(world: &World) -> Row {
         grown as f64 / IDLE as f64
     };
     let run = |kind| tokio::task::block_in_place(|| run(kind));
-    let (ours, echo) = world.runs.beside(async || run(Kind::Ours), async || run(Kind::Echo)).await;
+    let (ours, echo) = world.runs.beside(async || run(Kind::Ours), async || run(Kind::LineEcho)).await;
     Row::new("memory per idle connection, of 10,000", Unit::Bytes, ours.into_iter().collect())
-        .beside("tokio, echo", echo.into_iter().collect())
+        .beside("tokio, line echo", echo.into_iter().collect())
         .bound(Bound::AtMost(8.0 * 1024.0))
 }
 

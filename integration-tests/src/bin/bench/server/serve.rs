@@ -10,15 +10,15 @@ use integration_tests::bench::usage::{processor_time_of, resident_memory_of};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use time_server::limits::Limits;
 use time_server::server::{Server, listen};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufWriter};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A single-threaded epoll loop that answers a request with fixed bytes and closes as we do.
     Epoll,
-    /// tokio's simplest server that sends back what it reads.
-    Echo,
+    /// A server of plain tokio that sends back every line.
+    LineEcho,
     /// time-server's own server.
     Ours,
     /// tokio's simplest server that answers a request with fixed bytes and closes as we do.
@@ -68,12 +68,12 @@ impl Drop for Served {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Epoll, Self::Echo, Self::Ours, Self::Tokio];
+    const ALL: [Self; 4] = [Self::Epoll, Self::LineEcho, Self::Ours, Self::Tokio];
 
     fn word(self) -> &'static str {
         match self {
             Self::Epoll => "epoll",
-            Self::Echo => "echo",
+            Self::LineEcho => "line-echo",
             Self::Ours => "ours",
             Self::Tokio => "tokio",
         }
@@ -94,7 +94,7 @@ pub(crate) async fn serve_if_asked() {
     std::io::stdout().flush().expect("somebody reads");
     match kind {
         Kind::Epoll => tokio::task::block_in_place(|| epoll(&listener.into_std().expect("it is bound"))),
-        Kind::Echo => each(listener, echo).await,
+        Kind::LineEcho => each(listener, line_echo).await,
         Kind::Ours => {
             let mut limits = Limits::default();
             (limits.connections, limits.per_peer) = (100_000, 100_000);
@@ -130,15 +130,19 @@ async fn answer(mut stream: tokio::net::TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn echo(mut stream: tokio::net::TcpStream) -> std::io::Result<()> {
+async fn line_echo(mut stream: tokio::net::TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut buffer = vec![0; 4096];
-    loop {
-        match stream.read(&mut buffer).await? {
-            0 => return Ok(()),
-            read => stream.write_all(&buffer[..read]).await?,
+    let (read, write) = stream.split();
+    let (mut read, mut write) = (tokio::io::BufReader::new(read), BufWriter::new(write));
+    let mut line = Vec::new();
+    while read.read_until(b'\n', &mut line).await? > 0 {
+        write.write_all(&line).await?;
+        line.clear();
+        if read.buffer().is_empty() {
+            write.flush().await?;
         }
     }
+    Ok(())
 }
 
 /// One thread, level-triggered: accept, wait for the request, answer, shut down, wait for the end, close.
