@@ -31,6 +31,10 @@
 //! # });
 //! ```
 
+#[doc(hidden)]
+#[cfg(feature = "testing")]
+pub mod fuzzing;
+
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;

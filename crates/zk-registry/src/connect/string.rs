@@ -76,7 +76,8 @@ fn parse_host(host: &str) -> Result<Host, &'static str> {
 }
 
 fn parse_chroot(chroot: &str) -> Result<Option<String>, &'static str> {
-    let chroot = chroot.strip_suffix('/').unwrap_or(chroot);
+    // A blank before the last slash is trimmed as one at the end is: what is shown has to mean the same.
+    let chroot = chroot.strip_suffix('/').unwrap_or(chroot).trim_end();
     chroot.split('/').skip(1).try_for_each(check_segment)?;
     Ok((!chroot.is_empty()).then(|| chroot.to_owned()))
 }
@@ -130,6 +131,7 @@ mod tests {
             ("a,b/fleet/blue", "a:2181,b:2181/fleet/blue"),
             ("tls://a/fleet/", "tls://a:2181/fleet"),
             ("a/", "a:2181"),
+            ("a/fleet / ", "a:2181/fleet"),
         ] {
             assert_eq!(shown(text), meaning, "{text:?}");
         }
@@ -158,6 +160,7 @@ mod tests {
             ("a/x,b/x", "after the last host"),
             ("a//x", "a segment is empty"),
             ("a/x//", "a segment is empty"),
+            ("a/ /", "a segment is empty"),
             ("a/..", "cannot be a segment"),
             ("a/x\ny", "control"),
         ] {

@@ -72,7 +72,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-pub(super) fn encode(root: &str, snapshot: &Snapshot, now: SystemTime) -> io::Result<Vec<u8>> {
+pub(crate) fn encode(root: &str, snapshot: &Snapshot, now: SystemTime) -> io::Result<Vec<u8>> {
     let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let head = Head {
         file: MAGIC.into(),
@@ -97,7 +97,7 @@ fn push_line(bytes: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn decode(bytes: &[u8], root: &str) -> io::Result<Remembered> {
+pub(crate) fn decode(bytes: &[u8], root: &str) -> io::Result<Remembered> {
     let torn = || nonsense("it is damaged");
     let head = head_of(bytes, root)?.ok_or_else(torn)?;
     if head.version != VERSION {

@@ -5,7 +5,7 @@
 //! whatever was not written by us is neither deleted nor overwritten. Several processes may share a directory (the last
 //! one to write wins), several ZooKeepers may not.
 
-mod lines;
+pub(crate) mod lines;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

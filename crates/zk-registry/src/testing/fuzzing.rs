@@ -1,0 +1,63 @@
+//! The codecs that are private, for the fuzz targets. No part of the stable interface.
+//!
+//! Nothing is checked here: what must hold for any bytes stands in `fuzz/checks/`.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use crate::connect::Options;
+use crate::disk::{Remembered, lines};
+use crate::error::Error;
+use crate::format::{Decoded, Format, Owner};
+use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::snapshot::Snapshot;
+use crate::view::View;
+
+/// What a node of that name and with that data says, or why it says nothing.
+///
+/// # Errors
+///
+/// The reason of a rejected node.
+pub fn decode(format: &dyn Format, id: &InstanceId, data: &[u8]) -> Result<Decoded, String> {
+    format.decode(&service(), id, data)
+}
+
+/// The data of an instance's node.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the instance carries what the format cannot.
+pub fn encode(
+    format: &dyn Format,
+    id: &InstanceId,
+    instance: &Instance,
+    owner: &Owner,
+) -> Result<Vec<u8>, Error> {
+    format.encode(&service(), id, instance, owner, SystemTime::UNIX_EPOCH)
+}
+
+/// What a view makes of a snapshot file about the node `root`.
+///
+/// # Errors
+///
+/// Why the file is ignored.
+pub fn read_snapshot(root: &str, bytes: &[u8]) -> io::Result<Snapshot> {
+    let Remembered { members, written } = lines::decode(bytes, root)?;
+    let Options { format, suspicion, .. } = Options::default();
+    let mut view = View::new(service(), format, suspicion, Duration::from_secs(10));
+    view.restore(members, written);
+    Ok(view.publish().expect("what is restored is news"))
+}
+
+/// The snapshot file about the node `root` that is written at that time.
+///
+/// # Errors
+///
+/// As JSON has them; none is known.
+pub fn write_snapshot(root: &str, snapshot: &Snapshot, now: SystemTime) -> io::Result<Vec<u8>> {
+    lines::encode(root, snapshot, now)
+}
+
+fn service() -> ServiceName {
+    "time".parse().expect("it is a valid name")
+}
