@@ -298,6 +298,7 @@ async fn wrong_usage_is_one_line_and_exit_2() {
         ("--strategy", "fastest"),
         ("--rate", "-1"),
         ("--attempts", "0"),
+        ("--zone", ""),
         ("--snapshot-file", "/dev/null/x"),
     ] {
         let client = Program::time_client().args(["query", flag, value]).start();
