@@ -236,13 +236,13 @@ fn signed(ns: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::TcpListener;
-    use zk_registry::{ServiceName, StaticResolver};
     use zk_registry::balance::Balancer;
     use zk_registry::balance::strategy::RoundRobin;
+    use zk_registry::{ServiceName, StaticResolver};
 
     use super::*;
     use crate::client::Options;
@@ -279,15 +279,16 @@ mod tests {
         Fleet { measured: measured.collect(), failed: 0 }
     }
 
-    #[test]
-    fn the_lines_are_those_of_the_schema() {
+    pub(crate) fn lines() -> Vec<String> {
         let snapshot =
             zk_registry::Snapshot::fixed(&"time".parse().unwrap(), [Instance::new("127.0.0.1", 8897)]);
         let member = snapshot.instances().next().unwrap();
         let best = Offset { offset: -1250, round_trip: 84_000 };
-        documented::line(&Line::of(member, &Ok(Measured { best, samples: SAMPLES })));
-        documented::line(&Line::of(member, &Err(Fault::Closed)));
-        documented::line(&FleetLine { offsets: fleet(&[5, -3, 9_000_000]).json() });
+        vec![
+            documented::line(&Line::of(member, &Ok(Measured { best, samples: SAMPLES }))),
+            documented::line(&Line::of(member, &Err(Fault::Closed))),
+            documented::line(&FleetLine { offsets: fleet(&[5, -3, 9_000_000]).json() }),
+        ]
     }
 
     /// Answers `sync` and, where `garbage` says so of the number of the connection, something else.
