@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ pub struct Program {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     descriptors: Option<u32>,
+    stdout_to: Option<Arc<OwnedFd>>,
 }
 
 impl Program {
@@ -53,7 +55,13 @@ impl Program {
 
     /// Any program: a path, or a name that is looked up in `PATH`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), arguments: Vec::new(), environment: Vec::new(), descriptors: None }
+        Self {
+            path: path.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            descriptors: None,
+            stdout_to: None,
+        }
     }
 
     /// One more argument.
@@ -80,6 +88,12 @@ impl Program {
         self
     }
 
+    /// Where its standard output goes, instead of being captured: a file, a pipe.
+    pub fn stdout_to(mut self, to: impl Into<OwnedFd>) -> Self {
+        self.stdout_to = Some(Arc::new(to.into()));
+        self
+    }
+
     /// Starts it, with no input and with its output captured.
     ///
     /// # Panics
@@ -89,12 +103,17 @@ impl Program {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut command = self.command();
         command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(self.stdout()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("starting {}: {error}", self.path.display()));
-        let stdout = Lines::read(child.stdout.take().expect("it is piped"));
+        let stdout = child.stdout.take().map_or_else(Lines::none, Lines::read);
         let stderr = Lines::read(child.stderr.take().expect("it is piped"));
         Process { id: child.id(), name, child: Mutex::new(child), stdout, stderr }
+    }
+
+    fn stdout(&self) -> Stdio {
+        let Some(to) = &self.stdout_to else { return Stdio::piped() };
+        to.try_clone().unwrap_or_else(|error| panic!("handing over standard output: {error}")).into()
     }
 
     /// A limit is set by a shell that then becomes the program: the process id stays the same.
@@ -233,6 +252,13 @@ impl Lines {
             }
             sink.1.store(true, Ordering::Release);
         });
+        lines
+    }
+
+    /// Those of a stream that is not read.
+    fn none() -> Self {
+        let lines = Self::default();
+        lines.1.store(true, Ordering::Release);
         lines
     }
 

@@ -5,8 +5,10 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use time_server::registry_args::{RegistryArgs, UsageError, duration};
+use zk_registry::balance::strategy::Named;
 
 use crate::output::Format;
 
@@ -61,8 +63,7 @@ pub(crate) struct QueryArgs {
     #[arg(long, value_name = "PER SECOND", value_parser = rate, allow_negative_numbers = true, conflicts_with = "interval")]
     pub(crate) rate: Option<f64>,
 
-    /// How to choose the instance of each query; a strategy of the library by its name
-    #[arg(long, value_name = "NAME", default_value = "random", help_heading = CHOICE)]
+    #[arg(long, value_name = "NAME", default_value = "random", help = strategies(), help_heading = CHOICE)]
     pub(crate) strategy: String,
 
     /// What the query is about: strategies that hash send the same key to the same instance
@@ -70,14 +71,14 @@ pub(crate) struct QueryArgs {
     pub(crate) key: Option<String>,
 
     /// Our zone, whose instances are preferred
-    #[arg(long, value_name = "ZONE", help_heading = CHOICE)]
+    #[arg(long, value_name = "ZONE", value_parser = NonEmptyStringValueParser::new(), help_heading = CHOICE)]
     pub(crate) zone: Option<String>,
 
     /// How long a query may take, all its attempts together
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = positive, help_heading = FAILURE)]
     pub(crate) timeout: Duration,
 
-    /// How many instances a query tries
+    /// How often a query is tried, each time on another instance while there is one
     #[arg(long, value_name = "N", default_value = "3", help_heading = FAILURE)]
     pub(crate) attempts: NonZeroU32,
 
@@ -94,7 +95,7 @@ pub(crate) struct QueryArgs {
     pub(crate) request: Option<RequestName>,
 
     /// Measure how far off each instance's clock is, instead of asking for the time
-    #[arg(long, conflicts_with_all = ["duration", "rate", "interval", "request", "key"])]
+    #[arg(long, conflicts_with_all = NOT_WITH_OFFSET)]
     pub(crate) offset: bool,
 
     /// No line per query, only the summary
@@ -168,6 +169,16 @@ pub(crate) fn usage(flag: &str, what: impl std::fmt::Display) -> UsageError {
     UsageError::new(flag, what)
 }
 
+/// The help of `--strategy`.
+fn strategies() -> String {
+    format!("How to choose the instance of each query: {}", Named::NAMES.join(", "))
+}
+
+/// An offset is measured of each instance, one after the other, until there are enough samples: nothing is chosen, tried
+/// again, or done at once.
+const NOT_WITH_OFFSET: [&str; 9] =
+    ["attempts", "concurrency", "duration", "interval", "key", "rate", "request", "strategy", "zone"];
+
 const CHOICE: &str = "Choosing an instance";
 const FAILURE: &str = "Surviving failures";
 
@@ -187,9 +198,9 @@ Examples:
 
 Exit codes:
   0  every query was answered
-  1  some were not
+  1  some were not; or standard output could not be written, or a second signal came
   2  wrong usage; nothing was touched
-  3  no instance, or ZooKeeper was not reached within --wait";
+  3  no instance, or none known: ZooKeeper was not reached within --wait, or a signal came first";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -199,8 +210,9 @@ Examples:
 
 Exit codes:
   0  there are instances
+  1  standard output could not be written, or a second signal came
   2  wrong usage; nothing was touched
-  3  no instance, or ZooKeeper was not reached within --wait";
+  3  no instance, or none known: ZooKeeper was not reached within --wait, or a signal came first";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -209,6 +221,7 @@ Examples:
 
 Exit codes:
   0  ended by a signal, or nobody read on
+  1  standard output could not be written, or a second signal came
   2  wrong usage; nothing was touched
   3  ZooKeeper was not reached within --wait";
 
@@ -254,10 +267,23 @@ mod tests {
             "--output xml",
             "--wait long",
             "--rate 5 --interval 1s",
+            "--strategy random --offset",
+            "--attempts 3 --offset",
+            "--zone a --offset",
+            "--zone= --count 1",
+            "--concurrency 8 --offset",
         ] {
             let error = UsageError::from_clap(&parse(words).unwrap_err()).to_string();
-            let flag = words.split(' ').next().unwrap();
+            let flag = words.split([' ', '=']).next().unwrap();
             assert!(error.contains(flag) && error.lines().count() == 1, "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_strategy() {
+        let help = parse("--help").unwrap_err().to_string();
+        for name in Named::NAMES {
+            assert!(help.contains(name), "{name}: {help}");
         }
     }
 

@@ -86,7 +86,7 @@ pub struct TimeClient {
     budget: Arc<Budget>,
     /// The snapshot that the balancer has adopted.
     adopted: watch::Receiver<Snapshot>,
-    pool: Pool,
+    pool: Arc<Pool>,
     _follow: AbortOnDropHandle<()>,
 }
 
@@ -137,8 +137,9 @@ impl TimeClient {
         let (adopt, adopted) = watch::channel(watch.current().clone());
         let balancer = Arc::new(balancer);
         balancer.update(watch.current());
-        let follow = AbortOnDropHandle::new(tokio::spawn(follow(watch, balancer.clone(), adopt)));
-        let pool = Pool::new(options.kept_per_instance, options.idle_timeout, Instant::now());
+        let pool = Arc::new(Pool::new(options.kept_per_instance, options.idle_timeout));
+        let follow = follow(watch, balancer.clone(), adopt, pool.clone());
+        let follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let budget = Arc::new(Budget::new(options.budget));
         Self { service: service.clone(), options, balancer, budget, adopted, pool, _follow: follow }
     }
@@ -300,7 +301,10 @@ impl TimeClient {
         let (fault, said_nothing) = match self.read(until, connection.ask(request)).await? {
             Ok(reply) => match checked(request, reply) {
                 Ok(said) => {
-                    self.pool.put(&address, connection, Instant::now());
+                    // A line too many would be taken for the next answer.
+                    if connection.has_heard_nothing() {
+                        self.pool.put(&address, connection, Instant::now());
+                    }
                     return Ok(said);
                 }
                 // A server that closes an idle connection may say so, and it may say so while we ask.
@@ -335,7 +339,7 @@ impl TimeClient {
 }
 
 impl Answer {
-    /// How many instances were asked, this one included.
+    /// How often an instance was asked, the time that brought the answer included.
     pub fn attempts(&self) -> usize {
         self.failed.len() + 1
     }
@@ -394,13 +398,21 @@ fn checked(request: Request, reply: Reply) -> Result<Said, Fault> {
     }
 }
 
-/// Feeds the balancer until the registry is closed.
-async fn follow(mut watch: ServiceWatch, balancer: Arc<Balancer>, adopt: watch::Sender<Snapshot>) {
-    loop {
-        balancer.update(watch.current());
-        adopt.send_replace(watch.current().clone());
-        if watch.changed().await.is_err() {
-            return;
+/// Feeds the balancer until the registry is closed, and closes connections that nobody uses.
+async fn follow(
+    mut watch: ServiceWatch,
+    balancer: Arc<Balancer>,
+    adopt: watch::Sender<Snapshot>,
+    pool: Arc<Pool>,
+) {
+    let adopt = async {
+        loop {
+            balancer.update(watch.current());
+            adopt.send_replace(watch.current().clone());
+            if watch.changed().await.is_err() {
+                return;
+            }
         }
-    }
+    };
+    tokio::join!(adopt, pool.tidy());
 }

@@ -1,14 +1,34 @@
-//! Holds `docs/CLIENT-JSON.md` and the program together: each kind of line must stand in the page exactly as it is written.
+//! Holds `docs/CLIENT-JSON.md` and the program together: the page shows each kind of line exactly as it is written, and no
+//! other. Each module names its own lines.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
-/// Asserts that the page shows this line.
-pub(crate) fn line(line: &impl Serialize) {
+use crate::{list, offset, query, summary, watch};
+
+/// A line as it is written.
+pub(crate) fn line(line: &impl Serialize) -> String {
+    serde_json::to_string(line).unwrap()
+}
+
+#[test]
+fn the_page_shows_what_is_written_and_nothing_else() {
+    let written = [
+        query::tests::lines(),
+        summary::tests::lines(),
+        offset::tests::lines(),
+        list::tests::lines(),
+        watch::tests::lines(),
+    ];
+    let written: BTreeSet<String> = written.into_iter().flatten().collect();
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/CLIENT-JSON.md");
     let page = fs::read_to_string(page).unwrap();
-    let line = serde_json::to_string(line).unwrap();
-    assert!(page.lines().any(|shown| shown == line), "docs/CLIENT-JSON.md does not show\n{line}");
+    let shown: BTreeSet<String> =
+        page.lines().filter(|line| line.starts_with('{')).map(str::to_owned).collect();
+    let missing: Vec<_> = written.difference(&shown).collect();
+    let foreign: Vec<_> = shown.difference(&written).collect();
+    assert!(missing.is_empty() && foreign.is_empty(), "not shown: {missing:#?}, not written: {foreign:#?}");
 }

@@ -18,6 +18,7 @@ mod output;
 mod pool;
 pub mod program;
 mod query;
+mod signals;
 mod start;
 mod summary;
 mod watch;

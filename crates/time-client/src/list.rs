@@ -21,7 +21,7 @@ pub(crate) async fn run(
     let show = async |_: &Registry, watch: &mut ServiceWatch| {
         let snapshot = watch.current();
         match format {
-            Format::Json => output.json(&json(snapshot)),
+            Format::Json => output.json(&list(snapshot)),
             Format::Text => output.line(&text(snapshot, output.paint)),
         }
         if snapshot.is_empty() { Err(place.no_instance()) } else { Ok(Exit::Answered) }
@@ -56,7 +56,7 @@ struct Refused<'a> {
     reason: &'a str,
 }
 
-fn json(snapshot: &Snapshot) -> impl Serialize {
+fn list(snapshot: &Snapshot) -> List<'_> {
     let listed = snapshot.instances().map(|member| Listed {
         id: member.id().as_str(),
         host: member.host(),
@@ -111,22 +111,30 @@ fn text(snapshot: &Snapshot, paint: Paint) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::num::NonZeroU16;
 
+    use tokio::time::Instant;
     use zk_registry::Instance;
 
     use super::*;
     use crate::documented;
 
-    #[test]
-    fn the_json_is_that_of_the_schema() {
+    pub(crate) fn lines() -> Vec<String> {
         let service = "time".parse().unwrap();
         let weight = NonZeroU16::new(3).unwrap();
         let one =
             Instance::new("10.0.0.1", 8897).with_weight(weight).with_zone("a").with_metadata("rack", "7");
         let snapshot = Snapshot::fixed(&service, [one, Instance::new("::1", 8898)]);
-        documented::line(&json(&snapshot));
+        // A snapshot that is not live, and what it rejected, come from a registry only: the tests with ZooKeeper have them.
+        let stale = List {
+            freshness: words::freshness(Freshness::Stale { since: Instant::now() }),
+            true_until_ns: Some(1_795_380_722_000_000_000),
+            instances: vec![],
+            rejected: vec![Refused { id: "broken", reason: "EOF while parsing a value at line 1 column 8" }],
+            ..list(&snapshot)
+        };
+        vec![documented::line(&list(&snapshot)), documented::line(&stale)]
     }
 
     #[test]

@@ -24,6 +24,9 @@ use crate::words;
 /// How many samples are taken of each instance if nothing else is said.
 pub(crate) const SAMPLES: usize = 10;
 
+/// After so many bad samples an instance is asked no more.
+const BAD_SAMPLES: usize = 3;
+
 /// A measured offset. Nanoseconds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Offset {
@@ -43,6 +46,11 @@ impl Offset {
             offset: narrow((between(t1, t2) - between(t3, t4)) / 2),
             round_trip: narrow((between(t1, t4) - between(t2, t3)).max(0)),
         }
+    }
+
+    /// The one with the shorter round trip.
+    fn or(self, other: Self) -> Self {
+        if other.round_trip < self.round_trip { other } else { self }
     }
 
     /// The true offset is at most this far from the measured one.
@@ -70,7 +78,7 @@ pub(crate) async fn run(
         };
         match (format, quiet) {
             (_, true) => {}
-            (Format::Json, _) => output.json(&Line::of(member, &measured, samples)),
+            (Format::Json, _) => output.json(&Line::of(member, &measured)),
             (Format::Text, _) => output.line(&text(member, &measured, width, output)),
         }
         fleet.add(member, &measured);
@@ -82,21 +90,42 @@ pub(crate) async fn run(
     if fleet.failed == 0 { Exit::Answered } else { Exit::SomeFailed }
 }
 
-/// The best of some samples. The first one may have to connect, and a slow one does no harm: the shortest counts.
-async fn measure(client: &TimeClient, instance: &Instance, samples: NonZeroUsize) -> Result<Offset, Fault> {
-    let mut best: Option<Offset> = None;
+/// The best of some samples.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    best: Offset,
+    /// How many samples it is the best of.
+    samples: usize,
+}
+
+/// The best of some samples. The first one may have to connect, and a slow one does no harm: the shortest counts. A bad one
+/// costs no good one; whose samples are bad again and again is not waited for as often as there are samples.
+async fn measure(client: &TimeClient, instance: &Instance, samples: NonZeroUsize) -> Result<Measured, Fault> {
+    let mut measured: Option<Measured> = None;
+    let (mut faults, mut last) = (0, None);
     for _ in 0..samples.get() {
         let (sent, t1) = (Instant::now(), words::now());
-        if let Said::Stamps(stamps) = client.ask_instance(instance, Request::Sync { t1 }).await? {
-            // By the clock that cannot be set: a step between t1 and t4 would look like a round trip.
-            let t4 = t1 + u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX - t1);
-            let sample = Offset::of(stamps, t4);
-            if best.is_none_or(|best| sample.round_trip < best.round_trip) {
-                best = Some(sample);
+        match client.ask_instance(instance, Request::Sync { t1 }).await {
+            Ok(Said::Stamps(stamps)) => {
+                // By the clock that cannot be set: a step between t1 and t4 would look like a round trip.
+                let t4 = t1 + u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX - t1);
+                let sample = Offset::of(stamps, t4);
+                let (best, samples) =
+                    measured.map_or((sample, 0), |measured| (measured.best.or(sample), measured.samples));
+                measured = Some(Measured { best, samples: samples + 1 });
+            }
+            // The answer to `sync` is made of time stamps, or the client calls it garbage.
+            Ok(Said::Time(_)) => {}
+            Err(fault) => {
+                faults += 1;
+                if faults == BAD_SAMPLES {
+                    return measured.ok_or(fault);
+                }
+                last = Some(fault);
             }
         }
     }
-    best.ok_or_else(|| Fault::Garbage("no time stamps".to_owned()))
+    measured.ok_or_else(|| last.unwrap_or_else(|| Fault::Garbage("no time stamps".to_owned())))
 }
 
 /// What `--output json` writes for an instance.
@@ -108,28 +137,28 @@ enum Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(member: &'a Member, measured: &Result<Offset, Fault>, samples: NonZeroUsize) -> Self {
+    fn of(member: &'a Member, measured: &Result<Measured, Fault>) -> Self {
         let instance = member.id().as_str();
         match measured {
-            Ok(measured) => Self::Measured {
+            Ok(Measured { best, samples }) => Self::Measured {
                 instance,
                 ok: true,
-                offset_ns: measured.offset,
-                error_ns: measured.bound(),
-                rtt_ns: measured.round_trip,
-                samples: samples.get(),
+                offset_ns: best.offset,
+                error_ns: best.bound(),
+                rtt_ns: best.round_trip,
+                samples: *samples,
             },
             Err(fault) => Self::Failed { instance, ok: false, message: fault.to_string() },
         }
     }
 }
 
-fn text(member: &Member, measured: &Result<Offset, Fault>, width: usize, output: &Output) -> String {
+fn text(member: &Member, measured: &Result<Measured, Fault>, width: usize, output: &Output) -> String {
     let id = member.id().as_str();
     match measured {
-        Ok(measured) => {
-            let (offset, bound) = (signed(measured.offset), plain(measured.bound()));
-            format!("{id:width$}  {offset:>12} ± {bound}  round trip {}", plain(measured.round_trip))
+        Ok(Measured { best, .. }) => {
+            let (offset, bound) = (signed(best.offset), plain(best.bound()));
+            format!("{id:width$}  {offset:>12} ± {bound}  round trip {}", plain(best.round_trip))
         }
         Err(fault) => format!("{id:width$}  {}", output.paint.bad(&fault.to_string())),
     }
@@ -161,9 +190,9 @@ struct FleetJson {
 }
 
 impl Fleet {
-    fn add(&mut self, member: &Member, measured: &Result<Offset, Fault>) {
+    fn add(&mut self, member: &Member, measured: &Result<Measured, Fault>) {
         match measured {
-            Ok(measured) => self.measured.push((member.id().to_string(), *measured)),
+            Ok(measured) => self.measured.push((member.id().to_string(), measured.best)),
             Err(_) => self.failed += 1,
         }
     }
@@ -207,10 +236,16 @@ fn signed(ns: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+    use zk_registry::balance::Balancer;
+    use zk_registry::balance::strategy::RoundRobin;
+    use zk_registry::{ServiceName, StaticResolver};
 
     use super::*;
+    use crate::client::Options;
     use crate::documented;
 
     proptest! {
@@ -244,15 +279,47 @@ mod tests {
         Fleet { measured: measured.collect(), failed: 0 }
     }
 
-    #[test]
-    fn the_lines_are_those_of_the_schema() {
+    pub(crate) fn lines() -> Vec<String> {
         let snapshot =
             zk_registry::Snapshot::fixed(&"time".parse().unwrap(), [Instance::new("127.0.0.1", 8897)]);
         let member = snapshot.instances().next().unwrap();
+        let best = Offset { offset: -1250, round_trip: 84_000 };
+        vec![
+            documented::line(&Line::of(member, &Ok(Measured { best, samples: SAMPLES }))),
+            documented::line(&Line::of(member, &Err(Fault::Closed))),
+            documented::line(&FleetLine { offsets: fleet(&[5, -3, 9_000_000]).json() }),
+        ]
+    }
+
+    /// Answers `sync` and, where `garbage` says so of the number of the connection, something else.
+    async fn server(garbage: impl Fn(usize) -> bool + Send + 'static) -> Instance {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            for n in 1.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = BufReader::new(stream);
+                let mut request = String::new();
+                stream.read_line(&mut request).await.unwrap();
+                let t1 = request.trim_end().strip_prefix("sync ").unwrap();
+                let reply = if garbage(n) { "what?\n".to_owned() } else { format!("sync {t1} {t1} {t1}\n") };
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+        });
+        Instance::new("127.0.0.1", port)
+    }
+
+    #[tokio::test]
+    async fn a_bad_sample_costs_no_good_one() {
+        let once = server(|connection| connection == 3).await;
+        let never = server(|_| true).await;
+        let service: ServiceName = "time".parse().unwrap();
+        let resolver = StaticResolver::new().with(service.clone(), [once.clone()]);
+        let client =
+            TimeClient::new(&resolver, &service, Balancer::new(RoundRobin::default()), Options::default());
         let samples = NonZeroUsize::new(SAMPLES).unwrap();
-        documented::line(&Line::of(member, &Ok(Offset { offset: -1250, round_trip: 84_000 }), samples));
-        documented::line(&Line::of(member, &Err(Fault::Closed), samples));
-        documented::line(&FleetLine { offsets: fleet(&[5, -3, 9_000_000]).json() });
+        assert_eq!(measure(&client, &once, samples).await.unwrap().samples, SAMPLES - 1);
+        assert!(matches!(measure(&client, &never, samples).await, Err(Fault::Garbage(_))));
     }
 
     #[test]

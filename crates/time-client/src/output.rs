@@ -1,11 +1,11 @@
 //! Where lines go, and how they may look.
 //!
-//! A reader that went away (`time-client | head`) is not an error: the run ends, and ends well.
+//! A reader that went away (`time-client | head`) is not an error: the run ends, and ends well. A full disk is one.
 
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,7 @@ pub(crate) struct Output {
     /// How it may look.
     pub(crate) paint: Paint,
     gone: CancellationToken,
+    failure: OnceLock<io::Error>,
 }
 
 #[derive(Debug)]
@@ -46,11 +47,11 @@ struct Writer {
 }
 
 impl Output {
-    /// Writes to standard output; cancels `gone` when nobody reads it any more.
+    /// Writes to standard output; cancels `gone` when that is of no use any more.
     pub(crate) fn new(flush: Flush, gone: CancellationToken) -> Self {
         let stdout = BufWriter::with_capacity(64 * 1024, io::stdout());
         let writer = Mutex::new(Writer { stdout, flushed: Instant::now() });
-        Self { writer, flush, paint: Paint::of(&io::stdout()), gone }
+        Self { writer, flush, paint: Paint::of(&io::stdout()), gone, failure: OnceLock::new() }
     }
 
     /// Writes `text` and the end of the line.
@@ -60,7 +61,7 @@ impl Output {
             Flush::Lazily if writer.flushed.elapsed() < SOON => Ok(()),
             Flush::EachLine | Flush::Lazily => writer.flush(),
         });
-        self.check(&written);
+        self.check(written);
     }
 
     /// Writes `object` as one line of JSON.
@@ -74,12 +75,21 @@ impl Output {
     /// Makes sure that the reader has everything.
     pub(crate) fn flush(&self) {
         let flushed = self.writer().flush();
-        self.check(&flushed);
+        self.check(flushed);
+    }
+
+    /// Why the reader did not get everything, unless it went away.
+    pub(crate) fn failure(&self) -> Option<&io::Error> {
+        self.failure.get()
     }
 
     /// Whatever goes wrong with standard output, the run has nobody left to talk to.
-    fn check(&self, written: &io::Result<()>) {
-        if written.is_err() {
+    fn check(&self, written: io::Result<()>) {
+        if let Err(error) = written {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                // The first one says it; the others follow from it.
+                let _ = self.failure.set(error);
+            }
             self.gone.cancel();
         }
     }

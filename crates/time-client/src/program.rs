@@ -1,11 +1,12 @@
 //! The program: words to subcommand, signals to a stop, the end to an exit code.
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use time_server::registry_args::UsageError;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use zk_registry::ErrorKind;
@@ -15,7 +16,7 @@ use crate::exit::Exit;
 use crate::output::{Flush, Format, Output, Paint};
 use crate::query::Query;
 use crate::start::{Nothing, Place};
-use crate::{list, watch};
+use crate::{list, signals, watch};
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
@@ -29,23 +30,29 @@ pub fn run() -> ExitCode {
         Ok(job) => job,
         Err(error) => return usage(&error),
     };
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
+    let started = signals::stop_at_the_first().and_then(|stop| Ok((stop, Runtime::new()?)));
+    let (stop, runtime) = match started {
+        Ok(started) => started,
         Err(error) => {
-            eprintln!("time-client: cannot start: {error}");
+            complain(&format_args!("cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(job.run()).into()
+    let exit = runtime.block_on(job.run(stop));
+    // Looking up a host name cannot be broken off, and nobody waits for its answer any more.
+    runtime.shutdown_background();
+    exit.into()
 }
 
 /// Logs on standard error what `RUST_LOG` asks for; without it, what somebody must act on.
 fn log() {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,zookeeper_client=off"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let colours = Paint::of(&io::stderr()) == Paint::Colours;
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
 }
+
+/// What somebody must act on, and why a snapshot file is not used, which nothing else would tell.
+const LOGGED: &str = "error,zk_registry::disk=warn,zookeeper_client=off";
 
 /// A checked command line: nothing has been touched yet.
 enum Job {
@@ -71,8 +78,7 @@ impl Job {
         })
     }
 
-    async fn run(self) -> Exit {
-        let stop = stop_at_signals();
+    async fn run(self, stop: CancellationToken) -> Exit {
         let gone = stop.child_token();
         let flush = match &self {
             Self::Query(query, _) => query.flush(),
@@ -85,6 +91,10 @@ impl Job {
             Self::Watch(place, format) => watch::run(place, format, &output, &gone).await,
         };
         output.flush();
+        if let Some(error) = output.failure() {
+            complain(&format_args!("standard output cannot be written: {error}"));
+            return Exit::SomeFailed;
+        }
         match ended {
             // Nobody reads on: whoever did has what it wanted.
             _ if gone.is_cancelled() && !stop.is_cancelled() => Exit::Answered,
@@ -98,28 +108,17 @@ impl Job {
     }
 }
 
-/// SIGTERM and SIGINT, which is Ctrl-C, end a run early and well.
-fn stop_at_signals() -> CancellationToken {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        // Without a handler the signal kills us, which is what it would do without us.
-        if let Ok(mut signals) = signal(kind) {
-            let stop = stop.clone();
-            tokio::spawn(async move {
-                signals.recv().await;
-                stop.cancel();
-            });
-        }
-    }
-    stop
-}
-
 fn usage(error: &UsageError) -> ExitCode {
-    eprintln!("time-client: {error}");
+    complain(error);
     Exit::Usage.into()
 }
 
 fn nothing_to_ask(nothing: &Nothing) -> Exit {
-    eprintln!("time-client: {nothing}");
+    complain(nothing);
     Exit::NothingToAsk
+}
+
+/// One line on standard error. If nobody reads it any more, the exit code still says it.
+pub(crate) fn complain(what: &dyn Display) {
+    let _ = writeln!(io::stderr(), "time-client: {what}");
 }

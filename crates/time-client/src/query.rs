@@ -309,7 +309,7 @@ const OPEN_LOOP: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 const UNHURRIED: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io;
     use std::sync::Arc;
 
@@ -332,17 +332,18 @@ mod tests {
         FailedAttempt { instance, fault: Fault::Dial(io::Error::from_raw_os_error(111)) }
     }
 
-    #[test]
-    fn the_lines_are_those_of_the_schema() {
+    pub(crate) fn lines() -> Vec<String> {
         let said = Said::Time("2026-11-22T20:52:06.123456789Z".parse().unwrap());
         let rtt = Duration::from_micros(212);
         let answer = Answer { instance: member(), said, rtt, failed: vec![], met_dead_connection: false };
-        documented::line(&Line::of(1, &Ok(answer)));
         let exhausted = AskError::Exhausted { failed: vec![refused()], why: GiveUp::Attempts };
-        documented::line(&Line::of(2, &Err(exhausted)));
         let service = "time".parse().unwrap();
         let nothing = AskError::Nothing { service, why: PickError::Empty, failed: vec![] };
-        documented::line(&Line::of(3, &Err(nothing)));
+        vec![
+            documented::line(&Line::of(1, &Ok(answer))),
+            documented::line(&Line::of(2, &Err(exhausted))),
+            documented::line(&Line::of(3, &Err(nothing))),
+        ]
     }
 
     fn query(words: &str) -> Result<Query, UsageError> {

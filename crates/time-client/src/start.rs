@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use zk_registry::{
     BasePath, ConnectString, ConnectionState, Error, Freshness, Options, Registry, Resolve, ServiceName,
-    ServiceWatch,
+    ServiceWatch, Snapshot,
 };
 
 use crate::args::usage;
@@ -77,16 +77,19 @@ impl Place {
 
     /// Waits until something is known of the service, or says why nothing is.
     ///
-    /// What a file remembers is used only if ZooKeeper says nothing for a moment.
+    /// What a file remembers is used only if ZooKeeper says nothing for a moment; that there was no instance, not at all.
     async fn known(&self, registry: &Registry, stop: &CancellationToken) -> Result<ServiceWatch, Nothing> {
         let mut watch = registry.watch(&self.service);
         let until = Instant::now() + self.wait;
         let known = async {
             watch.ready().await.ok()?;
-            if matches!(watch.current().freshness(), Freshness::Disk { .. }) {
+            if is_remembered(watch.current()) && !watch.current().is_empty() {
                 let grace = until.min(Instant::now() + DISK_GRACE);
                 // Late is fine: then the file's word counts.
                 let _ = timeout_at(grace, watch.live()).await;
+            }
+            while is_remembered(watch.current()) && watch.current().is_empty() {
+                watch.changed().await.ok()?;
             }
             Some(())
         };
@@ -141,6 +144,10 @@ impl fmt::Display for Nothing {
             }
         }
     }
+}
+
+fn is_remembered(snapshot: &Snapshot) -> bool {
+    matches!(snapshot.freshness(), Freshness::Disk { .. })
 }
 
 /// Completes when the registry says that waiting would not help.

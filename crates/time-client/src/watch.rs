@@ -118,7 +118,7 @@ impl Event {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::num::NonZeroU16;
 
     use zk_registry::Instance;
@@ -153,15 +153,16 @@ mod tests {
         assert_eq!(json(&changes(&older, &older)), [""; 0]);
     }
 
-    #[test]
-    fn the_lines_are_those_of_the_schema() {
+    pub(crate) fn lines() -> Vec<String> {
         let (id, at_ns) = ("127.0.0.1:8897".to_owned(), 1_795_380_726_123_456_789);
-        documented::line(&Event::Ready { count: 3, at_ns });
-        documented::line(&Event::Up { id: id.clone(), at_ns });
-        documented::line(&Event::Update { id: id.clone(), at_ns });
-        documented::line(&Event::Down { id, at_ns });
-        documented::line(&Event::Freshness { freshness: "live", true_until_ns: None, at_ns });
         let true_until_ns = Some(1_795_380_722_000_000_000);
-        documented::line(&Event::Freshness { freshness: "stale", true_until_ns, at_ns });
+        vec![
+            documented::line(&Event::Ready { count: 3, at_ns }),
+            documented::line(&Event::Up { id: id.clone(), at_ns }),
+            documented::line(&Event::Update { id: id.clone(), at_ns }),
+            documented::line(&Event::Down { id, at_ns }),
+            documented::line(&Event::Freshness { freshness: "live", true_until_ns: None, at_ns }),
+            documented::line(&Event::Freshness { freshness: "stale", true_until_ns, at_ns }),
+        ]
     }
 }

@@ -177,6 +177,48 @@ async fn connections_are_kept_for_now_and_sync() {
 }
 
 #[tokio::test]
+async fn connections_that_nobody_uses_are_closed_though_nothing_is_asked() {
+    let (closed, is_closed) = tokio::sync::oneshot::channel();
+    let closed = std::sync::Mutex::new(Some(closed));
+    let (port, _) = odd_server(move |mut stream: TcpStream| {
+        let closed = closed.lock().unwrap().take();
+        async move {
+            stream.read_exact(&mut [0; 4]).await.unwrap();
+            stream.write_all(b"2026-11-22T20:52:06Z\n").await.unwrap();
+            let end = stream.read(&mut [0]).await;
+            closed.unwrap().send(end.unwrap()).unwrap();
+        }
+    })
+    .await;
+    let (client, _sender) =
+        client_of(snapshot([port]), |options| options.idle_timeout = Duration::from_millis(20));
+    client.ask(Request::Now, None).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(5), is_closed).await;
+    assert_eq!(end.expect("it is closed"), Ok(0));
+}
+
+#[tokio::test]
+async fn a_line_too_many_is_not_the_next_answer() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let (port, _) = odd_server(move |mut stream: TcpStream| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            while stream.read_exact(&mut [0; 4]).await.is_ok() {
+                stream.write_all(b"2026-11-22T20:52:06Z\n2016-10-19T06:52:39Z\n").await.unwrap();
+            }
+        }
+    })
+    .await;
+    let client = client([port]);
+    for _ in 0..3 {
+        let answer = client.ask(Request::Now, None).await.unwrap();
+        assert_eq!(answer.said.time().to_string(), "2026-11-22T20:52:06Z");
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
 async fn a_connection_that_died_while_idle_is_not_an_attempt_that_failed() {
     // It promises to stay, and leaves after each answer.
     let (port, _run) = odd_server(async |mut stream: TcpStream| {

@@ -1,10 +1,12 @@
 //! What the tests of time-client share, and each subcommand as its users meet it.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use integration_tests::eventually::eventually;
 use integration_tests::process::{Process, Program, Signal};
 use integration_tests::raw::CreateMode;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
@@ -232,6 +234,61 @@ async fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[tokio::test]
+async fn results_that_cannot_be_written_are_exit_1_and_one_line() {
+    let chroot = ZooKeeper::shared().chroot("client").await;
+    let (_server, _) = three_listeners(&chroot).await;
+    for words in [&["list"][..], &["query", "--interval", "0", "--count", "100000"], &["watch"]] {
+        let client = looking(words[0], &chroot)
+            .args(&words[1..])
+            .stdout_to(File::options().write(true).open("/dev/full").unwrap())
+            .start();
+        ends_with(&client, 1).await;
+        let text = client.stderr().text();
+        assert!(text.contains("standard output") && text.lines().count() == 1, "{words:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_even_while_nobody_reads() {
+    let chroot = ZooKeeper::shared().chroot("client").await;
+    let (_server, _) = three_listeners(&chroot).await;
+    let (_unread, mut pipe) = std::io::pipe().unwrap();
+    // As much as a pipe takes: the first line will have to wait.
+    pipe.write_all(&[b'\n'; 64 * 1024]).unwrap();
+    let client = looking("query", &chroot)
+        .args(["--interval", "0", "--count", "1000000"])
+        .env("RUST_LOG", "zk_registry=debug")
+        .stdout_to(pipe)
+        .start();
+    // From here on it asks, and ends only when all that it has to say is written.
+    client.logs("snapshot published", SOON).await;
+    let ended = eventually(SOON, "its end", async || {
+        if client.status().is_none() {
+            client.signal(Signal::SIGINT);
+        }
+        client.status()
+    });
+    assert_eq!(ended.await.code(), Some(1));
+    client.logs("a second signal", SOON).await;
+}
+
+#[tokio::test]
+async fn an_offset_that_cannot_be_measured_is_exit_1() {
+    let chroot = ZooKeeper::shared().chroot("client").await;
+    let (_server, addresses) = three_listeners(&chroot).await;
+    let raw = chroot.raw().await;
+    let nobody = br#"{"name":"time","id":"nobody","address":"127.0.0.1","port":1,"serviceType":"DYNAMIC"}"#;
+    raw.create(&format!("{SERVICE}/nobody"), nobody, CreateMode::Ephemeral).await.unwrap();
+    let client = time_client(&chroot.connect_string()).args(["--offset", "--output", "json"]).start();
+    ends_with(&client, 1).await;
+    let lines = json(&client);
+    let failed: Vec<_> = lines.iter().filter(|line| line["ok"] == false).collect();
+    assert_eq!((lines.len(), failed.len()), (addresses.len() + 2, 1));
+    assert_eq!(failed[0]["instance"], "nobody");
+    assert_eq!((&lines[4]["offsets"]["measured"], &lines[4]["offsets"]["failed"]), (&3.into(), &1.into()));
+}
+
+#[tokio::test]
 async fn wrong_usage_is_one_line_and_exit_2() {
     for (flag, value) in [
         ("--zookeeper", "127.0.0.1:none"),
@@ -241,6 +298,7 @@ async fn wrong_usage_is_one_line_and_exit_2() {
         ("--strategy", "fastest"),
         ("--rate", "-1"),
         ("--attempts", "0"),
+        ("--zone", ""),
         ("--snapshot-file", "/dev/null/x"),
     ] {
         let client = Program::time_client().args(["query", flag, value]).start();

@@ -10,7 +10,7 @@ use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use serde_json::Value;
 
 use crate::client::{BRIEFLY, ends_with, json, summary, three_listeners, time_client};
-use crate::server::{SOON, registered, time_server};
+use crate::server::{SERVICE, SOON, registered, time_server};
 
 /// Three servers of one listener each; a port of each one's own, so that a restart keeps the address.
 struct Fleet {
@@ -202,4 +202,46 @@ async fn with_a_snapshot_file_it_works_without_zookeeper() {
     let list = json(&list).remove(0);
     assert_eq!((&list["freshness"], list["instances"].as_array().unwrap().len()), (&"disk".into(), 3));
     assert!(list["true_until_ns"].as_u64().is_some());
+}
+
+#[tokio::test]
+async fn a_snapshot_file_that_cannot_be_read_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let remember = ["--snapshot-file", directory.path().to_str().unwrap()];
+    let chroot = ZooKeeper::shared().chroot("disk").await;
+    let (_server, _) = three_listeners(&chroot).await;
+    let list =
+        || Program::time_client().args(["list", "--zookeeper", &chroot.connect_string()]).args(remember);
+    let first = list().start();
+    ends_with(&first, 0).await;
+    assert_eq!(first.stderr().text(), "");
+    let file = directory.path().read_dir().unwrap().next().unwrap().unwrap().path();
+    std::fs::write(file, b"no snapshot").unwrap();
+    let second = list().start();
+    ends_with(&second, 0).await;
+    assert!(second.stderr().text().contains("snapshot file is ignored"), "{}", second.stderr().text());
+}
+
+#[tokio::test]
+async fn a_service_that_is_remembered_as_empty_is_not_said_to_be_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let remember = ["--snapshot-file", directory.path().to_str().unwrap()];
+    let chroot = ZooKeeper::shared().chroot("disk").await;
+    chroot.raw().await.mkdir(SERVICE).await.unwrap();
+    let list = |zookeeper: &str| {
+        Program::time_client().args(["list", "--wait", "1s", "--zookeeper", zookeeper]).args(remember)
+    };
+    let first = list(&chroot.connect_string()).start();
+    ends_with(&first, 3).await;
+    assert!(first.stderr().text().contains("no instance of time"), "{}", first.stderr().text());
+    assert!(directory.path().read_dir().unwrap().next().is_some());
+
+    let (_held, address) = nowhere();
+    let away = chroot.through(&address);
+    for client in [list(&away), time_client(&away).args(["--wait", "1s"]).args(remember)] {
+        let client = client.start();
+        ends_with(&client, 3).await;
+        let text = client.stderr().text();
+        assert!(text.contains("ZooKeeper was not reached"), "{text}");
+    }
 }
