@@ -85,6 +85,8 @@ pub enum RegistrationState {
 pub enum Withdrawn {
     /// ZooKeeper acknowledged that the node is gone.
     Confirmed,
+    /// ZooKeeper's access control does not let us delete the node: it stays until the session ends.
+    Forbidden,
     /// Somebody else's node, or that of another registration of ours, had taken the place; it was left alone.
     Superseded,
     /// ZooKeeper did not answer in time; the node goes with its session.

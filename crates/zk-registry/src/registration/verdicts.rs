@@ -231,9 +231,8 @@ impl Task {
         let path = kept.path.clone();
         let error = match fault {
             Fault::NoAuth if kept.intent.record.is_none() => {
-                warn!(path, "not allowed to delete the node; it goes with the session");
-                let gone_within = Duration::from_millis(self.session_timeout.load(Ordering::Relaxed));
-                return self.finish(key, Withdrawn::Unconfirmed { gone_within });
+                warn!(path, "not allowed to delete the node; it stays until the session ends");
+                return self.finish(key, Withdrawn::Forbidden);
             }
             Fault::NoAuth => {
                 Error::new(ErrorKind::NoAuth, format!("{path}: ZooKeeper's access control forbids it"))
