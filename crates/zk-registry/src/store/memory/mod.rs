@@ -231,7 +231,7 @@ impl Cluster {
     }
 
     fn close(&self, key: i64) {
-        let execute = Box::new(move |served: Result<server::Served<'_>, super::Fault>| {
+        let execute = Box::new(move |served: Result<server::Served<'_>, Fault>| {
             if let Ok(served) = served {
                 served.state.close_session(key, served.now);
             }
