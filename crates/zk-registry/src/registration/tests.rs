@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use super::requests::largest_record;
-use super::{OnConflict, Registering, Registration, RegistrationState, Wanted, Withdrawn};
+use super::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState, Wanted, Withdrawn};
 use crate::connect::{Acl, Chroot, Options};
 use crate::error::ErrorKind;
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
@@ -425,4 +425,33 @@ async fn names_of_any_length_can_be_read() {
     }
     assert_eq!(world.registry.lookup(&time()).await.unwrap().len(), 450);
     assert_eq!(world.registry.services().await.unwrap(), [time()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_of_a_foreign_write_can_be_seen() {
+    let world = World::new();
+    let registration = world.registered().await;
+    let mut watch = world.registry.watch(&time());
+    watch.live().await.unwrap();
+    world.rewrite("\"weight\":3", "\"weight\":9");
+    sleep(SOON).await;
+    assert_eq!(registration.foreign_writes(), ForeignWrites { adopted: 1, written_over: 0 });
+    world.cluster.put_as(NODE, b"nonsense", Foreign::default());
+    sleep(SOON).await;
+    assert_eq!(registration.foreign_writes(), ForeignWrites { adopted: 1, written_over: 1 });
+    assert!(world.record().contains("\"weight\":9"), "{}", world.record());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_write_is_adopted_across_the_loss_of_the_session() {
+    let world = World::new();
+    let mut registration = world.registered().await;
+    world.network.expire_locally();
+    world.rewrite("\"weight\":3", "\"weight\":9");
+    let mut states = registration.states();
+    states.wait_for(|state| !matches!(state, RegistrationState::Registered { .. })).await.unwrap();
+    registered(&mut registration).await;
+    assert_eq!(registration.attributes().weight, weight(9));
+    assert!(world.record().contains("\"weight\":9"), "{}", world.record());
+    assert_eq!(world.cluster.node(NODE).unwrap().stat.owner, world.network.session().unwrap());
 }
