@@ -201,6 +201,9 @@ impl Announcing {
         let withdrawn = registration.withdraw(self.patience).await;
         self.board.set_state(n, &RegistrationState::Withdrawn(withdrawn));
         match withdrawn {
+            Withdrawn::Forbidden => {
+                warn!(%address, "ZooKeeper does not let us delete the node; it goes with the session");
+            }
             Withdrawn::Superseded => info!(%address, "withdrawn: somebody else had taken the place"),
             Withdrawn::Unconfirmed { gone_within } => {
                 warn!(%address, ?gone_within, "ZooKeeper did not confirm the withdrawal; the node goes with its session");

@@ -104,7 +104,7 @@ pub use connect::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, T
 pub use error::{Error, ErrorKind};
 pub use instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 pub use path::BasePath;
-pub use registration::{OnConflict, Registering, Registration, RegistrationState, Withdrawn};
+pub use registration::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState, Withdrawn};
 pub use registry::Registry;
 pub use resolve::{Closed, Resolve, ServiceWatch, SnapshotSender, StaticResolver};
 pub use session::ConnectionState;

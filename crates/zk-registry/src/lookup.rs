@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::connect::Suspicion;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::format::Format;
 use crate::instance::ServiceName;
 use crate::snapshot::Snapshot;
-use crate::store::{Fault, Store};
+use crate::store::{Fault, Store, limits};
 use crate::view::{Batch, View};
 
 /// How many children one request reads.
@@ -23,7 +23,7 @@ pub(crate) async fn read(
     service: &ServiceName,
     format: Arc<dyn Format>,
 ) -> Result<Snapshot, Error> {
-    let failed = |fault: Fault| Error::new(ErrorKind::Other, format!("reading {root}: {fault:?}"));
+    let failed = |fault: Fault| fault.while_reading(root);
     store.sync(root).await.map_err(failed)?;
     let (names, parent) = match store.list(root).await {
         Ok((names, parent)) => (names, Some(parent)),
@@ -31,10 +31,11 @@ pub(crate) async fn read(
         Err(fault) => return Err(failed(fault)),
     };
     let mut items = Vec::with_capacity(names.len());
-    for chunk in names.chunks(CHUNK) {
-        let paths: Vec<_> = chunk.iter().map(|name| format!("{root}/{name}")).collect();
-        let nodes = store.read(&paths).await.map_err(failed)?;
-        items.extend(chunk.iter().cloned().zip(nodes));
+    let paths: Vec<_> = names.iter().map(|name| format!("{root}/{name}")).collect();
+    let mut names = names.into_iter();
+    for chunk in limits::reads(&paths, CHUNK) {
+        let nodes = store.read(chunk).await.map_err(failed)?;
+        items.extend(nodes.into_iter().zip(names.by_ref()).map(|(node, name)| (name, node)));
     }
     let mut view = View::new(service.clone(), format, Suspicion::Forget, Duration::ZERO);
     view.listed(Batch { items, parent, gapless: false }, Instant::now());

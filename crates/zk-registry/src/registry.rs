@@ -248,7 +248,9 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] when ZooKeeper does not answer within the session timeout.
+    /// [`ErrorKind::Unavailable`] when ZooKeeper does not answer within the session timeout, or the connection is lost
+    /// meanwhile; [`ErrorKind::SessionLost`] when the session ends meanwhile: asking again helps with both. Also
+    /// [`ErrorKind::NoAuth`], [`ErrorKind::AuthFailed`], [`ErrorKind::Closed`] and what [`connected`](Self::connected) says.
     pub async fn services(&self) -> Result<Vec<ServiceName>, Error> {
         let walk = async {
             let store = self.0.store().await?;
@@ -262,7 +264,9 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] when ZooKeeper does not answer within the session timeout.
+    /// [`ErrorKind::Unavailable`] when ZooKeeper does not answer within the session timeout, or the connection is lost
+    /// meanwhile; [`ErrorKind::SessionLost`] when the session ends meanwhile: asking again helps with both. Also
+    /// [`ErrorKind::NoAuth`], [`ErrorKind::AuthFailed`], [`ErrorKind::Closed`] and what [`connected`](Self::connected) says.
     pub async fn lookup(&self, service: &ServiceName) -> Result<Snapshot, Error> {
         let read = async {
             let store = self.0.store().await?;

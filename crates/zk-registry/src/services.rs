@@ -1,10 +1,10 @@
 //! Which services exist: a walk down the tree, for people and scripts.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::format::{Format, NodeKind};
 use crate::instance::{InstanceId, ServiceName};
 use crate::path::BasePath;
-use crate::store::{Fault, Node, Store};
+use crate::store::{Fault, Node, Store, limits};
 
 /// How many levels below the base path are looked at.
 const DEPTH: usize = 8;
@@ -26,13 +26,14 @@ pub(crate) async fn walk(
             let names = match store.list(&path).await {
                 Ok((names, _)) => names,
                 Err(Fault::NoNode) => continue,
-                Err(fault) => return Err(unreadable(&path, &fault)),
+                Err(fault) => return Err(fault.while_reading(&path)),
             };
             let paths: Vec<String> = names.iter().map(|name| base.child(parent.as_ref(), name)).collect();
             let mut has_instances = false;
-            for (names, paths) in names.chunks(CHUNK).zip(paths.chunks(CHUNK)) {
-                let nodes = store.read(paths).await.map_err(|fault| unreadable(&path, &fault))?;
-                for (name, node) in names.iter().zip(nodes) {
+            let mut names = names.iter();
+            for paths in limits::reads(&paths, CHUNK) {
+                let nodes = store.read(paths).await.map_err(|fault| fault.while_reading(&path))?;
+                for (node, name) in nodes.into_iter().zip(names.by_ref()) {
                     let child =
                         parent.as_ref().map_or_else(|| name.clone(), |parent| format!("{parent}/{name}"));
                     // A name that we could not have written is nobody's service.
@@ -63,8 +64,4 @@ fn is_instance(format: &dyn Format, parent: Option<&ServiceName>, name: &str, no
     let kind = NodeKind { ephemeral: false, children: node.stat.children };
     let (Some(service), Ok(id)) = (parent, name.parse::<InstanceId>()) else { return false };
     !format.is_namespace(kind, &node.data) && format.decode(service, &id, &node.data).is_ok()
-}
-
-fn unreadable(path: &str, fault: &Fault) -> Error {
-    Error::new(ErrorKind::Other, format!("reading {path}: {fault:?}"))
 }

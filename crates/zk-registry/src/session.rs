@@ -143,6 +143,9 @@ impl From<&Options> for Settings {
 
 /// How long an orphaned registry, all of whose handles were dropped, tries to say goodbye.
 const ORPHAN_CLOSE: Duration = Duration::from_secs(5);
+/// The bounds of the delay after the first greeting that failed on a connection that lasts, and after many.
+const FIRST_GREETING: Duration = Duration::from_millis(100);
+const LAST_GREETING: Duration = Duration::from_secs(5);
 /// How long to wait before credentials that were refused are tried again: each try leaves a session on the server.
 const AUTH_RETRY: Duration = Duration::from_secs(30);
 
@@ -189,7 +192,7 @@ impl Supervisor {
                 },
                 opened = attempt => match opened {
                     Ok(store) => {
-                        let ended = self.serve(store).await;
+                        let ended = self.serve(store, &mut rng).await;
                         let was_up = self.link.borrow().ups > 0;
                         if was_up {
                             backoff.reset();
@@ -223,7 +226,7 @@ impl Supervisor {
     }
 
     /// One epoch: from an open session to its end.
-    async fn serve(&mut self, store: Arc<dyn Store>) -> Ended {
+    async fn serve(&mut self, store: Arc<dyn Store>, rng: &mut SmallRng) -> Ended {
         let id = store.id();
         self.sessions.began(id);
         self.link.send_modify(|link| (link.epoch, link.ups) = (link.epoch + 1, 0));
@@ -232,22 +235,25 @@ impl Supervisor {
             let asked = self.settings.session_timeout;
             warn!(?asked, ?granted, "the server clamped the session timeout");
         }
-        let ended = self.keep(&store).await;
+        let ended = self.keep(&store, rng).await;
         self.sessions.ended(id);
         self.link.send_modify(|link| (link.phase, link.store) = (Phase::Connecting, None));
         ended
     }
 
     /// Follows the session's state until it is over, given up, or no longer wanted.
-    async fn keep(&mut self, store: &Arc<dyn Store>) -> Ended {
+    async fn keep(&mut self, store: &Arc<dyn Store>, rng: &mut SmallRng) -> Ended {
         let patience = patience(store.timeout(), store.connection_timeout());
         let pulse = store.connection_timeout() / 8;
         let mut states = store.states();
         let mut greeting = Some(self.greet(store));
+        let mut greet_at: Option<Instant> = None;
+        let mut backoff = Backoff::new(FIRST_GREETING, LAST_GREETING);
         let mut silent_since: Option<Instant> = None;
         let mut next_pulse = Instant::now() + pulse;
         loop {
             let greeted = OptionFuture::from(greeting.as_mut());
+            let greet = OptionFuture::from(greet_at.map(sleep_until));
             let give_up = OptionFuture::from(silent_since.map(|since| sleep_until(since + patience)));
             tokio::select! {
                 biased;
@@ -269,11 +275,11 @@ impl Supervisor {
                 },
                 state = states.changed() => match state {
                     State::Connected => {
-                        silent_since = None;
+                        (silent_since, greet_at) = (None, None);
                         greeting = Some(self.greet(store));
                     }
                     State::Disconnected => {
-                        greeting = None;
+                        (greeting, greet_at) = (None, None);
                         let since = *silent_since.get_or_insert_with(Instant::now);
                         self.suspend(since);
                     }
@@ -290,11 +296,12 @@ impl Supervisor {
                     greeting = None;
                     match greeted {
                         Ok(()) => {
+                            backoff.reset();
                             self.heard.stamp(Instant::now(), pulse);
                             self.up(store);
                         }
-                        // The connection broke meanwhile: the next `Connected` greets again.
-                        Err(Greeting::Lost) => {}
+                        // If the connection broke meanwhile, the next `Connected` greets again; if not, nobody else would.
+                        Err(Greeting::Lost) => greet_at = Some(Instant::now() + backoff.delay(rng)),
                         Err(Greeting::Unauthenticated(error)) => {
                             store.abort();
                             return Ended::Unauthenticated(error);
@@ -305,6 +312,10 @@ impl Supervisor {
                             return Ended::Failed(Error::new(ErrorKind::ServerTooOld, message));
                         }
                     }
+                }
+                Some(()) = greet => {
+                    greet_at = None;
+                    greeting = Some(self.greet(store));
                 }
                 Some(()) = give_up => {
                     info!(session = format_args!("{:#x}", store.id()), "silent for too long, giving the session up");

@@ -92,6 +92,8 @@ pub(super) enum Step {
     TakeOver {
         version: i32,
     },
+    /// Somebody else wrote our node, and none of it is adopted.
+    WriteOver,
 }
 
 impl Intent {
@@ -116,7 +118,11 @@ impl Intent {
         match whose(&node.stat, owner.as_ref(), us, ids) {
             Whose::Ours if node.data == *record => Step::Rest(node.stat),
             Whose::Ours => self.reconcile(node, instance.as_deref()),
-            Whose::Earlier => Step::TakeOver { version },
+            // Written after the session was lost, or just before: it survives that.
+            Whose::Earlier => match self.reconcile(node, instance.as_deref()) {
+                Step::Adopt(attributes) => Step::Adopt(attributes),
+                _ => Step::TakeOver { version },
+            },
             Whose::Replaced => Step::Replaced { by: node.stat.owner },
             Whose::Sibling if self.inherit => Step::TakeOver { version },
             Whose::Sibling => Step::Conflict("another process of this host".to_owned()),
@@ -126,12 +132,13 @@ impl Intent {
 
     /// Our node says something else than it should: an update of ours on its way, or a foreign write.
     fn reconcile(&self, node: &Node, instance: Option<&Instance>) -> Step {
-        let set = Step::Set { version: node.stat.version };
-        let foreign = !self.sent.contains(&node.data);
+        if self.sent.contains(&node.data) {
+            return Step::Set { version: node.stat.version };
+        }
         match instance {
             // The newest update wins over whatever stands there.
-            Some(instance) if foreign && !self.insist => Step::Adopt(instance.attributes().clone()),
-            _ => set,
+            Some(instance) if !self.insist => Step::Adopt(instance.attributes().clone()),
+            _ => Step::WriteOver,
         }
     }
 }
@@ -261,12 +268,31 @@ mod tests {
         let settled = intent(Some("a"));
         assert!(matches!(settled.step(&seen, &us(), &ids()), Step::Adopt(_)));
         let mut updating = Intent { sent: vec![Bytes::from("old")], insist: true, ..intent(Some("a")) };
-        assert_eq!(updating.step(&seen, &us(), &ids()), Step::Set { version: 4 });
+        assert_eq!(updating.step(&seen, &us(), &ids()), Step::WriteOver);
         let own = node(OURS, 4, "old", None);
         assert_eq!(updating.step(&own, &us(), &ids()), Step::Set { version: 4 });
         // Also when it was sent already, and may have failed.
         updating.sent.push(Bytes::from("a"));
-        assert_eq!(updating.step(&seen, &us(), &ids()), Step::Set { version: 4 });
+        assert_eq!(updating.step(&seen, &us(), &ids()), Step::WriteOver);
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_written_over() {
+        let Seen::Node { node, owner, .. } = node(OURS, 4, "foreign", None) else { unreachable!() };
+        let seen = Seen::Node { node, owner, instance: None };
+        assert_eq!(intent(Some("a")).step(&seen, &us(), &ids()), Step::WriteOver);
+        let judged = Intent { sent: vec![Bytes::from("foreign")], ..intent(Some("a")) };
+        assert_eq!(judged.step(&seen, &us(), &ids()), Step::Set { version: 4 });
+    }
+
+    #[test]
+    fn a_foreign_write_survives_the_loss_of_the_session() {
+        let seen = node(EARLIER, 4, "foreign", None);
+        assert!(matches!(intent(Some("a")).step(&seen, &us(), &ids()), Step::Adopt(_)));
+        let judged = Intent { sent: vec![Bytes::from("foreign")], ..intent(Some("a")) };
+        assert_eq!(judged.step(&seen, &us(), &ids()), Step::TakeOver { version: 4 });
+        let insisting = Intent { insist: true, ..intent(Some("a")) };
+        assert_eq!(insisting.step(&seen, &us(), &ids()), Step::TakeOver { version: 4 });
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(super) struct Kept {
     pub(super) timer: Option<Instant>,
     /// Whether a request for it is under way.
     pub(super) busy: bool,
+    /// Whether the node was ever seen to say what it should.
+    pub(super) settled: bool,
     /// Whether anything was ever sent: if not, there is nothing to undo.
     pub(super) touched: bool,
 }
@@ -58,7 +60,7 @@ pub(super) enum Approach {
 impl Kept {
     /// Makes the record say what is wanted now.
     pub(super) fn rewrite(&mut self, context: &Context) -> Result<(), Error> {
-        let Wish { attributes, revision } = self.wanted.wish();
+        let Wish { attributes, revision, .. } = self.wanted.wish();
         let instance = self.instance.clone().with_attributes(attributes);
         let record =
             context.format.encode(&self.service, &self.id, &instance, &context.us.owner, self.registered)?;
@@ -76,21 +78,36 @@ impl Kept {
     /// Somebody else wrote our node: status and weight are theirs to change, the rest is not. A wish that is newer than the
     /// record wins all the same.
     pub(super) fn adopt(&mut self, foreign: &Attributes, seen: &Seen, context: &Context) {
-        if self.wanted.adopt(self.revision, foreign) {
+        if !self.wanted.adopt(self.revision, foreign) {
+            self.intent.insist = true;
+            self.write_over(seen);
+        } else {
             warn!(
                 path = self.path,
                 status = %foreign.status,
                 weight = foreign.weight,
                 "somebody else wrote our node; its status and weight are adopted, the rest is restored"
             );
-        } else {
-            self.intent.insist = true;
+            self.judged(seen);
         }
         if let Err(error) = self.rewrite(context) {
             // It was checked before it was wanted.
             warn!(path = self.path, %error, "what is wanted cannot be written; the last record stays");
         }
-        // What was there is judged.
+    }
+
+    /// Somebody else wrote our node, and none of it is adopted: it cannot be read, or there is a newer wish.
+    pub(super) fn write_over(&mut self, seen: &Seen) {
+        // What stood there before a registration ever did is that of the one before it.
+        if self.settled {
+            warn!(path = self.path, "somebody else wrote our node; what it should say is restored");
+            self.wanted.written_over();
+        }
+        self.judged(seen);
+    }
+
+    /// What was there needs no second thought.
+    fn judged(&mut self, seen: &Seen) {
         if let Seen::Node { node, .. } = seen {
             self.intent.sent.push(node.data.clone());
         }

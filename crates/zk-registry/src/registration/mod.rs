@@ -79,12 +79,24 @@ pub enum RegistrationState {
     Withdrawn(Withdrawn),
 }
 
+/// How often somebody else wrote the node of a registration, and what became of it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ForeignWrites {
+    /// Status and weight were adopted: that is how an operator drains an instance.
+    pub adopted: u64,
+    /// None of it was: it could not be read, or an update was newer.
+    pub written_over: u64,
+}
+
 /// How a withdrawal ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Withdrawn {
     /// ZooKeeper acknowledged that the node is gone.
     Confirmed,
+    /// ZooKeeper's access control does not let us delete the node: it stays until the session ends.
+    Forbidden,
     /// Somebody else's node, or that of another registration of ours, had taken the place; it was left alone.
     Superseded,
     /// ZooKeeper did not answer in time; the node goes with its session.
@@ -122,6 +134,7 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug)]
 struct Wish {
     attributes: Attributes,
+    foreign: ForeignWrites,
     /// How many wishes there were before it.
     revision: u64,
 }
@@ -135,13 +148,13 @@ impl Wanted {
         check: impl Fn(&Attributes) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         check(&first)?;
-        let wish = Mutex::new(Wish { attributes: first, revision: 0 });
+        let wish = Mutex::new(Wish { attributes: first, foreign: ForeignWrites::default(), revision: 0 });
         Ok(Self { wish, changing: Mutex::default(), check: Box::new(check) })
     }
 
     /// What nobody will ever write.
     pub(crate) fn fixed(only: Attributes) -> Self {
-        let wish = Mutex::new(Wish { attributes: only, revision: 0 });
+        let wish = Mutex::new(Wish { attributes: only, foreign: ForeignWrites::default(), revision: 0 });
         Self { wish, changing: Mutex::default(), check: Box::new(|_| Ok(())) }
     }
 
@@ -169,7 +182,7 @@ impl Wanted {
             next.weight = wish.attributes.weight;
         }
         (self.check)(&next)?;
-        *wish = Wish { attributes: next, revision: wish.revision + 1 };
+        (wish.attributes, wish.revision) = (next, wish.revision + 1);
         Ok(())
     }
 
@@ -180,9 +193,15 @@ impl Wanted {
         let next = Attributes { status: foreign.status, weight: foreign.weight, ..wish.attributes.clone() };
         let adopted = wish.revision == over && (self.check)(&next).is_ok();
         if adopted {
-            *wish = Wish { attributes: next, revision: over + 1 };
+            (wish.attributes, wish.revision) = (next, over + 1);
+            wish.foreign.adopted += 1;
         }
         adopted
+    }
+
+    /// What somebody else wrote was written over.
+    fn written_over(&self) {
+        self.lock().foreign.written_over += 1;
     }
 
     fn lock(&self) -> MutexGuard<'_, Wish> {
@@ -220,6 +239,12 @@ impl Registration {
     /// What the node should say now; it follows a foreign write of status or weight, which is adopted.
     pub fn attributes(&self) -> Attributes {
         self.wanted.current()
+    }
+
+    /// How often somebody else wrote the node so far. Each such write is followed by one of ours, which is a change of
+    /// [`states`](Self::states).
+    pub fn foreign_writes(&self) -> ForeignWrites {
+        self.wanted.lock().foreign
     }
 
     /// Where the registration stands, now and from now on.

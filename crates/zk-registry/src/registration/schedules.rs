@@ -19,7 +19,11 @@ use crate::store::memory::{Cluster, Connector, Foreign};
 
 const SESSION: Duration = Duration::from_secs(4);
 const AUDIT: Duration = Duration::from_secs(4);
-const IDS: u16 = 3;
+/// More than a `multi` needs to be worth it.
+const IDS: u16 = 6;
+/// Between these an operator switches the weight.
+const LIGHT: u16 = 2;
+const HEAVY: u16 = 9;
 
 /// One process under test: a registry with its own network.
 struct Process {
@@ -45,6 +49,8 @@ struct World {
     withdrawn: BTreeSet<u16>,
     /// Ports of which a withdrawal was not waited for: it may still be under way.
     unacknowledged: BTreeSet<u16>,
+    /// What each process wished last of each port. It wins, whoever writes the node.
+    wished: BTreeMap<(usize, u16), Status>,
 }
 
 fn path(port: u16) -> String {
@@ -64,8 +70,10 @@ async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], 
             let how = Registering { exclusive: rng.random(), ..Registering::default() };
             process.held.entry(port).or_insert_with(|| {
                 world.withdrawn.remove(&port);
+                world.wished.insert((chosen, port), Status::Up);
                 let service = "time".parse().unwrap();
-                process.registry.register_with(&service, Instance::new("h", port), how)
+                let instance = Instance::new("h", port).with_weight(LIGHT.try_into().unwrap());
+                process.registry.register_with(&service, instance, how)
             });
         }
         4 | 5 => {
@@ -87,10 +95,9 @@ async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], 
         }
         7 | 8 => {
             if let Some(registration) = process.held.get(&port) {
-                let draining = rng.random();
-                let update = registration.update(|attributes| {
-                    attributes.status = if draining { Status::Draining } else { Status::Up };
-                });
+                let status = if rng.random() { Status::Draining } else { Status::Up };
+                world.wished.insert((chosen, port), status);
+                let update = registration.update(|attributes| attributes.status = status);
                 // It waits while the network is cut; the wish is stored by the first poll.
                 let _ = tokio::time::timeout(Duration::from_millis(5), update).await;
             }
@@ -120,8 +127,10 @@ async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], 
                 && node.stat.owner != 0
             {
                 let record = String::from_utf8(node.data.to_vec()).unwrap();
-                let drained = record.replacen("\"weight\":1", "\"weight\":9", 1);
-                cluster.put_as(&path(port), drained.as_bytes(), Foreign::default());
+                let (light, heavy) = (format!("\"weight\":{LIGHT}"), format!("\"weight\":{HEAVY}"));
+                let (from, to) = if record.contains(&light) { (light, heavy) } else { (heavy, light) };
+                assert!(record.contains(&from), "{record}");
+                cluster.put_as(&path(port), record.replacen(&from, &to, 1).as_bytes(), Foreign::default());
             }
         }
         18 => process.network.lag(),
@@ -174,12 +183,20 @@ async fn run(seed: u64) {
             owner.is_some_and(|owner| sessions.contains(&owner)),
             "seed {seed}: {path} is owned by a ghost"
         );
-        let said = wanting.iter().find(|registration| {
-            matches!(*registration.states().borrow(), RegistrationState::Registered { .. })
+        let said = processes.iter().enumerate().find_map(|(n, process)| {
+            let registration = process.held.get(&port)?;
+            let states = registration.states();
+            let registered = matches!(*states.borrow(), RegistrationState::Registered { .. });
+            registered.then_some((n, registration))
         });
+        let (n, registration) = said.expect("one is registered");
         let record = String::from_utf8(nodes[&path].data.to_vec()).unwrap();
-        let draining = said.is_some_and(|registration| registration.attributes().status == Status::Draining);
-        assert_eq!(record.contains("\"enabled\":false"), draining, "seed {seed}: {record}");
+        let attributes = registration.attributes();
+        let status = if record.contains("\"enabled\":false") { Status::Draining } else { Status::Up };
+        assert_eq!(status, world.wished[&(n, port)], "seed {seed}: an update was lost: {record}");
+        assert_eq!(attributes.status, status, "seed {seed}: {record}");
+        let weight = format!("\"weight\":{}", attributes.weight);
+        assert!(record.contains(&weight), "seed {seed}: {record}, and not {weight}");
     }
     for process in processes {
         drop(process.held);

@@ -342,6 +342,7 @@ impl Task {
             backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
             timer: None,
             busy: false,
+            settled: false,
             touched: false,
         };
         self.entries.insert(key, Entry::Kept(Box::new(kept)));

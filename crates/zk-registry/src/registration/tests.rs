@@ -8,16 +8,16 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use super::requests::largest_record;
-use super::{OnConflict, Registering, Registration, RegistrationState, Wanted, Withdrawn};
-use crate::connect::Options;
+use super::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState, Wanted, Withdrawn};
+use crate::connect::{Acl, Chroot, Options};
 use crate::error::ErrorKind;
-use crate::instance::{Attributes, Instance, ServiceName, Status};
+use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 use crate::registry::Registry;
 use crate::resolve::{Closed, Resolve as _};
 use crate::runtime::Background;
 use crate::snapshot::Freshness;
-use crate::store::ConnectFault;
 use crate::store::memory::{Cluster, Connector, Fate, Foreign};
+use crate::store::{ConnectFault, Fault};
 
 const SESSION: Duration = Duration::from_secs(4);
 /// Much longer than anything takes that is not an audit.
@@ -349,4 +349,109 @@ async fn the_largest_record_that_is_taken_is_taken_over_at_every_version() {
         assert_ne!(world.network.session(), before);
         assert_eq!(world.cluster.node(NODE).unwrap().stat.owner, world.network.session().unwrap());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawal_that_is_forbidden_does_not_promise_that_the_node_goes() {
+    let world = World::new();
+    let registration = world.registered().await;
+    world.cluster.refuse_next_write(Fault::NoAuth);
+    assert_eq!(registration.withdraw(SOON).await, Withdrawn::Forbidden);
+    assert!(world.cluster.node(NODE).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_greeting_that_fails_on_a_connection_that_lasts_is_repeated() {
+    let world = World::new();
+    for _ in 0..3 {
+        world.cluster.refuse_next_read(Fault::Definite("throttled".to_owned()));
+        sleep(Duration::from_millis(1)).await;
+    }
+    timeout(Duration::from_secs(2), world.registry.connected()).await.expect("connected in time").unwrap();
+    assert_eq!(world.cluster.counts().connects, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_lacks_an_operation_is_too_old_for_good() {
+    let world = World::new();
+    world.cluster.refuse_next_read(Fault::Unimplemented);
+    let mut registration = world.register(Registering::default());
+    assert_eq!(registration.registered().await.unwrap_err().kind(), ErrorKind::ServerTooOld);
+    assert_eq!(world.registry.connected().await.unwrap_err().kind(), ErrorKind::ServerTooOld);
+    sleep(SESSION).await;
+    assert_eq!(world.cluster.counts().connects, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_says_why_it_failed() {
+    let faults = [
+        (Fault::NoAuth, ErrorKind::NoAuth),
+        (Fault::AuthFailed, ErrorKind::AuthFailed),
+        (Fault::Over, ErrorKind::SessionLost),
+        (Fault::Ambiguous("cut".to_owned()), ErrorKind::Unavailable),
+    ];
+    let world = World::new();
+    world.registry.connected().await.unwrap();
+    for (fault, kind) in faults {
+        world.cluster.refuse_next_read(fault.clone());
+        assert_eq!(world.registry.lookup(&time()).await.unwrap_err().kind(), kind);
+        world.cluster.refuse_next_read(fault);
+        assert_eq!(world.registry.services().await.unwrap_err().kind(), kind);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chroot_below_what_is_locked_is_created() {
+    let cluster = Cluster::new(1);
+    let fleet = Foreign { user: Some("fleet"), acl: Acl::ReadOnly, ..Foreign::default() };
+    cluster.put_as("/apps", b"", fleet);
+    cluster.put_as("/apps/mine", b"", Foreign { user: Some("fleet"), ..Foreign::default() });
+    let network = cluster.connector_as(Some("us"), SESSION).with_chroot("/apps/mine/deep");
+    let options = Options::default().with_session_timeout(SESSION).with_chroot(Chroot::Create);
+    let registry = Registry::over(Arc::new(network), 15, options, Ok(Background::on(Handle::current())), 1);
+    let mut registration = registry.register(&time(), Instance::new("h", 1));
+    registered(&mut registration).await;
+    assert!(cluster.node("/apps/mine/deep/services/time/h:1").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_any_length_can_be_read() {
+    let world = World::new();
+    let long = |n: u16| format!("{n}-{}", "x".repeat(2_500)).parse::<InstanceId>().unwrap();
+    let mut registrations: Vec<_> =
+        (1..=450).map(|n| world.registry.register(&time(), Instance::new("h", n).with_id(long(n)))).collect();
+    for registration in &mut registrations {
+        registered(registration).await;
+    }
+    assert_eq!(world.registry.lookup(&time()).await.unwrap().len(), 450);
+    assert_eq!(world.registry.services().await.unwrap(), [time()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_of_a_foreign_write_can_be_seen() {
+    let world = World::new();
+    let registration = world.registered().await;
+    let mut watch = world.registry.watch(&time());
+    watch.live().await.unwrap();
+    world.rewrite("\"weight\":3", "\"weight\":9");
+    sleep(SOON).await;
+    assert_eq!(registration.foreign_writes(), ForeignWrites { adopted: 1, written_over: 0 });
+    world.cluster.put_as(NODE, b"nonsense", Foreign::default());
+    sleep(SOON).await;
+    assert_eq!(registration.foreign_writes(), ForeignWrites { adopted: 1, written_over: 1 });
+    assert!(world.record().contains("\"weight\":9"), "{}", world.record());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_write_is_adopted_across_the_loss_of_the_session() {
+    let world = World::new();
+    let mut registration = world.registered().await;
+    world.network.expire_locally();
+    world.rewrite("\"weight\":3", "\"weight\":9");
+    let mut states = registration.states();
+    states.wait_for(|state| !matches!(state, RegistrationState::Registered { .. })).await.unwrap();
+    registered(&mut registration).await;
+    assert_eq!(registration.attributes().weight, weight(9));
+    assert!(world.record().contains("\"weight\":9"), "{}", world.record());
+    assert_eq!(world.cluster.node(NODE).unwrap().stat.owner, world.network.session().unwrap());
 }

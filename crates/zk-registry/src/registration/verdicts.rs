@@ -78,8 +78,11 @@ impl Task {
                     return self.retry(key);
                 };
                 let mut step = context.sessions.with(|ids| kept.intent.step(&seen, &context.us, ids));
-                if let Step::Adopt(attributes) = step {
-                    kept.adopt(&attributes, &seen, context);
+                if let Step::Adopt(_) | Step::WriteOver = step {
+                    match step {
+                        Step::Adopt(attributes) => kept.adopt(&attributes, &seen, context),
+                        _ => kept.write_over(&seen),
+                    }
                     step = context.sessions.with(|ids| kept.intent.step(&seen, &context.us, ids));
                 }
                 self.take(key, step);
@@ -124,8 +127,10 @@ impl Task {
                 }
                 self.retry(key);
             }
-            // Adopted just before, or a write without a record: neither can be; reading again is always right.
-            (Step::Adopt(_) | Step::Set { .. } | Step::TakeOver { .. }, _) => self.retry(key),
+            // Judged just before, or a write without a record: neither can be; reading again is always right.
+            (Step::Adopt(_) | Step::WriteOver | Step::Set { .. } | Step::TakeOver { .. }, _) => {
+                self.retry(key)
+            }
         }
     }
 
@@ -150,6 +155,7 @@ impl Task {
         kept.backoff.reset();
         kept.intent.inherit = false;
         kept.intent.insist = false;
+        kept.settled = true;
         kept.intent.sent = kept.intent.record.iter().cloned().collect();
         if kept.exclusive {
             self.context.book.inherited(&kept.path);
@@ -231,9 +237,8 @@ impl Task {
         let path = kept.path.clone();
         let error = match fault {
             Fault::NoAuth if kept.intent.record.is_none() => {
-                warn!(path, "not allowed to delete the node; it goes with the session");
-                let gone_within = Duration::from_millis(self.session_timeout.load(Ordering::Relaxed));
-                return self.finish(key, Withdrawn::Unconfirmed { gone_within });
+                warn!(path, "not allowed to delete the node; it stays until the session ends");
+                return self.finish(key, Withdrawn::Forbidden);
             }
             Fault::NoAuth => {
                 Error::new(ErrorKind::NoAuth, format!("{path}: ZooKeeper's access control forbids it"))

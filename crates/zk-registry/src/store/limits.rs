@@ -34,6 +34,23 @@ pub(crate) fn most_data(path: &str, times: usize) -> usize {
     MAX_REQUEST.saturating_sub(times * cost(path, &[]))
 }
 
+/// The same paths in requests that are taken, each of at most so many.
+pub(crate) fn reads(paths: &[String], most: usize) -> impl Iterator<Item = &[String]> {
+    let mut left = paths;
+    std::iter::from_fn(move || {
+        let mut size = 0;
+        let fits = |path: &&String| {
+            size += cost(path, &[]);
+            size <= MAX_REQUEST
+        };
+        // One that is too large alone is asked for all the same: the answer says so.
+        let count = left.iter().take(most).take_while(fits).count().max(1);
+        let (now, later) = left.split_at_checked(count)?;
+        left = later;
+        Some(now)
+    })
+}
+
 fn cost(path: &str, data: &[u8]) -> usize {
     path.len() + data.len() + OVERHEAD
 }

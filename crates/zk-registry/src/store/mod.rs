@@ -28,6 +28,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::connect::Acl;
+use crate::error::{Error, ErrorKind};
 
 /// The answer to a request that is already on its way.
 pub(crate) type Reply<T> = BoxFuture<'static, Result<T, Fault>>;
@@ -60,8 +61,8 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
     /// The local address from which packets go to the server, if it could be found out: the one to tell others about.
     /// The port is of no meaning.
     fn local(&self) -> Option<SocketAddr>;
-    /// The changes of the session's state, each one after the call. Conflated, but never loses that there was a change
-    /// to `Connected`.
+    /// The changes of the session's state, each one after the call; the first one at once if it is not connected then.
+    /// Conflated, but never loses that there was a change to `Connected`.
     fn states(&self) -> Box<dyn States>;
 
     fn create(&self, path: &str, data: &[u8], kind: Kind, acl: Acl) -> Reply<Stat>;
@@ -175,6 +176,23 @@ pub(crate) struct Stat {
 /// to 1.125 C after that.
 pub(crate) fn patience(session: Duration, connection: Duration) -> Duration {
     session.min((session * 13 / 10).saturating_sub(connection))
+}
+
+impl Fault {
+    /// What somebody who asked to have something read is told.
+    pub(crate) fn while_reading(self, path: &str) -> Error {
+        let (kind, why) = match self {
+            Self::Ambiguous(why) => (ErrorKind::Unavailable, why),
+            Self::AuthFailed => (ErrorKind::AuthFailed, "ZooKeeper refused our credentials".to_owned()),
+            Self::Definite(why) => (ErrorKind::Other, why),
+            Self::NoAuth => (ErrorKind::NoAuth, "ZooKeeper's access control forbids it".to_owned()),
+            Self::Over => (ErrorKind::SessionLost, "the session ended meanwhile".to_owned()),
+            Self::TooLarge => (ErrorKind::TooLarge, "the request is too large".to_owned()),
+            Self::Unimplemented => (ErrorKind::ServerTooOld, "the server lacks an operation".to_owned()),
+            fault => (ErrorKind::Other, format!("{fault:?}")),
+        };
+        Error::new(kind, format!("reading {path}: {why}"))
+    }
 }
 
 /// Why a request failed.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::{End, Event, Fault, Kind, Node, Op, Reply, Stat, State, States, Store, Watch, limits};
 use super::Cluster;
-use super::server::{Packet, Request, Served};
+use super::server::{self, Packet, Request, Served};
 use super::tree::parent;
 use crate::connect::Acl;
 
@@ -58,7 +58,13 @@ impl Session {
     ) -> Reply<T> {
         let (sender, receiver) = oneshot::channel();
         let execute = Box::new(move |served: Result<Served<'_>, Fault>| {
-            let result = served.and_then(|mut served| execute(&mut served));
+            let result = served.and_then(|mut served| {
+                let server::State { refuse_read, refuse_write, .. } = &mut *served.state;
+                match (if writes { refuse_write } else { refuse_read }).take() {
+                    Some(fault) => Err(fault),
+                    None => execute(&mut served),
+                }
+            });
             Packet::Reply(Box::new(move |lost: Option<Fault>| {
                 // Whoever asked may have stopped listening.
                 let _ = sender.send(lost.map_or(result, Err));
@@ -111,7 +117,10 @@ impl Store for Session {
 
     fn states(&self) -> Box<dyn States> {
         let mut states = self.states.clone();
-        states.mark_unchanged();
+        match *self.states.borrow() {
+            State::Disconnected => states.mark_changed(),
+            State::Connected | State::Over(_) => states.mark_unchanged(),
+        }
         Box::new(Changes(states))
     }
 
@@ -213,6 +222,8 @@ impl Store for Session {
                 let create = Op::Create { path, data: Bytes::new(), kind: Kind::Persistent, acl };
                 match served.state.commit(served.session, &[create], served.now) {
                     Ok(_) | Err((_, Fault::NodeExists)) => {}
+                    // Said before it is looked whether it exists.
+                    Err((_, Fault::NoAuth)) if !missing.is_empty() => {}
                     Err((_, fault)) => return Err(fault),
                 }
             }

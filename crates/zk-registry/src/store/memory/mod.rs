@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::client::Session;
 use self::server::{Client, Network, Next, Packet, Request, Settings, State};
 use self::tree::{Actor, Identity};
-use super::{Connect, ConnectFault, End, Kind, Node, Op, Store};
+use super::{Connect, ConnectFault, End, Fault, Kind, Node, Op, Store};
 use crate::connect::Acl;
 
 /// What becomes of a request that is under way when its connection is cut. Either way the client learns nothing.
@@ -116,6 +116,16 @@ impl Cluster {
     /// The connection that carries the next write is cut, after the write was executed or before.
     pub(crate) fn lose_next_write(&self, fate: Fate) {
         self.lock().lose = Some(fate);
+    }
+
+    /// The next request that changes nothing is answered with this; its connection stays.
+    pub(crate) fn refuse_next_read(&self, fault: Fault) {
+        self.lock().refuse_read = Some(fault);
+    }
+
+    /// The next request that would change something is answered with this; its connection stays.
+    pub(crate) fn refuse_next_write(&self, fault: Fault) {
+        self.lock().refuse_write = Some(fault);
     }
 
     /// All servers stop. The sessions' time stands still, as it does on a real ensemble without a leader.
@@ -221,7 +231,7 @@ impl Cluster {
     }
 
     fn close(&self, key: i64) {
-        let execute = Box::new(move |served: Result<server::Served<'_>, super::Fault>| {
+        let execute = Box::new(move |served: Result<server::Served<'_>, Fault>| {
             if let Ok(served) = served {
                 served.state.close_session(key, served.now);
             }

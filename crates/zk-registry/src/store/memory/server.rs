@@ -26,6 +26,9 @@ pub(super) struct State {
     pub(super) counts: Counts,
     /// What becomes of the next write; then the connection is cut.
     pub(super) lose: Option<Fate>,
+    /// What the next read, and the next write, is answered with, unexecuted.
+    pub(super) refuse_read: Option<Fault>,
+    pub(super) refuse_write: Option<Fault>,
     /// Containers that lost their last child, and when they will be looked at.
     abandoned: VecDeque<(Instant, String)>,
     rng: StdRng,
@@ -176,6 +179,8 @@ impl State {
             settings,
             counts: Counts::default(),
             lose: None,
+            refuse_read: None,
+            refuse_write: None,
             abandoned: VecDeque::new(),
             rng: StdRng::seed_from_u64(seed),
             next_session: 0x1000,

@@ -65,10 +65,14 @@ impl ZooKeeper {
     }
 }
 
+/// A fifth of the longest session that a server grants by default. Whoever asks for a longer one is not to wait for minutes
+/// for a server that does not answer.
+const LONGEST_SILENCE: Duration = Duration::from_secs(8);
+
 impl Template {
     fn new(to: &ConnectString, options: &Options) -> Result<Self, String> {
         let session_timeout = options.session_timeout;
-        let connection_timeout = (session_timeout / 5).max(Duration::from_secs(1));
+        let connection_timeout = (session_timeout / 5).clamp(Duration::from_secs(1), LONGEST_SILENCE);
         // Eager: one pass over the hosts. Otherwise the crate could spin when every attempt fails at once.
         let mut connector = Client::connector()
             .with_fail_eagerly()
@@ -183,5 +187,20 @@ impl fmt::Debug for ZooKeeper {
             Ok(template) => f.debug_tuple("ZooKeeper").field(&template.hosts).finish(),
             Err(why) => f.debug_tuple("ZooKeeper").field(why).finish(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_answer_costs_seconds_however_long_the_session() {
+        let to: ConnectString = "zk1,zk2".parse().unwrap();
+        let silence = |timeout| {
+            let options = Options::default().with_session_timeout(Duration::from_secs(timeout));
+            Template::new(&to, &options).unwrap().connection_timeout
+        };
+        assert_eq!([1, 10, 3_600].map(silence), [1, 2, 8].map(Duration::from_secs));
     }
 }

@@ -133,10 +133,12 @@ impl Store for Session {
 
     fn states(&self) -> Box<dyn States> {
         let mut watcher = self.states.clone();
-        if !watcher.peek_state().is_terminated() {
-            watcher.state();
-        }
-        Box::new(Changes { watcher, lifeline: self.lifeline.clone() })
+        // A terminal one is never taken: it is heard for ever.
+        let now = match watcher.peek_state().is_terminated() {
+            true => None,
+            false => Some(watcher.state()).filter(|state| *state != SessionState::SyncConnected),
+        };
+        Box::new(Changes { now, watcher, lifeline: self.lifeline.clone() })
     }
 
     fn create(&self, path: &str, data: &[u8], kind: Kind, acl: Acl) -> Reply<Stat> {
@@ -265,6 +267,8 @@ impl Store for Session {
             for end in ends.filter(|end| *end > 0) {
                 match clients.root.create(&chroot[..end], b"", &create_options(Kind::Persistent, acl)).await {
                     Ok(_) | Err(zk::Error::NodeExists) => {}
+                    // Said before it is looked whether it exists.
+                    Err(zk::Error::NoAuth) if end < chroot.len() => {}
                     Err(error) => return Err(fault(error)),
                 }
             }
@@ -328,6 +332,8 @@ impl fmt::Debug for Session {
 }
 
 struct Changes {
+    /// What is to be told first: the state in the beginning, if it was not connected any more.
+    now: Option<SessionState>,
     watcher: StateWatcher,
     lifeline: Arc<Lifeline>,
 }
@@ -335,6 +341,9 @@ struct Changes {
 impl States for Changes {
     fn changed(&mut self) -> BoxFuture<'_, State> {
         Box::pin(async {
+            if let Some(state) = self.now.take() {
+                return state_of(state);
+            }
             // A terminal state that was seen is never announced again.
             let state = self.watcher.peek_state();
             if state.is_terminated() {
