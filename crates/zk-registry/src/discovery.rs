@@ -90,6 +90,7 @@ enum Over {
 enum Step {
     Audit,
     Barrier,
+    Look,
     ReadMarks,
     Resync,
 }
@@ -104,6 +105,8 @@ struct Epoch {
     armed: bool,
     /// Whether everything has to be read.
     resync: bool,
+    /// Whether the service's own node has to be read.
+    look: bool,
     /// How many children one request reads: fewer after a listing that failed, which may have been too large.
     chunk: usize,
     /// How many audits there were.
@@ -218,6 +221,7 @@ impl Driver {
                         connected: true,
                         armed: true,
                         resync: true,
+                        look: false,
                         chunk: CHUNK,
                         audits: 0,
                         audit_at: Instant::now() + jittered(self.settings.audit_interval, &mut self.rng),
@@ -255,6 +259,7 @@ impl Driver {
                 Some(Step::ReadMarks) => self.read_marks(&mut epoch).await,
                 Some(Step::Barrier) => self.barrier(&mut epoch).await,
                 Some(Step::Audit) => self.audit(&mut epoch).await,
+                Some(Step::Look) => self.look(&mut epoch).await,
                 None => self.idle(&mut epoch).await,
             };
             if let Err(over) = done {
@@ -277,8 +282,10 @@ impl Driver {
             Some(Step::ReadMarks)
         } else if self.wants_barrier() {
             Some(Step::Barrier)
+        } else if epoch.audit_at <= now {
+            Some(Step::Audit)
         } else {
-            (epoch.audit_at <= now).then_some(Step::Audit)
+            epoch.look.then_some(Step::Look)
         }
     }
 
@@ -325,7 +332,8 @@ impl Driver {
             Event::Node(path) => {
                 self.heard_at = Some(now);
                 match path.strip_prefix(self.settings.root.as_str()) {
-                    Some("") => epoch.resync = true,
+                    // Its data was written, or it came or went: its children have marks of their own.
+                    Some("") => epoch.look = true,
                     Some(below) => match below.strip_prefix('/') {
                         Some(name) if !name.contains('/') => self.view.mark(name),
                         _ => {}
@@ -502,9 +510,10 @@ impl Driver {
 
     /// Every mark up to what is waited for is queued once this is answered.
     async fn barrier(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
-        let (sync, look) = (epoch.store.sync(&self.settings.root), self.read_parent(epoch));
-        let (synced, looked) = (self.answer(epoch, sync).await?, self.answer(epoch, look).await?);
-        let (Ok(()), Ok(mut nodes)) = (synced, looked) else {
+        let sync = epoch.store.sync(&self.settings.root);
+        let read = epoch.store.read(std::slice::from_ref(&self.settings.root));
+        let (synced, read) = (self.answer(epoch, sync).await?, self.answer(epoch, read).await?);
+        let (Ok(()), Ok(mut nodes)) = (synced, read) else {
             epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
             return Ok(());
         };
@@ -521,11 +530,7 @@ impl Driver {
         Ok(())
     }
 
-    fn read_parent(&self, epoch: &Epoch) -> Reply<Vec<Result<Node, Fault>>> {
-        epoch.store.read(std::slice::from_ref(&self.settings.root))
-    }
-
-    /// Compares the parent with what is known; now and then reads everything.
+    /// Compares the service with what is known; now and then reads everything.
     async fn audit(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         epoch.audits += 1;
         epoch.audit_at = Instant::now() + jittered(self.settings.audit_interval, &mut self.rng);
@@ -533,21 +538,35 @@ impl Driver {
             epoch.resync = true;
             return Ok(());
         }
+        self.look(epoch).await?;
+        // Nobody is told of what he may not read: one that went and one that came leave the count as it was.
+        for name in self.view.unreadable() {
+            self.view.mark(&name);
+        }
+        Ok(())
+    }
+
+    /// Compares the service's own node with what is known.
+    async fn look(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        epoch.look = false;
         let before = epoch.parent;
-        let read = self.read_parent(epoch);
-        if let Ok(mut nodes) = self.answer(epoch, read).await? {
-            let parent = nodes.pop();
-            epoch.parent = self.parent(epoch, parent);
-            let pzxid = |stat: Option<Stat>| stat.map(|stat| stat.pzxid);
-            // A change that the parent shows and no mark has told of was missed.
-            if !self.view.is_dirty() && pzxid(before) != pzxid(epoch.parent) {
-                info!(root = self.settings.root, "the audit found a change that no event told of");
-                epoch.resync = true;
+        let read = epoch.store.read(std::slice::from_ref(&self.settings.root));
+        match self.answer(epoch, read).await? {
+            Ok(mut nodes) => {
+                epoch.backoff.reset();
+                let parent = self.parent(epoch, nodes.pop());
+                let pzxid = |stat: Option<Stat>| stat.map(|stat| stat.pzxid);
+                // A change that the parent shows and no mark has told of was missed.
+                if !self.view.is_dirty() && !epoch.resync && pzxid(before) != pzxid(parent) {
+                    info!(root = self.settings.root, "a change was found that no event told of");
+                    epoch.resync = true;
+                }
+                self.compare(epoch);
             }
-            self.compare(epoch);
-            // Nobody is told of what he may not read: one that went and one that came leave the count as it was.
-            for name in self.view.unreadable() {
-                self.view.mark(&name);
+            Err(fault) => {
+                debug!(root = self.settings.root, ?fault, "looking at the service failed, trying again");
+                epoch.look = true;
+                epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
             }
         }
         Ok(())
@@ -555,18 +574,19 @@ impl Driver {
 
     /// What a read of the service's own node says.
     fn parent(&self, epoch: &mut Epoch, answer: Option<Result<Node, Fault>>) -> Option<Stat> {
-        match answer {
-            Some(Ok(node)) => {
-                epoch.parent = Some(node.stat);
-                epoch.parent
-            }
-            Some(Err(Fault::NoNode)) => {
-                epoch.parent = None;
-                None
-            }
-            // It may be listed, but not read.
-            _ => epoch.parent,
+        let parent = match answer {
+            Some(Ok(node)) => Some(node.stat),
+            Some(Err(Fault::NoNode)) => None,
+            // It may not be read any more; whether it may be listed, only listing it tells.
+            _ => return epoch.parent,
+        };
+        let created = |stat: Option<Stat>| stat.map(|stat| stat.czxid);
+        if created(parent) != created(epoch.parent) {
+            // Another node of this name, whose children need not have been those of the last one.
+            epoch.resync = true;
         }
+        epoch.parent = parent;
+        parent
     }
 
     /// With nothing left to read, the view must have as many children as the parent says.

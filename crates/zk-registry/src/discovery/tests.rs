@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, advance, sleep, timeout};
 
-use super::schedules::{NO_AUDIT, ROOT, SESSION, record, registry, service, watching};
-use crate::connect::Suspicion;
-use crate::resolve::Resolve;
-use crate::snapshot::Zxid;
-use crate::store::memory::Cluster;
+use super::schedules::{CONNECTION, NO_AUDIT, ROOT, SESSION, becomes, record, registry, service, watching};
+use crate::connect::{Acl, Suspicion};
+use crate::instance::Instance;
+use crate::resolve::{Resolve, ServiceWatch};
+use crate::snapshot::{Freshness, Zxid};
+use crate::store::memory::{Cluster, Foreign};
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_zxid_of_the_future_shows_the_present_and_misleads_nobody() {
@@ -37,7 +38,143 @@ async fn whoever_waits_while_zookeeper_is_away_is_told_when_it_is_back() {
     assert!(timeout(SESSION, watch.wait_for(zxid)).await.is_err());
     let mut waits = watch.clone();
     let waiting = tokio::spawn(async move { waits.wait_for(zxid).await.map(crate::Snapshot::len) });
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    sleep(Duration::from_millis(1)).await;
     network.heal();
     assert_eq!(waiting.await.unwrap(), Ok(1));
+}
+
+/// Waits until the watch says since when it is stale.
+async fn stale(watch: &mut ServiceWatch) -> Instant {
+    let said = async {
+        loop {
+            if let Freshness::Stale { since } = watch.current().freshness() {
+                return since;
+            }
+            watch.changed().await.unwrap();
+        }
+    };
+    timeout(SESSION, said).await.expect("it becomes stale")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_may_not_be_listed_any_more_is_stale_and_asked_for_now_and_then() {
+    let cluster = Cluster::new(0);
+    let registry = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0);
+    let mut watch = registry.watch(&service());
+    assert!(watch.live().await.unwrap().is_empty());
+    sleep(SESSION).await;
+    // Nobody is told of what he may not read; of what is below it he is.
+    let closed = Foreign { user: Some("else"), acl: Acl::Creator, ..Foreign::default() };
+    cluster.put_as(ROOT, b"", closed);
+    sleep(SESSION).await;
+    assert_eq!(watch.freshness(Instant::now()), Freshness::Live);
+    let told = Instant::now();
+    cluster.put_as(&format!("{ROOT}/h:1"), &record(1, 1), Foreign { acl: Acl::Open, ..closed });
+    let since = stale(&mut watch).await;
+    assert!(since >= told && since < told + CONNECTION, "{:?} after the change", since - told);
+    let before = cluster.counts().reads;
+    sleep(Duration::from_secs(60)).await;
+    let asked = cluster.counts().reads - before;
+    assert!((10..=30).contains(&asked), "{asked} requests in a minute");
+    assert_eq!(watch.current().freshness(), Freshness::Stale { since }, "still as of then");
+    // The service is opened again.
+    cluster.delete(&format!("{ROOT}/h:1"));
+    cluster.delete(ROOT);
+    cluster.put(&format!("{ROOT}/h:2"), &record(2, 1));
+    let live = timeout(SESSION * 2, watch.live()).await.expect("it is read again").unwrap();
+    assert_eq!(live.instances().map(|member| member.port()).collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_to_the_services_own_node_costs_one_read() {
+    let cluster = Cluster::new(0);
+    let (_, mut watch) = watching(&cluster, Suspicion::Keep).await;
+    sleep(SESSION).await;
+    let (reads, revision) = (cluster.counts().reads, watch.current().revision());
+    cluster.put(ROOT, b"some configuration");
+    sleep(SESSION).await;
+    assert_eq!(cluster.counts().reads, reads + 1);
+    assert_eq!(watch.current().revision(), revision, "it is no change of the instances");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_whose_own_node_is_written_all_the_time_becomes_live_after_a_reconnect() {
+    let cluster = Cluster::new(0);
+    let (network, mut watch) = watching(&cluster, Suspicion::Keep).await;
+    cluster.set_latency(Duration::from_millis(20));
+    let heartbeat = tokio::spawn({
+        let cluster = cluster.clone();
+        async move {
+            loop {
+                cluster.put(ROOT, b"beat");
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    network.blip();
+    stale(&mut watch).await;
+    timeout(SESSION, watch.live()).await.expect("nothing is in the way").unwrap();
+    cluster.put(&format!("{ROOT}/h:2"), &record(2, 1));
+    becomes(&mut watch, 2).await;
+    heartbeat.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_was_deleted_and_created_again_is_followed() {
+    let cluster = Cluster::new(0);
+    let (_, mut watch) = watching(&cluster, Suspicion::Keep).await;
+    for round in 2..6 {
+        assert!(cluster.delete(&format!("{ROOT}/h:{}", round - 1)));
+        assert!(cluster.delete(ROOT));
+        if round % 2 == 0 {
+            becomes(&mut watch, 0).await;
+        }
+        cluster.put(&format!("{ROOT}/h:{round}"), &record(round, 1));
+        becomes(&mut watch, 1).await;
+        sleep(SESSION).await;
+        let instance = watch.current().instances().next().unwrap();
+        assert_eq!(instance.port(), round);
+        assert_eq!(watch.current().freshness(), Freshness::Live);
+        assert_eq!(watch.current().watermark().0, cluster.node(ROOT).unwrap().stat.pzxid);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_slept_while_his_link_was_cut_is_stale_since_before() {
+    let cluster = Cluster::new(0);
+    let (network, mut watch) = watching(&cluster, Suspicion::Keep).await;
+    sleep(SESSION).await;
+    network.freeze();
+    let cut = Instant::now();
+    // Nothing of this process runs meanwhile.
+    advance(SESSION).await;
+    for claimed in [watch.freshness(Instant::now()), Freshness::Stale { since: stale(&mut watch).await }] {
+        let Freshness::Stale { since } = claimed else { panic!("{claimed:?} after the sleep") };
+        assert!(since <= cut, "{:?} after the link was cut", since - cut);
+        assert!(since + CONNECTION * 2 > cut, "{:?} before the link was cut", cut - since);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_of_our_own_that_went_with_the_whole_service_is_back_at_once() {
+    let cluster = Cluster::new(0);
+    for port in 1..=600 {
+        cluster.put(&format!("{ROOT}/h:{port}"), &record(port, 1));
+    }
+    let registry = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0);
+    let mut watch = registry.watch(&service());
+    let mut registration = registry.register(&service(), Instance::new("own", 1));
+    let zxid = registration.registered().await.unwrap();
+    assert_eq!(watch.wait_for(zxid).await.unwrap().len(), 601);
+    let own = format!("{ROOT}/{}", registration.id());
+    for port in 1..=600 {
+        assert!(cluster.delete(&format!("{ROOT}/h:{port}")));
+    }
+    assert!(cluster.delete(&own) && cluster.delete(ROOT));
+    let back = async {
+        while cluster.node(&own).is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(1), back).await.expect("it is back");
 }
