@@ -117,6 +117,8 @@ struct Epoch {
     backoff: Backoff,
     /// The parent as it was last seen.
     parent: Option<Stat>,
+    /// When it last had as many children as the view.
+    agreed_at: Instant,
 }
 
 impl Driver {
@@ -228,6 +230,7 @@ impl Driver {
                         hold: self.stagger(),
                         backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
                         parent: None,
+                        agreed_at: Instant::now(),
                     });
                 }
                 (watch, sync) => {
@@ -335,7 +338,7 @@ impl Driver {
                     // Its data was written, or it came or went: its children have marks of their own.
                     Some("") => epoch.look = true,
                     Some(below) => match below.strip_prefix('/') {
-                        Some(name) if !name.contains('/') => self.view.mark(name),
+                        Some(name) if !name.contains('/') => self.view.mark(name, now),
                         _ => {}
                     },
                     None => {}
@@ -390,12 +393,13 @@ impl Driver {
     /// Arms the watch if need be, and reads everything.
     async fn resync(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         epoch.resync = false;
-        self.view.begin_resync();
+        let asked = Instant::now();
+        self.view.begin_resync(asked);
         match self.read_all(epoch).await? {
             Ok(batch) => {
                 epoch.backoff.reset();
                 epoch.chunk = CHUNK;
-                epoch.parent = batch.parent;
+                (epoch.parent, epoch.agreed_at) = (batch.parent, asked);
                 let changed = self.view.listed(batch, Instant::now());
                 self.tell(&changed);
                 if epoch.connected && !epoch.resync {
@@ -412,6 +416,8 @@ impl Driver {
                 } else {
                     debug!(root = self.settings.root, ?fault, "reading the service failed, trying again");
                 }
+                self.view.failed();
+                self.publish();
                 epoch.resync = true;
                 epoch.chunk = (epoch.chunk / 2).max(1);
                 epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
@@ -501,6 +507,7 @@ impl Driver {
             Err(fault) => {
                 debug!(root = self.settings.root, ?fault, "reading what changed failed, trying again");
                 // The marks are lost with the request: only a resync can do without them.
+                self.view.failed();
                 epoch.resync = true;
                 epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
             }
@@ -540,8 +547,9 @@ impl Driver {
         }
         self.look(epoch).await?;
         // Nobody is told of what he may not read: one that went and one that came leave the count as it was.
+        let now = Instant::now();
         for name in self.view.unreadable() {
-            self.view.mark(&name);
+            self.view.mark(&name, now);
         }
         Ok(())
     }
@@ -559,7 +567,7 @@ impl Driver {
                 // A change that the parent shows and no mark has told of was missed.
                 if !self.view.is_dirty() && !epoch.resync && pzxid(before) != pzxid(parent) {
                     info!(root = self.settings.root, "a change was found that no event told of");
-                    epoch.resync = true;
+                    self.doubt(epoch);
                 }
                 self.compare(epoch);
             }
@@ -573,7 +581,7 @@ impl Driver {
     }
 
     /// What a read of the service's own node says.
-    fn parent(&self, epoch: &mut Epoch, answer: Option<Result<Node, Fault>>) -> Option<Stat> {
+    fn parent(&mut self, epoch: &mut Epoch, answer: Option<Result<Node, Fault>>) -> Option<Stat> {
         let parent = match answer {
             Some(Ok(node)) => Some(node.stat),
             Some(Err(Fault::NoNode)) => None,
@@ -583,19 +591,30 @@ impl Driver {
         let created = |stat: Option<Stat>| stat.map(|stat| stat.czxid);
         if created(parent) != created(epoch.parent) {
             // Another node of this name, whose children need not have been those of the last one.
-            epoch.resync = true;
+            self.doubt(epoch);
         }
         epoch.parent = parent;
         parent
     }
 
     /// With nothing left to read, the view must have as many children as the parent says.
-    fn compare(&self, epoch: &mut Epoch) {
+    fn compare(&mut self, epoch: &mut Epoch) {
         let says = epoch.parent.map_or(0, |parent| parent.children as usize);
-        if !self.view.is_dirty() && !epoch.resync && says != self.view.children() {
-            debug!(root = self.settings.root, says, known = self.view.children(), "children are missing");
-            epoch.resync = true;
+        if self.view.is_dirty() || epoch.resync {
+            return;
         }
+        if says == self.view.children() {
+            epoch.agreed_at = Instant::now();
+        } else {
+            debug!(root = self.settings.root, says, known = self.view.children(), "children are missing");
+            self.doubt(epoch);
+        }
+    }
+
+    /// Something is missing of which no event told: it may be so since the last time that everything agreed.
+    fn doubt(&mut self, epoch: &mut Epoch) {
+        epoch.resync = true;
+        self.view.doubt(epoch.agreed_at);
     }
 
     /// Whoever registered one of these children wants to know.

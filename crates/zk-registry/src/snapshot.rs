@@ -83,11 +83,12 @@ pub enum Freshness {
         /// When the file was written.
         written: SystemTime,
     },
-    /// The server was heard within 1.125 connection timeouts, and no change is known that is not in here.
+    /// The server was heard within 1.125 connection timeouts, and every change that it told of is in here or being read. A
+    /// connection timeout is a fifth of the session timeout, at least a second.
     Live,
     /// Nothing is known yet.
     Pending,
-    /// ZooKeeper is not heard; this is what it said last.
+    /// ZooKeeper is not heard, or does not let us read what changed; this is what it said last.
     Stale {
         /// Up to when the contents are known to have been true.
         since: Instant,

@@ -108,7 +108,7 @@ pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
         let (name, node) = node(next);
         let answer = if gone { Err(Fault::NoNode) } else { Ok(node) };
         let children = if gone { children - 1 } else { children };
-        view.mark(&name);
+        view.mark(&name, now);
         let items = view.take_marks(1).into_iter().zip([answer]).collect();
         view.loaded(Batch { items, parent: parent(children), gapless: true }, now);
         view.publish().expect("every call changes one instance")

@@ -41,6 +41,10 @@ pub(crate) struct View {
     proposed: u64,
     accepted: u64,
     freshness: Freshness,
+    /// Since when something may be missing that no mark stands for.
+    doubted: Option<Instant>,
+    /// Since when what is being read has been missing.
+    reading: Option<Instant>,
     revision: u64,
     /// Whether the next snapshot would differ from the last one.
     changed: bool,
@@ -55,29 +59,34 @@ struct Other {
     reason: Option<String>,
 }
 
-/// Names to read again, each once, first in, first out.
+/// Names to read again, each once, first in, first out, and since when.
 #[derive(Debug, Default)]
 struct Marks {
-    queue: VecDeque<String>,
+    queue: VecDeque<(String, Instant)>,
     queued: HashSet<String>,
     enqueued: u64,
     read: u64,
 }
 
 impl Marks {
-    fn push(&mut self, name: &str) {
+    fn push(&mut self, name: &str, now: Instant) {
         if self.queued.insert(name.to_owned()) {
-            self.queue.push_back(name.to_owned());
+            self.queue.push_back((name.to_owned(), now));
             self.enqueued += 1;
         }
     }
 
     fn take(&mut self, most: usize) -> Vec<String> {
-        let names: Vec<_> = self.queue.drain(..most.min(self.queue.len())).collect();
+        let names: Vec<_> = self.queue.drain(..most.min(self.queue.len())).map(|(name, _)| name).collect();
         for name in &names {
             self.queued.remove(name);
         }
         names
+    }
+
+    /// The time of the oldest.
+    fn since(&self) -> Option<Instant> {
+        self.queue.front().map(|(_, since)| *since)
     }
 
     /// Everything is read: nothing that was marked so far is left to read.
@@ -133,6 +142,8 @@ impl View {
             proposed: 0,
             accepted: 0,
             freshness: Freshness::Pending,
+            doubted: None,
+            reading: None,
             revision: 0,
             changed: false,
             rejected: None,
@@ -147,22 +158,39 @@ impl View {
     }
 
     /// A child has to be read again.
-    pub(crate) fn mark(&mut self, name: &str) {
-        self.marks.push(name);
+    pub(crate) fn mark(&mut self, name: &str, now: Instant) {
+        self.marks.push(name, now);
+    }
+
+    /// Something may be missing since then that no mark stands for: only a listing can tell.
+    pub(crate) fn doubt(&mut self, since: Instant) {
+        self.doubted = earliest([self.doubted, Some(since)]);
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
         !self.marks.queue.is_empty()
     }
 
-    /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded), or begins a resync.
+    /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded) or [`failed`](Self::failed).
     pub(crate) fn take_marks(&mut self, most: usize) -> Vec<String> {
+        self.reading = earliest([self.reading, self.marks.since()]);
         self.marks.take(most)
     }
 
-    /// A full listing is about to be asked for: it covers every mark so far, also those that were taken in vain.
-    pub(crate) fn begin_resync(&mut self) {
+    /// A full listing is about to be asked for: it covers every mark so far, also those that were taken in vain. The answer
+    /// is [`listed`](Self::listed) or [`failed`](Self::failed).
+    pub(crate) fn begin_resync(&mut self, now: Instant) {
+        self.reading = earliest([self.missing_since(), Some(now)]);
+        self.doubted = None;
         self.marks.cover();
+    }
+
+    /// What was asked for did not come: it is missing, and only a listing can do without the marks that were taken.
+    pub(crate) fn failed(&mut self) {
+        self.doubted = earliest([self.doubted, self.reading.take()]);
+        if let Some(since) = self.doubted {
+            self.lost(since);
+        }
     }
 
     /// A full listing came back, with every child read: this, and nothing else, is the service. Returns the names of the
@@ -175,8 +203,9 @@ impl View {
         let on_disk = matches!(self.freshness, Freshness::Disk { .. });
         // A file may be about another ZooKeeper, or written by a release that read records in another way.
         let remembered = if on_disk { std::mem::take(&mut self.members) } else { Members::default() };
+        let asked = self.reading.take().unwrap_or(now);
         if matches!(self.freshness, Freshness::Disk { .. } | Freshness::Pending) {
-            self.become_fresh(Freshness::Stale { since: now });
+            self.become_fresh(Freshness::Stale { since: asked });
         }
         for (name, answer) in batch.items {
             match self.judge(&name, answer) {
@@ -226,6 +255,7 @@ impl View {
         let mut changed = Vec::new();
         let (reach, gapless) = (batch.reach(), batch.gapless);
         self.marks.read += batch.items.len() as u64;
+        self.reading = None;
         for (name, answer) in batch.items {
             let judged = self.judge(&name, answer);
             if matches!(judged, Judged::Kept) {
@@ -276,9 +306,11 @@ impl View {
         self.become_fresh(Freshness::Live);
     }
 
-    /// The server is not heard any more; the contents were true up to `since`.
+    /// The server is not heard any more, or does not answer; the contents were true up to `since`, as far as nothing was
+    /// missing by then.
     pub(crate) fn lost(&mut self, since: Instant) {
         if self.freshness == Freshness::Live {
+            let since = self.missing_since().map_or(since, |missing| missing.min(since));
             self.become_fresh(Freshness::Stale { since });
         }
     }
@@ -338,6 +370,11 @@ impl View {
             revision: self.revision,
             watermark: self.watermark,
         }))
+    }
+
+    /// Since when something is known to be missing.
+    fn missing_since(&self) -> Option<Instant> {
+        earliest([self.doubted, self.reading, self.marks.since()])
     }
 
     fn become_fresh(&mut self, freshness: Freshness) {
@@ -422,6 +459,10 @@ impl View {
             })),
         }
     }
+}
+
+fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
+    times.into_iter().flatten().min()
 }
 
 enum Judged {

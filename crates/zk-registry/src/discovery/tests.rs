@@ -61,6 +61,7 @@ async fn a_service_that_may_not_be_listed_any_more_is_stale_and_asked_for_now_an
     let cluster = Cluster::new(0);
     let registry = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0);
     let mut watch = registry.watch(&service());
+    let began = Instant::now();
     assert!(watch.live().await.unwrap().is_empty());
     sleep(SESSION).await;
     // Nobody is told of what he may not read; of what is below it he is.
@@ -71,11 +72,11 @@ async fn a_service_that_may_not_be_listed_any_more_is_stale_and_asked_for_now_an
     let told = Instant::now();
     cluster.put_as(&format!("{ROOT}/h:1"), &record(1, 1), Foreign { acl: Acl::Open, ..closed });
     let since = stale(&mut watch).await;
-    assert!(since >= told && since < told + CONNECTION, "{:?} after the change", since - told);
+    assert!(since <= told && since >= began, "{since:?}, not from {began:?} to {told:?}");
     let before = cluster.counts().reads;
     sleep(Duration::from_secs(60)).await;
     let asked = cluster.counts().reads - before;
-    assert!((10..=30).contains(&asked), "{asked} requests in a minute");
+    assert!((10..=60).contains(&asked), "{asked} requests in a minute");
     assert_eq!(watch.current().freshness(), Freshness::Stale { since }, "still as of then");
     // The service is opened again.
     cluster.delete(&format!("{ROOT}/h:1"));
