@@ -9,6 +9,7 @@ use crate::connect::{Acl, Suspicion};
 use crate::instance::Instance;
 use crate::resolve::{Resolve, ServiceWatch};
 use crate::snapshot::{Freshness, Zxid};
+use crate::store::Connect;
 use crate::store::memory::{Cluster, Foreign};
 
 #[tokio::test(start_paused = true)]
@@ -79,8 +80,9 @@ async fn a_service_that_may_not_be_listed_any_more_is_stale_and_asked_for_now_an
     assert!((10..=60).contains(&asked), "{asked} requests in a minute");
     assert_eq!(watch.current().freshness(), Freshness::Stale { since }, "still as of then");
     // The service is opened again.
-    cluster.delete(&format!("{ROOT}/h:1"));
-    cluster.delete(ROOT);
+    let owner = cluster.connector_as(Some("else"), SESSION).connect().await.unwrap();
+    owner.delete(&format!("{ROOT}/h:1"), None).await.unwrap();
+    owner.delete(ROOT, None).await.unwrap();
     cluster.put(&format!("{ROOT}/h:2"), &record(2, 1));
     let live = timeout(SESSION * 2, watch.live()).await.expect("it is read again").unwrap();
     assert_eq!(live.instances().map(|member| member.port()).collect::<Vec<_>>(), [2]);
