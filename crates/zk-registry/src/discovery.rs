@@ -20,6 +20,7 @@ use crate::backoff::{Backoff, jittered};
 use crate::connect::Suspicion;
 use crate::disk::{Disk, Remembered};
 use crate::format::Format;
+use crate::heard::Heard;
 use crate::instance::ServiceName;
 use crate::session::{Link, Phase};
 use crate::snapshot::{Freshness, Snapshot};
@@ -53,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) audit_interval: Duration,
     pub(crate) disk: Option<Disk>,
     pub(crate) seed: u64,
+    pub(crate) heard: Heard,
     /// Told the path of every child that changed.
     pub(crate) changed: Box<dyn Fn(&str) + Send>,
 }
@@ -75,7 +77,8 @@ pub(crate) struct Driver {
     /// What somebody waits for, and the barrier whose passing fulfils it.
     wishes: Vec<(Wish, Option<Barrier>)>,
     published_at: Option<Instant>,
-    heard_at: Option<Instant>,
+    /// When something of the server was last taken up.
+    received_at: Option<Instant>,
 }
 
 /// Why an epoch, or the whole view, is over.
@@ -147,7 +150,7 @@ impl Driver {
             rng,
             wishes: Vec::new(),
             published_at: None,
-            heard_at: None,
+            received_at: None,
         }
     }
 
@@ -170,9 +173,7 @@ impl Driver {
             if matches!(over, Over::View) {
                 break;
             }
-            let now = Instant::now();
-            self.view.lost(self.heard_at.unwrap_or(now));
-            self.publish();
+            self.lost();
         }
         self.views.forget(&self.settings.service, &self.snapshots);
         if let Some(disk) = self.settings.disk.take() {
@@ -333,7 +334,7 @@ impl Driver {
         let now = Instant::now();
         match event {
             Event::Node(path) => {
-                self.heard_at = Some(now);
+                self.received_at = Some(now);
                 match path.strip_prefix(self.settings.root.as_str()) {
                     // Its data was written, or it came or went: its children have marks of their own.
                     Some("") => epoch.look = true,
@@ -351,15 +352,18 @@ impl Driver {
             }
             Event::Disconnected => {
                 epoch.connected = false;
-                // The silence was announced when it had lasted for up to 1.125 connection timeouts.
-                let silence = epoch.store.connection_timeout().mul_f64(1.125);
-                let silent_since = now.checked_sub(silence).unwrap_or(now);
-                self.view.lost(self.heard_at.map_or(silent_since, |heard| heard.max(silent_since)));
-                self.publish();
+                self.lost();
             }
             Event::Over => return ControlFlow::Break(Over::Epoch),
         }
         ControlFlow::Continue(())
+    }
+
+    /// The server is not heard any more.
+    fn lost(&mut self) {
+        let until = self.settings.heard.until(self.received_at).or(self.received_at);
+        self.view.lost(until.unwrap_or_else(Instant::now));
+        self.publish();
     }
 
     /// Awaits a reply while hearing the watch, so that a lost connection is told at once.
@@ -377,7 +381,7 @@ impl Driver {
                 },
                 over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
                 answer = &mut reply => {
-                    self.heard_at = Some(Instant::now());
+                    self.received_at = Some(Instant::now());
                     // Whatever was sent before the reply is queued by now.
                     while let Some(event) = epoch.watch.try_next() {
                         if let ControlFlow::Break(over) = self.hear(epoch, event) {

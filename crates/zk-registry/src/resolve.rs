@@ -159,7 +159,7 @@ impl ServiceWatch {
     }
 
     /// How fresh the latest snapshot is, judged at `now`: also `Stale` when the background task that would say so has not
-    /// run for too long.
+    /// run for half a connection timeout.
     pub fn freshness(&mut self, now: Instant) -> Freshness {
         let published = self.current().freshness();
         match (&self.heard, published) {
