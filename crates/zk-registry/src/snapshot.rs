@@ -128,7 +128,7 @@ pub struct Snapshot(pub(crate) Arc<Contents>);
 pub(crate) struct Contents {
     pub(crate) service: ServiceName,
     pub(crate) members: Members,
-    pub(crate) suspects: Arc<[Arc<Member>]>,
+    pub(crate) suspects: Members,
     pub(crate) rejected: Arc<[Rejected]>,
     pub(crate) freshness: Freshness,
     pub(crate) revision: u64,
@@ -156,7 +156,7 @@ impl Snapshot {
         Self::new(Contents {
             service: service.clone(),
             members: Members::from_sorted(members.into_values().collect()),
-            suspects: Arc::default(),
+            suspects: Members::default(),
             rejected: Arc::default(),
             freshness: Freshness::Live,
             revision: 1,
@@ -169,7 +169,7 @@ impl Snapshot {
         Self::new(Contents {
             service: service.clone(),
             members: Members::default(),
-            suspects: Arc::default(),
+            suspects: Members::default(),
             rejected: Arc::default(),
             freshness: Freshness::Pending,
             revision: 0,
