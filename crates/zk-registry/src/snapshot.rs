@@ -35,9 +35,16 @@ pub struct Member {
 
 /// Which life of an instance this is: the same process registered again has the same one, a restarted process another.
 ///
-/// It is the uuid in the record, or, in a record without one, the zxid that created the node.
+/// It is the uuid in the record, or, in a record without one, the zxid that created the node. Other resolvers make one
+/// [`From`] whatever tells two lives of an instance apart.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Incarnation(pub(crate) u128);
+
+impl From<u128> for Incarnation {
+    fn from(life: u128) -> Self {
+        Self(life)
+    }
+}
 
 impl Member {
     /// The id: the node's name.
@@ -124,7 +131,7 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct Snapshot(pub(crate) Arc<Contents>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Contents {
     pub(crate) service: ServiceName,
     pub(crate) members: Members,
@@ -140,8 +147,9 @@ impl Snapshot {
         Self(Arc::new(contents))
     }
 
-    /// A snapshot of a fixed set of instances, [`Freshness::Live`]: for tests and static resolvers. Later instances with
-    /// the id of an earlier one, and instances without a usable id, are left out.
+    /// A snapshot of these instances, [`Freshness::Live`], with revision 1 and watermark 0, every instance in its first
+    /// life: for tests, and for whoever implements [`Resolve`](crate::Resolve). Of several with one id the last one counts;
+    /// instances without a usable id are left out.
     pub fn fixed(service: &ServiceName, instances: impl IntoIterator<Item = Instance>) -> Self {
         let members: std::collections::BTreeMap<InstanceId, Arc<Member>> = instances
             .into_iter()
@@ -164,8 +172,8 @@ impl Snapshot {
         })
     }
 
-    /// Nothing is known yet.
-    pub(crate) fn pending(service: &ServiceName) -> Self {
+    /// Nothing is known yet: what a watch begins with.
+    pub fn pending(service: &ServiceName) -> Self {
         Self::new(Contents {
             service: service.clone(),
             members: Members::default(),
@@ -177,12 +185,45 @@ impl Snapshot {
         })
     }
 
+    /// The same contents, trusted so far.
+    #[must_use]
+    pub fn with_freshness(mut self, freshness: Freshness) -> Self {
+        Arc::make_mut(&mut self.0).freshness = freshness;
+        self
+    }
+
+    /// The same contents, as this publication of the view.
+    #[must_use]
+    pub fn with_revision(mut self, revision: u64) -> Self {
+        Arc::make_mut(&mut self.0).revision = revision;
+        self
+    }
+
+    /// The same contents, as of this point of a history.
+    #[must_use]
+    pub fn with_watermark(mut self, watermark: Zxid) -> Self {
+        Arc::make_mut(&mut self.0).watermark = watermark;
+        self
+    }
+
+    /// The same contents with that instance, if it is listed, in this life: whoever keeps something about another life of
+    /// it starts clean.
+    #[must_use]
+    pub fn with_incarnation(mut self, id: &InstanceId, incarnation: Incarnation) -> Self {
+        let contents = Arc::make_mut(&mut self.0);
+        if let Some(member) = contents.members.get(id) {
+            let member = Member { incarnation, ..Member::clone(member) };
+            contents.members.insert(Arc::new(member));
+        }
+        self
+    }
+
     /// The service.
     pub fn service(&self) -> &ServiceName {
         &self.0.service
     }
 
-    /// The instances, sorted by id: exactly ZooKeeper's at the watermark.
+    /// The instances, sorted by id: those of the [`watermark`](Self::watermark), changed by what is known of later.
     pub fn instances(&self) -> impl ExactSizeIterator<Item = &Arc<Member>> + Clone {
         self.0.members.iter()
     }
@@ -229,7 +270,8 @@ impl Snapshot {
         self.0.revision
     }
 
-    /// Every change up to this point is in here; later ones may be.
+    /// Every change up to this point is in here; later ones may be. A snapshot of a service that was left alone for a moment
+    /// is exact.
     pub fn watermark(&self) -> Zxid {
         self.0.watermark
     }
