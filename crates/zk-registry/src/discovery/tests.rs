@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep, timeout};
 
-use super::schedules::{CONNECTION, NO_AUDIT, ROOT, SESSION, becomes, record, registry, service, watching};
+use super::FULL_AUDIT;
+use super::schedules::{
+    AUDIT, CONNECTION, NO_AUDIT, ROOT, SESSION, becomes, record, registry, service, watching,
+};
 use crate::connect::{Acl, Suspicion};
 use crate::instance::{Instance, ServiceName};
 use crate::resolve::{Resolve, ServiceWatch};
 use crate::snapshot::{Freshness, Zxid};
 use crate::store::Connect;
-use crate::store::memory::{Cluster, Foreign};
+use crate::store::memory::{Cluster, Connector, Foreign};
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_zxid_of_the_future_shows_the_present_and_misleads_nobody() {
@@ -213,4 +216,62 @@ async fn services_of_one_process_are_read_at_their_own_moments_after_a_reconnect
         waits.extend([a, b]);
     }
     assert!(waits.len() >= 5, "{waits:?}");
+}
+
+/// A watch on one instance, whose view is audited every [`AUDIT`], and the network of its process.
+async fn audited(cluster: &Cluster) -> (Connector, ServiceWatch) {
+    cluster.put(&format!("{ROOT}/h:1"), &record(1, 1));
+    let network = cluster.connector(SESSION);
+    let mut watch = registry(&network, AUDIT, Suspicion::Keep, 0).watch(&service());
+    assert_eq!(watch.live().await.unwrap().len(), 1);
+    (network, watch)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_finds_a_change_of_the_membership_that_no_event_told_of() {
+    let cluster = Cluster::new(0);
+    let (network, mut watch) = audited(&cluster).await;
+    network.lose_events(true);
+    // As many as before: only the pzxid tells.
+    cluster.put(&format!("{ROOT}/h:2"), &record(2, 1));
+    cluster.delete(&format!("{ROOT}/h:1"));
+    sleep(AUDIT * 2).await;
+    let snapshot = watch.current();
+    assert_eq!(snapshot.instances().map(|member| member.port()).collect::<Vec<_>>(), [2]);
+    assert_eq!(snapshot.freshness(), Freshness::Live);
+    let before = cluster.counts().reads;
+    sleep(AUDIT * 10).await;
+    let reads = cluster.counts().reads - before;
+    assert!((8..=14).contains(&reads), "an audit is one read, but {reads} were asked for in ten intervals");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_of_the_contents_finds_a_record_that_was_written_and_no_event_told_of() {
+    let cluster = Cluster::new(0);
+    let (network, mut watch) = audited(&cluster).await;
+    network.lose_events(true);
+    cluster.put(&format!("{ROOT}/h:1"), &record(7, 1));
+    sleep(AUDIT * 2).await;
+    assert_eq!(watch.current().instances().next().unwrap().port(), 1, "nothing but its data tells");
+    sleep(AUDIT * FULL_AUDIT * 5 / 4).await;
+    assert_eq!(watch.current().instances().next().unwrap().port(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_much_for_one_request_is_read_in_parts() {
+    let cluster = Cluster::new(0);
+    let (_, mut watch) = watching(&cluster, Suspicion::Keep).await;
+    // Five hundred names of this length are more than a server takes.
+    let long = "n".repeat(2_500);
+    let path = |n: usize| format!("{ROOT}/{long}-{n}");
+    for n in 0..1_000 {
+        cluster.put(&path(n), b"{");
+    }
+    let arrived = async {
+        while watch.current().rejected().len() < 1_000 || watch.current().freshness() != Freshness::Live {
+            watch.changed().await.unwrap();
+        }
+    };
+    timeout(SESSION * 2, arrived).await.expect("all are read");
+    assert_eq!(watch.current().len(), 1);
 }
