@@ -91,7 +91,8 @@ pub enum Freshness {
         written: SystemTime,
     },
     /// The server was heard within 1.125 connection timeouts, and every change that it told of is in here or being read. A
-    /// connection timeout is a fifth of the session timeout, at least a second.
+    /// connection timeout is a fifth of the session timeout, at least a second. Where the background thread does not run,
+    /// [`ServiceWatch::freshness`](crate::ServiceWatch::freshness) notices half a connection timeout later.
     Live,
     /// Nothing is known yet.
     Pending,
@@ -249,8 +250,9 @@ impl Snapshot {
         self.0.members.diff(&newer.0.members).into_iter()
     }
 
-    /// Instances that vanished in a mass disappearance and may still be alive, sorted by id. Use them only when nothing
-    /// else is left.
+    /// Instances that vanished in a mass disappearance and may still be alive, sorted by id: at least three sessions, and
+    /// at least half of all, ended within 2 seconds, and these had not drained. They are kept for two session timeouts. Use
+    /// them only when nothing else is left.
     pub fn suspects(&self) -> impl ExactSizeIterator<Item = &Arc<Member>> + Clone {
         self.0.suspects.iter()
     }

@@ -20,7 +20,7 @@ async fn a_resolver_that_knows_nothing_yet_says_so() {
     let (sender, mut watch) = ServiceWatch::channel(Snapshot::pending(&service()));
     assert_eq!(watch.current().freshness(), Freshness::Pending);
     assert_eq!(watch.current().revision(), 0);
-    let balancer = Balancer::new(RoundRobin);
+    let balancer = Balancer::new(RoundRobin::default());
     balancer.update(watch.current());
     assert!(matches!(balancer.pick(), Err(PickError::Pending)));
     assert!(timeout(Duration::from_millis(1), watch.ready()).await.is_err());
