@@ -259,6 +259,7 @@ impl Driver {
                     return over;
                 }
             }
+            self.fulfil();
             let step = self.next_step(&epoch, Instant::now());
             let done = match step {
                 Some(Step::Resync) => self.resync(&mut epoch).await,
@@ -274,12 +275,11 @@ impl Driver {
             if self.publication_due() {
                 self.publish();
             }
-            self.fulfil();
         }
     }
 
     /// What has to be asked of the server now, if anything.
-    fn next_step(&mut self, epoch: &Epoch, now: Instant) -> Option<Step> {
+    fn next_step(&self, epoch: &Epoch, now: Instant) -> Option<Step> {
         if !epoch.connected || epoch.hold.is_some_and(|hold| hold > now) {
             None
         } else if epoch.resync {
@@ -641,16 +641,16 @@ impl Driver {
     }
 
     /// Whether somebody waits for what only a barrier can tell to be there.
-    fn wants_barrier(&mut self) -> bool {
-        while let Ok(wish) = self.wished.try_recv() {
-            self.wish(wish);
-        }
+    fn wants_barrier(&self) -> bool {
         let watermark = self.view.watermark();
         self.wishes.iter().any(|(wish, passes)| passes.is_none() && wish.zxid > watermark)
     }
 
     /// Tells those whose wish is fulfilled by the snapshot that is out.
     fn fulfil(&mut self) {
+        while let Ok(wish) = self.wished.try_recv() {
+            self.wish(wish);
+        }
         if self.view.has_news() {
             return;
         }

@@ -33,6 +33,21 @@ async fn waiting_for_a_zxid_of_the_future_shows_the_present_and_misleads_nobody(
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_for_what_is_there_already_is_told_at_once() {
+    let cluster = Cluster::new(0);
+    let (_, mut watch) = watching(&cluster, Suspicion::Keep).await;
+    for weight in 2..50 {
+        cluster.put(&format!("{ROOT}/h:1"), &record(1, weight));
+        let zxid = Zxid(cluster.node(&format!("{ROOT}/h:1")).unwrap().stat.mzxid);
+        // Sometimes the view knows before it hears that somebody waits.
+        sleep(Duration::from_micros(100 * u64::from(weight % 10))).await;
+        let waited =
+            timeout(Duration::from_secs(1), watch.wait_for(zxid)).await.expect("it is there").unwrap();
+        assert!(waited.watermark() >= zxid);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_while_zookeeper_is_away_is_told_when_it_is_back() {
     let cluster = Cluster::new(0);
     cluster.put(&format!("{ROOT}/h:1"), &record(1, 1));
