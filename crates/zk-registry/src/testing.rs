@@ -65,6 +65,14 @@ pub async fn conformance(server: &str) {
     crate::store::conformance::ask(server).await;
 }
 
+/// What a user relies on, asked of this registry and of a real ZooKeeper. For the integration tests of this library; no part
+/// of its stable interface.
+#[doc(hidden)]
+#[cfg(feature = "testing")]
+pub mod behaviours {
+    pub use crate::behaviours::{ALL, Behaviour, Network, Process, World};
+}
+
 /// A view of `instances` instances, each of a session of its own, as a function: every call decodes one change, applies it
 /// and gives the next snapshot. For the benchmarks of this library; no part of its stable interface.
 ///
