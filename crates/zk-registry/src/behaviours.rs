@@ -14,7 +14,7 @@ mod registrants;
 use std::future::Future;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, LocalBoxFuture};
+use futures_util::future::LocalBoxFuture;
 use tokio::time::timeout;
 
 use crate::instance::ServiceName;
@@ -24,15 +24,15 @@ use crate::session::ConnectionState;
 use crate::snapshot::{Freshness, Snapshot};
 
 /// A ZooKeeper, and processes that use it.
-pub trait World: Send + Sync {
+pub trait World {
     /// A process of its own, with a network of its own.
-    fn process(&self) -> BoxFuture<'_, Process>;
+    fn process(&self) -> LocalBoxFuture<'_, Process>;
     /// The name of a service that nobody else uses and nobody created.
     fn service(&self) -> ServiceName;
     /// Writes a persistent node below the root of the registries, as an operator would; its parent exists.
-    fn put<'a>(&'a self, path: &'a str, data: &'a [u8]) -> BoxFuture<'a, ()>;
+    fn put<'a>(&'a self, path: &'a str, data: &'a [u8]) -> LocalBoxFuture<'a, ()>;
     /// Deletes a node in the same way.
-    fn delete<'a>(&'a self, path: &'a str) -> BoxFuture<'a, ()>;
+    fn delete<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, ()>;
 }
 
 /// A registry, and what can happen to its network.
@@ -45,13 +45,13 @@ pub struct Process {
 }
 
 /// The network between one process and ZooKeeper.
-pub trait Network: Send + Sync {
+pub trait Network {
     /// Ends the connection, and lets none come up.
-    fn cut(&self) -> BoxFuture<'_, ()>;
+    fn cut(&self) -> LocalBoxFuture<'_, ()>;
     /// Ends a cut.
-    fn heal(&self) -> BoxFuture<'_, ()>;
+    fn heal(&self) -> LocalBoxFuture<'_, ()>;
     /// Has the session lost; when it returns, another one may be opened.
-    fn expire(&self) -> BoxFuture<'_, ()>;
+    fn expire(&self) -> LocalBoxFuture<'_, ()>;
 }
 
 /// A behaviour, and its name.

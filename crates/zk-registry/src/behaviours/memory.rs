@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 
 use super::{Network, Process, World};
 use crate::connect::Options;
@@ -24,36 +24,37 @@ impl Memory {
 }
 
 impl World for Memory {
-    fn process(&self) -> BoxFuture<'_, Process> {
+    fn process(&self) -> LocalBoxFuture<'_, Process> {
         let options = Options::default().with_session_timeout(Duration::from_secs(4));
         let process = self.operator.sibling_with(options);
         let registry = crate::Registry::clone(&process);
-        async { Process { registry, network: Box::new(process) } }.boxed()
+        async { Process { registry, network: Box::new(process) } }.boxed_local()
     }
 
     fn service(&self) -> ServiceName {
         format!("service-{}", self.names.fetch_add(1, Relaxed)).parse().unwrap()
     }
 
-    fn put<'a>(&'a self, path: &'a str, data: &'a [u8]) -> BoxFuture<'a, ()> {
-        async { self.operator.put(path, data) }.boxed()
+    fn put<'a>(&'a self, path: &'a str, data: &'a [u8]) -> LocalBoxFuture<'a, ()> {
+        async { self.operator.put(path, data) }.boxed_local()
     }
 
-    fn delete<'a>(&'a self, path: &'a str) -> BoxFuture<'a, ()> {
-        async move { assert!(self.operator.delete(path), "{path} is there and has no children") }.boxed()
+    fn delete<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, ()> {
+        async move { assert!(self.operator.delete(path), "{path} is there and has no children") }
+            .boxed_local()
     }
 }
 
 impl Network for Registry {
-    fn cut(&self) -> BoxFuture<'_, ()> {
-        async { self.disconnect() }.boxed()
+    fn cut(&self) -> LocalBoxFuture<'_, ()> {
+        async { self.disconnect() }.boxed_local()
     }
 
-    fn heal(&self) -> BoxFuture<'_, ()> {
-        async { self.reconnect() }.boxed()
+    fn heal(&self) -> LocalBoxFuture<'_, ()> {
+        async { self.reconnect() }.boxed_local()
     }
 
-    fn expire(&self) -> BoxFuture<'_, ()> {
-        async { self.expire_session() }.boxed()
+    fn expire(&self) -> LocalBoxFuture<'_, ()> {
+        async { self.expire_session() }.boxed_local()
     }
 }
