@@ -20,6 +20,7 @@ use crate::backoff::{Backoff, jittered};
 use crate::connect::Suspicion;
 use crate::disk::{Disk, Remembered};
 use crate::format::Format;
+use crate::heard::Heard;
 use crate::instance::ServiceName;
 use crate::session::{Link, Phase};
 use crate::snapshot::{Freshness, Snapshot};
@@ -53,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) audit_interval: Duration,
     pub(crate) disk: Option<Disk>,
     pub(crate) seed: u64,
+    pub(crate) heard: Heard,
     /// Told the path of every child that changed.
     pub(crate) changed: Box<dyn Fn(&str) + Send>,
 }
@@ -75,7 +77,8 @@ pub(crate) struct Driver {
     /// What somebody waits for, and the barrier whose passing fulfils it.
     wishes: Vec<(Wish, Option<Barrier>)>,
     published_at: Option<Instant>,
-    heard_at: Option<Instant>,
+    /// When something of the server was last taken up.
+    received_at: Option<Instant>,
 }
 
 /// Why an epoch, or the whole view, is over.
@@ -90,6 +93,7 @@ enum Over {
 enum Step {
     Audit,
     Barrier,
+    Look,
     ReadMarks,
     Resync,
 }
@@ -104,6 +108,8 @@ struct Epoch {
     armed: bool,
     /// Whether everything has to be read.
     resync: bool,
+    /// Whether the service's own node has to be read.
+    look: bool,
     /// How many children one request reads: fewer after a listing that failed, which may have been too large.
     chunk: usize,
     /// How many audits there were.
@@ -114,6 +120,8 @@ struct Epoch {
     backoff: Backoff,
     /// The parent as it was last seen.
     parent: Option<Stat>,
+    /// When it last had as many children as the view.
+    agreed_at: Instant,
 }
 
 impl Driver {
@@ -130,7 +138,9 @@ impl Driver {
             settings.suspicion,
             settings.session_timeout,
         );
-        let rng = SmallRng::seed_from_u64(settings.seed);
+        // The views of one process take turns of their own.
+        let own = u64::from(crc32fast::hash(settings.root.as_bytes()));
+        let rng = SmallRng::seed_from_u64(settings.seed ^ own);
         let snapshots = channel.snapshots;
         Self {
             settings,
@@ -142,7 +152,7 @@ impl Driver {
             rng,
             wishes: Vec::new(),
             published_at: None,
-            heard_at: None,
+            received_at: None,
         }
     }
 
@@ -162,9 +172,7 @@ impl Driver {
                 },
                 Err(over) => over,
             };
-            let now = Instant::now();
-            self.view.lost(self.heard_at.unwrap_or(now));
-            self.publish();
+            self.lost();
             if matches!(over, Over::View) {
                 break;
             }
@@ -218,12 +226,14 @@ impl Driver {
                         connected: true,
                         armed: true,
                         resync: true,
+                        look: false,
                         chunk: CHUNK,
                         audits: 0,
                         audit_at: Instant::now() + jittered(self.settings.audit_interval, &mut self.rng),
                         hold: self.stagger(),
                         backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
                         parent: None,
+                        agreed_at: Instant::now(),
                     });
                 }
                 (watch, sync) => {
@@ -249,12 +259,14 @@ impl Driver {
                     return over;
                 }
             }
+            self.fulfil();
             let step = self.next_step(&epoch, Instant::now());
             let done = match step {
                 Some(Step::Resync) => self.resync(&mut epoch).await,
                 Some(Step::ReadMarks) => self.read_marks(&mut epoch).await,
                 Some(Step::Barrier) => self.barrier(&mut epoch).await,
                 Some(Step::Audit) => self.audit(&mut epoch).await,
+                Some(Step::Look) => self.look(&mut epoch).await,
                 None => self.idle(&mut epoch).await,
             };
             if let Err(over) = done {
@@ -263,12 +275,11 @@ impl Driver {
             if self.publication_due() {
                 self.publish();
             }
-            self.fulfil();
         }
     }
 
     /// What has to be asked of the server now, if anything.
-    fn next_step(&mut self, epoch: &Epoch, now: Instant) -> Option<Step> {
+    fn next_step(&self, epoch: &Epoch, now: Instant) -> Option<Step> {
         if !epoch.connected || epoch.hold.is_some_and(|hold| hold > now) {
             None
         } else if epoch.resync {
@@ -277,8 +288,10 @@ impl Driver {
             Some(Step::ReadMarks)
         } else if self.wants_barrier() {
             Some(Step::Barrier)
+        } else if epoch.audit_at <= now {
+            Some(Step::Audit)
         } else {
-            (epoch.audit_at <= now).then_some(Step::Audit)
+            epoch.look.then_some(Step::Look)
         }
     }
 
@@ -323,14 +336,15 @@ impl Driver {
         let now = Instant::now();
         match event {
             Event::Node(path) => {
-                self.heard_at = Some(now);
+                self.received_at = Some(now);
                 match path.strip_prefix(self.settings.root.as_str()) {
-                    Some("") => epoch.resync = true,
+                    // Its data was written, or it came or went: its children have marks of their own.
+                    Some("") => epoch.look = true,
                     Some(below) => {
                         let mut names = below.split('/').skip(1);
                         match (names.next(), names.next(), names.next()) {
-                            (Some(name), None, _) => self.view.mark(name),
-                            (Some(name), Some(_), None) => self.view.stir(name),
+                            (Some(name), None, _) => self.view.mark(name, now),
+                            (Some(name), Some(_), None) => self.view.stir(name, now),
                             _ => {}
                         }
                     }
@@ -344,15 +358,18 @@ impl Driver {
             }
             Event::Disconnected => {
                 epoch.connected = false;
-                // The silence was announced when it had lasted for up to 1.125 connection timeouts.
-                let silence = epoch.store.connection_timeout().mul_f64(1.125);
-                let silent_since = now.checked_sub(silence).unwrap_or(now);
-                self.view.lost(self.heard_at.map_or(silent_since, |heard| heard.max(silent_since)));
-                self.publish();
+                self.lost();
             }
             Event::Over => return ControlFlow::Break(Over::Epoch),
         }
         ControlFlow::Continue(())
+    }
+
+    /// The server is not heard any more.
+    fn lost(&mut self) {
+        let until = self.settings.heard.until(self.received_at).or(self.received_at);
+        self.view.lost(until.unwrap_or_else(Instant::now));
+        self.publish();
     }
 
     /// Awaits a reply while hearing the watch, so that a lost connection is told at once.
@@ -370,7 +387,7 @@ impl Driver {
                 },
                 over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
                 answer = &mut reply => {
-                    self.heard_at = Some(Instant::now());
+                    self.received_at = Some(Instant::now());
                     // Whatever was sent before the reply is queued by now.
                     while let Some(event) = epoch.watch.try_next() {
                         if let ControlFlow::Break(over) = self.hear(epoch, event) {
@@ -386,12 +403,13 @@ impl Driver {
     /// Arms the watch if need be, and reads everything.
     async fn resync(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         epoch.resync = false;
-        self.view.begin_resync();
+        let asked = Instant::now();
+        self.view.begin_resync(asked);
         match self.read_all(epoch).await? {
             Ok(batch) => {
                 epoch.backoff.reset();
                 epoch.chunk = CHUNK;
-                epoch.parent = batch.parent;
+                (epoch.parent, epoch.agreed_at) = (batch.parent, asked);
                 let changed = self.view.listed(batch, Instant::now());
                 self.tell(&changed);
                 if epoch.connected && !epoch.resync {
@@ -408,6 +426,8 @@ impl Driver {
                 } else {
                     debug!(root = self.settings.root, ?fault, "reading the service failed, trying again");
                 }
+                self.view.failed();
+                self.publish();
                 epoch.resync = true;
                 epoch.chunk = (epoch.chunk / 2).max(1);
                 epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
@@ -497,6 +517,7 @@ impl Driver {
             Err(fault) => {
                 debug!(root = self.settings.root, ?fault, "reading what changed failed, trying again");
                 // The marks are lost with the request: only a resync can do without them.
+                self.view.failed();
                 epoch.resync = true;
                 epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
             }
@@ -506,9 +527,10 @@ impl Driver {
 
     /// Every mark up to what is waited for is queued once this is answered.
     async fn barrier(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
-        let (sync, look) = (epoch.store.sync(&self.settings.root), self.read_parent(epoch));
-        let (synced, looked) = (self.answer(epoch, sync).await?, self.answer(epoch, look).await?);
-        let (Ok(()), Ok(mut nodes)) = (synced, looked) else {
+        let sync = epoch.store.sync(&self.settings.root);
+        let read = epoch.store.read(std::slice::from_ref(&self.settings.root));
+        let (synced, read) = (self.answer(epoch, sync).await?, self.answer(epoch, read).await?);
+        let (Ok(()), Ok(mut nodes)) = (synced, read) else {
             epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
             return Ok(());
         };
@@ -525,11 +547,7 @@ impl Driver {
         Ok(())
     }
 
-    fn read_parent(&self, epoch: &Epoch) -> Reply<Vec<Result<Node, Fault>>> {
-        epoch.store.read(std::slice::from_ref(&self.settings.root))
-    }
-
-    /// Compares the parent with what is known; now and then reads everything.
+    /// Compares the service with what is known; now and then reads everything.
     async fn audit(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         epoch.audits += 1;
         epoch.audit_at = Instant::now() + jittered(self.settings.audit_interval, &mut self.rng);
@@ -537,49 +555,76 @@ impl Driver {
             epoch.resync = true;
             return Ok(());
         }
+        self.look(epoch).await?;
+        // Nobody is told of what he may not read: one that went and one that came leave the count as it was.
+        let now = Instant::now();
+        for name in self.view.unreadable() {
+            self.view.mark(&name, now);
+        }
+        Ok(())
+    }
+
+    /// Compares the service's own node with what is known.
+    async fn look(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        epoch.look = false;
         let before = epoch.parent;
-        let read = self.read_parent(epoch);
-        if let Ok(mut nodes) = self.answer(epoch, read).await? {
-            let parent = nodes.pop();
-            epoch.parent = self.parent(epoch, parent);
-            let pzxid = |stat: Option<Stat>| stat.map(|stat| stat.pzxid);
-            // A change that the parent shows and no mark has told of was missed.
-            if !self.view.is_dirty() && pzxid(before) != pzxid(epoch.parent) {
-                info!(root = self.settings.root, "the audit found a change that no event told of");
-                epoch.resync = true;
+        let read = epoch.store.read(std::slice::from_ref(&self.settings.root));
+        match self.answer(epoch, read).await? {
+            Ok(mut nodes) => {
+                epoch.backoff.reset();
+                let parent = self.parent(epoch, nodes.pop());
+                let pzxid = |stat: Option<Stat>| stat.map(|stat| stat.pzxid);
+                // A change that the parent shows and no mark has told of was missed.
+                if !self.view.is_dirty() && !epoch.resync && pzxid(before) != pzxid(parent) {
+                    info!(root = self.settings.root, "a change was found that no event told of");
+                    self.doubt(epoch);
+                }
+                self.compare(epoch);
             }
-            self.compare(epoch);
-            // Nobody is told of what he may not read: one that went and one that came leave the count as it was.
-            for name in self.view.unreadable() {
-                self.view.mark(&name);
+            Err(fault) => {
+                debug!(root = self.settings.root, ?fault, "looking at the service failed, trying again");
+                epoch.look = true;
+                epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.rng));
             }
         }
         Ok(())
     }
 
     /// What a read of the service's own node says.
-    fn parent(&self, epoch: &mut Epoch, answer: Option<Result<Node, Fault>>) -> Option<Stat> {
-        match answer {
-            Some(Ok(node)) => {
-                epoch.parent = Some(node.stat);
-                epoch.parent
-            }
-            Some(Err(Fault::NoNode)) => {
-                epoch.parent = None;
-                None
-            }
-            // It may be listed, but not read.
-            _ => epoch.parent,
+    fn parent(&mut self, epoch: &mut Epoch, answer: Option<Result<Node, Fault>>) -> Option<Stat> {
+        let parent = match answer {
+            Some(Ok(node)) => Some(node.stat),
+            Some(Err(Fault::NoNode)) => None,
+            // It may not be read any more; whether it may be listed, only listing it tells.
+            _ => return epoch.parent,
+        };
+        let created = |stat: Option<Stat>| stat.map(|stat| stat.czxid);
+        if created(parent) != created(epoch.parent) {
+            // Another node of this name, whose children need not have been those of the last one.
+            self.doubt(epoch);
         }
+        epoch.parent = parent;
+        parent
     }
 
     /// With nothing left to read, the view must have as many children as the parent says.
-    fn compare(&self, epoch: &mut Epoch) {
+    fn compare(&mut self, epoch: &mut Epoch) {
         let says = epoch.parent.map_or(0, |parent| parent.children as usize);
-        if !self.view.is_dirty() && !epoch.resync && says != self.view.children() {
-            debug!(root = self.settings.root, says, known = self.view.children(), "children are missing");
-            epoch.resync = true;
+        if self.view.is_dirty() || epoch.resync {
+            return;
         }
+        if says == self.view.children() {
+            epoch.agreed_at = Instant::now();
+        } else {
+            debug!(root = self.settings.root, says, known = self.view.children(), "children are missing");
+            self.doubt(epoch);
+        }
+    }
+
+    /// Something is missing of which no event told: it may be so since the last time that everything agreed.
+    fn doubt(&mut self, epoch: &mut Epoch) {
+        epoch.resync = true;
+        self.view.doubt(epoch.agreed_at);
     }
 
     /// Whoever registered one of these children wants to know.
@@ -600,16 +645,16 @@ impl Driver {
     }
 
     /// Whether somebody waits for what only a barrier can tell to be there.
-    fn wants_barrier(&mut self) -> bool {
-        while let Ok(wish) = self.wished.try_recv() {
-            self.wish(wish);
-        }
+    fn wants_barrier(&self) -> bool {
         let watermark = self.view.watermark();
         self.wishes.iter().any(|(wish, passes)| passes.is_none() && wish.zxid > watermark)
     }
 
     /// Tells those whose wish is fulfilled by the snapshot that is out.
     fn fulfil(&mut self) {
+        while let Ok(wish) = self.wished.try_recv() {
+            self.wish(wish);
+        }
         if self.view.has_news() {
             return;
         }

@@ -75,6 +75,8 @@
 mod address;
 mod backoff;
 pub mod balance;
+#[cfg(any(test, feature = "testing"))]
+mod behaviours;
 mod connect;
 mod discovery;
 mod disk;

@@ -371,6 +371,7 @@ impl Inner {
                 .as_deref()
                 .map(|directory| Disk::new(directory, self.context.base.service(service))),
             seed: self.context.seed,
+            heard: self.heard.clone(),
             changed: Box::new(move |path| {
                 if book.holder(path).is_some() {
                     for registrar in registrars.lock().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -35,9 +35,16 @@ pub struct Member {
 
 /// Which life of an instance this is: the same process registered again has the same one, a restarted process another.
 ///
-/// It is the uuid in the record, or, in a record without one, the zxid that created the node.
+/// It is the uuid in the record, or, in a record without one, the zxid that created the node. Other resolvers make one
+/// [`From`] whatever tells two lives of an instance apart.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Incarnation(pub(crate) u128);
+
+impl From<u128> for Incarnation {
+    fn from(life: u128) -> Self {
+        Self(life)
+    }
+}
 
 impl Member {
     /// The id: the node's name.
@@ -83,11 +90,13 @@ pub enum Freshness {
         /// When the file was written.
         written: SystemTime,
     },
-    /// The server was heard within 1.125 connection timeouts, and no change is known that is not in here.
+    /// The server was heard within 1.125 connection timeouts, and every change that it told of is in here or being read. A
+    /// connection timeout is a fifth of the session timeout, at least a second. Where the background thread does not run,
+    /// [`ServiceWatch::freshness`](crate::ServiceWatch::freshness) notices half a connection timeout later.
     Live,
     /// Nothing is known yet.
     Pending,
-    /// ZooKeeper is not heard; this is what it said last.
+    /// ZooKeeper is not heard, or does not let us read what changed; this is what it said last.
     Stale {
         /// Up to when the contents are known to have been true.
         since: Instant,
@@ -123,11 +132,11 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct Snapshot(pub(crate) Arc<Contents>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Contents {
     pub(crate) service: ServiceName,
     pub(crate) members: Members,
-    pub(crate) suspects: Arc<[Arc<Member>]>,
+    pub(crate) suspects: Members,
     pub(crate) rejected: Arc<[Rejected]>,
     pub(crate) freshness: Freshness,
     pub(crate) revision: u64,
@@ -139,8 +148,9 @@ impl Snapshot {
         Self(Arc::new(contents))
     }
 
-    /// A snapshot of a fixed set of instances, [`Freshness::Live`]: for tests and static resolvers. Later instances with
-    /// the id of an earlier one, and instances without a usable id, are left out.
+    /// A snapshot of these instances, [`Freshness::Live`], with revision 1 and watermark 0, every instance in its first
+    /// life: for tests, and for whoever implements [`Resolve`](crate::Resolve). Of several with one id the last one counts;
+    /// instances without a usable id are left out.
     pub fn fixed(service: &ServiceName, instances: impl IntoIterator<Item = Instance>) -> Self {
         let members: std::collections::BTreeMap<InstanceId, Arc<Member>> = instances
             .into_iter()
@@ -155,7 +165,7 @@ impl Snapshot {
         Self::new(Contents {
             service: service.clone(),
             members: Members::from_sorted(members.into_values().collect()),
-            suspects: Arc::default(),
+            suspects: Members::default(),
             rejected: Arc::default(),
             freshness: Freshness::Live,
             revision: 1,
@@ -163,12 +173,12 @@ impl Snapshot {
         })
     }
 
-    /// Nothing is known yet.
-    pub(crate) fn pending(service: &ServiceName) -> Self {
+    /// Nothing is known yet: what a watch begins with.
+    pub fn pending(service: &ServiceName) -> Self {
         Self::new(Contents {
             service: service.clone(),
             members: Members::default(),
-            suspects: Arc::default(),
+            suspects: Members::default(),
             rejected: Arc::default(),
             freshness: Freshness::Pending,
             revision: 0,
@@ -176,12 +186,45 @@ impl Snapshot {
         })
     }
 
+    /// The same contents, trusted so far.
+    #[must_use]
+    pub fn with_freshness(mut self, freshness: Freshness) -> Self {
+        Arc::make_mut(&mut self.0).freshness = freshness;
+        self
+    }
+
+    /// The same contents, as this publication of the view.
+    #[must_use]
+    pub fn with_revision(mut self, revision: u64) -> Self {
+        Arc::make_mut(&mut self.0).revision = revision;
+        self
+    }
+
+    /// The same contents, as of this point of a history.
+    #[must_use]
+    pub fn with_watermark(mut self, watermark: Zxid) -> Self {
+        Arc::make_mut(&mut self.0).watermark = watermark;
+        self
+    }
+
+    /// The same contents with that instance, if it is listed, in this life: whoever keeps something about another life of
+    /// it starts clean.
+    #[must_use]
+    pub fn with_incarnation(mut self, id: &InstanceId, incarnation: Incarnation) -> Self {
+        let contents = Arc::make_mut(&mut self.0);
+        if let Some(member) = contents.members.get(id) {
+            let member = Member { incarnation, ..Member::clone(member) };
+            contents.members.insert(Arc::new(member));
+        }
+        self
+    }
+
     /// The service.
     pub fn service(&self) -> &ServiceName {
         &self.0.service
     }
 
-    /// The instances, sorted by id: exactly ZooKeeper's at the watermark.
+    /// The instances, sorted by id: those of the [`watermark`](Self::watermark), changed by what is known of later.
     pub fn instances(&self) -> impl ExactSizeIterator<Item = &Arc<Member>> + Clone {
         self.0.members.iter()
     }
@@ -207,8 +250,9 @@ impl Snapshot {
         self.0.members.diff(&newer.0.members).into_iter()
     }
 
-    /// Instances that vanished in a mass disappearance and may still be alive, sorted by id. Use them only when nothing
-    /// else is left.
+    /// Instances that vanished in a mass disappearance and may still be alive, sorted by id: at least three sessions, and
+    /// at least half of all, ended within 2 seconds, and these had not drained. They are kept for two session timeouts. Use
+    /// them only when nothing else is left.
     pub fn suspects(&self) -> impl ExactSizeIterator<Item = &Arc<Member>> + Clone {
         self.0.suspects.iter()
     }
@@ -228,7 +272,8 @@ impl Snapshot {
         self.0.revision
     }
 
-    /// Every change up to this point is in here; later ones may be.
+    /// Every change up to this point is in here; later ones may be. A snapshot of a service that was left alone for a moment
+    /// is exact.
     pub fn watermark(&self) -> Zxid {
         self.0.watermark
     }

@@ -3,8 +3,10 @@
 //! When most owners vanish at once and none of them had drained, ZooKeeper may have lost them rather than they their lives:
 //! their instances are kept apart for a while, as suspects. Losses are counted in owner sessions, so that one crashed
 //! process with a thousand instances is one loss. Pure; time is an argument.
+//!
+//! Every tally is kept, none is taken anew: a change costs the same beside 100,000 others that went.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +29,27 @@ pub(crate) struct Suspects {
     /// Members per owning session.
     owned: HashMap<i64, usize>,
     /// Members that went within the window and are not back, and when.
-    gone: BTreeMap<InstanceId, (Arc<Member>, Instant)>,
-    suspects: BTreeMap<InstanceId, (Arc<Member>, Instant)>,
-    published: Arc<[Arc<Member>]>,
+    gone: HashMap<InstanceId, (Arc<Member>, Instant)>,
+    /// The same, the oldest first; those that came back may still be in here.
+    left: VecDeque<(Instant, InstanceId)>,
+    /// The same, by owner.
+    losses: HashMap<i64, Losses>,
+    /// Sessions that ended within the window, having drained or not.
+    drained: HashSet<i64>,
+    lost: HashSet<i64>,
+    /// Those of the lost ones whose members are no suspects.
+    believed: HashSet<i64>,
+    suspects: Members,
+    /// Until when each is kept, the first one first; those that came back may still be in here.
+    kept: VecDeque<(Instant, Arc<Member>)>,
+}
+
+/// What a session owned that went within the window and is not back.
+#[derive(Debug, Default)]
+struct Losses {
+    ids: HashSet<InstanceId>,
+    /// How many of them were draining.
+    drained: usize,
 }
 
 impl Suspects {
@@ -37,9 +57,14 @@ impl Suspects {
         Self {
             patience,
             owned: HashMap::new(),
-            gone: BTreeMap::new(),
-            suspects: BTreeMap::new(),
-            published: Arc::default(),
+            gone: HashMap::new(),
+            left: VecDeque::new(),
+            losses: HashMap::new(),
+            drained: HashSet::new(),
+            lost: HashSet::new(),
+            believed: HashSet::new(),
+            suspects: Members::default(),
+            kept: VecDeque::new(),
         }
     }
 
@@ -56,7 +81,8 @@ impl Suspects {
             if member.session != 0 {
                 *self.owned.entry(member.session).or_default() += 1;
             }
-            self.gone.remove(&member.id);
+            self.settle(member.session);
+            self.forgive(&member.id);
             news |= self.suspects.remove(&member.id).is_some();
         }
         for member in gone.iter().filter(|member| member.session != 0) {
@@ -68,63 +94,126 @@ impl Suspects {
             }
             // An instance that is back under another owner is not lost.
             if members.get(&member.id).is_none() {
-                self.gone.insert(member.id.clone(), (member.clone(), now));
+                self.count(member, now);
             }
+            self.settle(member.session);
         }
-        self.gone.retain(|_, (_, at)| now.saturating_duration_since(*at) < WINDOW);
-        let lost = self.lost_sessions();
-        let until = now + self.patience;
-        for (id, (member, _)) in &self.gone {
-            if lost.contains(&member.session) && !self.suspects.contains_key(id) {
-                self.suspects.insert(id.clone(), (member.clone(), until));
-                news = true;
-            }
-        }
-        self.republish(news)
+        self.forget(now);
+        news | self.doubt(now)
     }
 
-    /// The sessions that ended within the window and had not drained, if they are too many to be believed.
-    fn lost_sessions(&self) -> HashSet<i64> {
-        let ended = self.gone.values().filter(|(member, _)| !self.owned.contains_key(&member.session));
-        let (mut lost, mut drained) = (HashSet::new(), HashSet::new());
-        for (member, _) in ended {
-            match member.status() {
-                Status::Draining => drained.insert(member.session),
-                Status::Up => lost.insert(member.session),
-            };
+    /// Counts a member as lost.
+    fn count(&mut self, member: &Arc<Member>, now: Instant) {
+        self.forgive(&member.id);
+        self.gone.insert(member.id.clone(), (member.clone(), now));
+        self.left.push_back((now, member.id.clone()));
+        let losses = self.losses.entry(member.session).or_default();
+        losses.ids.insert(member.id.clone());
+        losses.drained += usize::from(member.status() == Status::Draining);
+    }
+
+    /// Does not count it as lost any more.
+    fn forgive(&mut self, id: &InstanceId) {
+        if self.gone.is_empty() {
+            return;
         }
-        lost.retain(|session| !drained.contains(session));
-        let all = self.owned.len() + lost.len() + drained.len();
-        if lost.len() >= SESSIONS && lost.len() * 2 >= all { lost } else { HashSet::new() }
+        let Some((member, _)) = self.gone.remove(id) else { return };
+        if let Some(losses) = self.losses.get_mut(&member.session) {
+            losses.ids.remove(id);
+            losses.drained -= usize::from(member.status() == Status::Draining);
+            if losses.ids.is_empty() {
+                self.losses.remove(&member.session);
+            }
+        }
+        self.settle(member.session);
+    }
+
+    /// Puts a session where it belongs: one that owns something has not ended.
+    fn settle(&mut self, session: i64) {
+        if self.losses.is_empty() && self.lost.is_empty() && self.drained.is_empty() {
+            return;
+        }
+        let losses = self.losses.get(&session).filter(|_| !self.owned.contains_key(&session));
+        let (is_lost, has_drained) =
+            losses.map_or((false, false), |losses| (losses.drained == 0, losses.drained > 0));
+        if !is_lost {
+            self.lost.remove(&session);
+            self.believed.remove(&session);
+        } else if self.lost.insert(session) {
+            self.believed.insert(session);
+        }
+        if has_drained {
+            self.drained.insert(session);
+        } else {
+            self.drained.remove(&session);
+        }
+    }
+
+    /// Makes suspects of what the lost sessions owned, if those are too many to be believed.
+    fn doubt(&mut self, now: Instant) -> bool {
+        let all = self.owned.len() + self.lost.len() + self.drained.len();
+        if self.believed.is_empty() || self.lost.len() < SESSIONS || self.lost.len() * 2 < all {
+            return false;
+        }
+        let mut news = false;
+        for session in self.believed.drain() {
+            let ids = self.losses.get(&session).into_iter().flat_map(|losses| &losses.ids);
+            for (member, _) in ids.filter_map(|id| self.gone.get(id)) {
+                if self.suspects.get(&member.id).is_none() {
+                    self.suspects.insert(member.clone());
+                    self.kept.push_back((now + self.patience, member.clone()));
+                    news = true;
+                }
+            }
+        }
+        news
+    }
+
+    /// Forgets what went before the window.
+    fn forget(&mut self, now: Instant) {
+        while let Some((at, _)) = self.left.front()
+            && now.saturating_duration_since(*at) >= WINDOW
+            && let Some((at, id)) = self.left.pop_front()
+        {
+            // It may have come back and gone again.
+            if self.gone.get(&id).is_some_and(|(_, last)| *last == at) {
+                self.forgive(&id);
+            }
+        }
     }
 
     /// Lets go of those whose time is over. Returns whether there were any.
     pub(crate) fn release(&mut self, now: Instant) -> bool {
-        let before = self.suspects.len();
-        self.suspects.retain(|_, (_, until)| *until > now);
-        self.republish(before != self.suspects.len())
+        self.forget(now);
+        let mut news = false;
+        while let Some((until, _)) = self.kept.front()
+            && *until <= now
+            && let Some((_, member)) = self.kept.pop_front()
+        {
+            // It may have come back and gone again.
+            if self.suspects.get(&member.id).is_some_and(|suspect| Arc::ptr_eq(suspect, &member)) {
+                self.suspects.remove(&member.id);
+                news = true;
+            }
+        }
+        news
     }
 
-    /// When the next one is let go.
+    /// When the next one is let go, at the earliest.
     pub(crate) fn next_release(&self) -> Option<Instant> {
-        self.suspects.values().map(|(_, until)| *until).min()
+        self.kept.front().filter(|_| self.suspects.len() > 0).map(|(until, _)| *until)
     }
 
     /// Sorted by id.
-    pub(crate) fn current(&self) -> Arc<[Arc<Member>]> {
-        self.published.clone()
-    }
-
-    fn republish(&mut self, news: bool) -> bool {
-        if news {
-            self.published = self.suspects.values().map(|(member, _)| member.clone()).collect();
-        }
-        news
+    pub(crate) fn current(&self) -> Members {
+        self.suspects.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::instance::Instance;
     use crate::snapshot::{Incarnation, Zxid};
@@ -284,5 +373,100 @@ mod tests {
         }
         fleet.go((0..9).map(|n| (0, n)));
         assert!(fleet.suspects().is_empty());
+    }
+
+    /// The rule as it is written down, taken anew from all that ever happened.
+    #[derive(Default)]
+    struct Rule {
+        owned: Vec<Arc<Member>>,
+        gone: Vec<(Arc<Member>, Instant)>,
+        suspects: Vec<(Arc<Member>, Instant)>,
+    }
+
+    impl Rule {
+        fn put(&mut self, member: &Arc<Member>) {
+            self.owned.retain(|other| other.id != member.id);
+            self.gone.retain(|(other, _)| other.id != member.id);
+            self.suspects.retain(|(other, _)| other.id != member.id);
+            self.owned.push(member.clone());
+        }
+
+        fn go(&mut self, member: &Arc<Member>, now: Instant) {
+            self.owned.retain(|other| other.id != member.id);
+            self.gone.push((member.clone(), now));
+        }
+
+        fn judge(&mut self, now: Instant) {
+            self.suspects.retain(|(_, until)| *until > now);
+            self.gone.retain(|(_, at)| now - *at < WINDOW);
+            let owners: HashSet<_> = self.owned.iter().map(|member| member.session).collect();
+            let ended = || self.gone.iter().filter(|(member, _)| !owners.contains(&member.session));
+            let drained: HashSet<_> = ended()
+                .filter(|(member, _)| member.status() == Status::Draining)
+                .map(|(member, _)| member.session)
+                .collect();
+            let lost: HashSet<_> = ended()
+                .map(|(member, _)| member.session)
+                .filter(|session| !drained.contains(session))
+                .collect();
+            if lost.len() >= SESSIONS && lost.len() * 2 >= owners.len() + lost.len() + drained.len() {
+                for (member, _) in self.gone.iter().filter(|(member, _)| lost.contains(&member.session)) {
+                    if self.suspects.iter().all(|(other, _)| other.id != member.id) {
+                        self.suspects.push((member.clone(), now + PATIENCE));
+                    }
+                }
+            }
+        }
+
+        fn suspects(&self) -> Vec<String> {
+            let mut names: Vec<_> = self.suspects.iter().map(|(member, _)| member.id.to_string()).collect();
+            names.sort_unstable();
+            names
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn tallies_agree_with_the_rule(
+            steps in prop::collection::vec((0_i64..6, 0_i64..3, 0_i64..4, 0_u64..900), 0..120),
+        ) {
+            let mut fleet = Fleet::new([]);
+            let mut rule = Rule::default();
+            for (session, n, what, millis) in steps {
+                fleet.pass(Duration::from_millis(millis));
+                rule.judge(fleet.now);
+                let up = member(session + 1, n, Status::Up);
+                match what {
+                    0 => {
+                        rule.put(&up);
+                        fleet.put(up);
+                    }
+                    1 => {
+                        let draining = member(session + 1, n, Status::Draining);
+                        rule.put(&draining);
+                        fleet.put(draining);
+                    }
+                    // Somebody else in its place.
+                    2 => {
+                        let other = Arc::new(Member { session: 100 + session, ..(*up).clone() });
+                        rule.put(&other);
+                        fleet.put(other);
+                    }
+                    _ => {
+                        if let Some(old) = fleet.members.get(&up.id).cloned() {
+                            rule.go(&old, fleet.now);
+                        }
+                        fleet.go([(session + 1, n)]);
+                    }
+                }
+                rule.judge(fleet.now);
+                prop_assert_eq!(fleet.suspects(), rule.suspects());
+                prop_assert_eq!(fleet.suspects.next_release().is_some(), !rule.suspects.is_empty());
+            }
+            fleet.pass(PATIENCE + WINDOW);
+            let left = &fleet.suspects;
+            prop_assert!(left.gone.is_empty() && left.losses.is_empty() && left.left.is_empty());
+            prop_assert!(left.kept.is_empty() && left.lost.is_empty() && left.drained.is_empty());
+        }
     }
 }

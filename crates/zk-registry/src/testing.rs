@@ -69,6 +69,14 @@ pub async fn conformance(server: &str) {
     crate::store::conformance::ask(server).await;
 }
 
+/// What a user relies on, asked of this registry and of a real ZooKeeper. For the integration tests of this library; no part
+/// of its stable interface.
+#[doc(hidden)]
+#[cfg(feature = "testing")]
+pub mod behaviours {
+    pub use crate::behaviours::{ALL, Behaviour, Network, Process, World};
+}
+
 /// A view of `instances` instances, each of a session of its own, as a function: every call decodes one change, applies it
 /// and gives the next snapshot. For the benchmarks of this library; no part of its stable interface.
 ///
@@ -112,7 +120,7 @@ pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
         let (name, node) = node(next);
         let answer = if gone { Err(Fault::NoNode) } else { Ok(node) };
         let children = if gone { children - 1 } else { children };
-        view.mark(&name);
+        view.mark(&name, now);
         let items = view.take_marks(1).into_iter().zip([answer]).collect();
         view.loaded(Batch { items, parent: parent(children), gapless: true }, now);
         view.publish().expect("every call changes one instance")

@@ -7,7 +7,7 @@
 //! the marks that were queued at a batch's reply have been read again, every change up to the highest zxid of that batch
 //! is in the view. Marks are read first in, first out; the count of them is the clock of that argument.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -34,10 +34,8 @@ pub(crate) struct View {
     others: BTreeMap<String, Other>,
     suspects: Option<Suspects>,
     marks: Marks,
-    /// Whether reads of children are under way: what is known of them may be older than what is heard.
-    reading: bool,
-    /// Children whose own children changed meanwhile.
-    stirred: BTreeSet<String>,
+    /// Children whose own children changed while reads were under way, when what was known of them may have been older.
+    stirred: BTreeMap<String, Instant>,
     watermark: Zxid,
     /// Zxids that become the watermark once so many marks have been read.
     candidates: VecDeque<(u64, Zxid)>,
@@ -45,6 +43,10 @@ pub(crate) struct View {
     proposed: u64,
     accepted: u64,
     freshness: Freshness,
+    /// Since when something may be missing that no mark stands for.
+    doubted: Option<Instant>,
+    /// Since when what is being read has been missing.
+    reading: Option<Instant>,
     revision: u64,
     /// Whether the next snapshot would differ from the last one.
     changed: bool,
@@ -61,29 +63,34 @@ struct Other {
     minds_children: bool,
 }
 
-/// Names to read again, each once, first in, first out.
+/// Names to read again, each once, first in, first out, and since when.
 #[derive(Debug, Default)]
 struct Marks {
-    queue: VecDeque<String>,
+    queue: VecDeque<(String, Instant)>,
     queued: HashSet<String>,
     enqueued: u64,
     read: u64,
 }
 
 impl Marks {
-    fn push(&mut self, name: &str) {
+    fn push(&mut self, name: &str, now: Instant) {
         if self.queued.insert(name.to_owned()) {
-            self.queue.push_back(name.to_owned());
+            self.queue.push_back((name.to_owned(), now));
             self.enqueued += 1;
         }
     }
 
     fn take(&mut self, most: usize) -> Vec<String> {
-        let names: Vec<_> = self.queue.drain(..most.min(self.queue.len())).collect();
+        let names: Vec<_> = self.queue.drain(..most.min(self.queue.len())).map(|(name, _)| name).collect();
         for name in &names {
             self.queued.remove(name);
         }
         names
+    }
+
+    /// The time of the oldest.
+    fn since(&self) -> Option<Instant> {
+        self.queue.front().map(|(_, since)| *since)
     }
 
     /// Everything is read: nothing that was marked so far is left to read.
@@ -134,13 +141,14 @@ impl View {
             others: BTreeMap::new(),
             suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
             marks: Marks::default(),
-            reading: false,
-            stirred: BTreeSet::new(),
+            stirred: BTreeMap::new(),
             watermark: Zxid(0),
             candidates: VecDeque::new(),
             proposed: 0,
             accepted: 0,
             freshness: Freshness::Pending,
+            doubted: None,
+            reading: None,
             revision: 0,
             changed: false,
             rejected: None,
@@ -155,17 +163,22 @@ impl View {
     }
 
     /// A child has to be read again.
-    pub(crate) fn mark(&mut self, name: &str) {
-        self.marks.push(name);
+    pub(crate) fn mark(&mut self, name: &str, now: Instant) {
+        self.marks.push(name, now);
+    }
+
+    /// Something may be missing since then that no mark stands for: only a listing can tell.
+    pub(crate) fn doubt(&mut self, since: Instant) {
+        self.doubted = earliest([self.doubted, Some(since)]);
     }
 
     /// A child of a child came, went or changed: the first one makes a namespace of an instance, and without the last one it
     /// is an instance again. A namespace that is one anyway is left alone, however busy the tree below it is.
-    pub(crate) fn stir(&mut self, name: &str) {
-        if self.reading {
-            self.stirred.insert(name.to_owned());
+    pub(crate) fn stir(&mut self, name: &str, now: Instant) {
+        if self.reading.is_some() {
+            self.stirred.entry(name.to_owned()).or_insert(now);
         } else if self.minds_children(name) {
-            self.marks.push(name);
+            self.marks.push(name, now);
         }
     }
 
@@ -176,9 +189,9 @@ impl View {
 
     /// The reads that were under way are known.
     fn end_reading(&mut self) {
-        self.reading = false;
-        for name in std::mem::take(&mut self.stirred) {
-            self.stir(&name);
+        self.reading = None;
+        for (name, since) in std::mem::take(&mut self.stirred) {
+            self.stir(&name, since);
         }
     }
 
@@ -186,16 +199,26 @@ impl View {
         !self.marks.queue.is_empty()
     }
 
-    /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded), or begins a resync.
+    /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded) or [`failed`](Self::failed).
     pub(crate) fn take_marks(&mut self, most: usize) -> Vec<String> {
-        self.reading = true;
+        self.reading = earliest([self.reading, self.marks.since()]);
         self.marks.take(most)
     }
 
-    /// A full listing is about to be asked for: it covers every mark so far, also those that were taken in vain.
-    pub(crate) fn begin_resync(&mut self) {
-        self.reading = true;
+    /// A full listing is about to be asked for: it covers every mark so far, also those that were taken in vain. The answer
+    /// is [`listed`](Self::listed) or [`failed`](Self::failed).
+    pub(crate) fn begin_resync(&mut self, now: Instant) {
+        self.reading = earliest([self.missing_since(), Some(now)]);
+        self.doubted = None;
         self.marks.cover();
+    }
+
+    /// What was asked for did not come: it is missing, and only a listing can do without the marks that were taken.
+    pub(crate) fn failed(&mut self) {
+        self.doubted = earliest([self.doubted, self.reading.take()]);
+        if let Some(since) = self.doubted {
+            self.lost(since);
+        }
     }
 
     /// A full listing came back, with every child read: this, and nothing else, is the service. Returns the names of the
@@ -208,8 +231,9 @@ impl View {
         let on_disk = matches!(self.freshness, Freshness::Disk { .. });
         // A file may be about another ZooKeeper, or written by a release that read records in another way.
         let remembered = if on_disk { std::mem::take(&mut self.members) } else { Members::default() };
+        let asked = self.reading.take().unwrap_or(now);
         if matches!(self.freshness, Freshness::Disk { .. } | Freshness::Pending) {
-            self.become_fresh(Freshness::Stale { since: now });
+            self.become_fresh(Freshness::Stale { since: asked });
         }
         for (name, answer) in batch.items {
             match self.judge(&name, answer) {
@@ -311,9 +335,11 @@ impl View {
         self.become_fresh(Freshness::Live);
     }
 
-    /// The server is not heard any more; the contents were true up to `since`.
+    /// The server is not heard any more, or does not answer; the contents were true up to `since`, as far as nothing was
+    /// missing by then.
     pub(crate) fn lost(&mut self, since: Instant) {
         if self.freshness == Freshness::Live {
+            let since = self.missing_since().map_or(since, |missing| missing.min(since));
             self.become_fresh(Freshness::Stale { since });
         }
     }
@@ -373,6 +399,11 @@ impl View {
             revision: self.revision,
             watermark: self.watermark,
         }))
+    }
+
+    /// Since when something is known to be missing.
+    fn missing_since(&self) -> Option<Instant> {
+        earliest([self.doubted, self.reading, self.marks.since()])
     }
 
     fn become_fresh(&mut self, freshness: Freshness) {
@@ -460,6 +491,10 @@ impl View {
             })),
         }
     }
+}
+
+fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
+    times.into_iter().flatten().min()
 }
 
 enum Judged {

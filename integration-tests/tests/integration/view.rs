@@ -16,7 +16,7 @@ use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio_util::task::AbortOnDropHandle;
-use zk_registry::{Freshness, Instance, Registry, Resolve, ServiceWatch, Snapshot, Zxid};
+use zk_registry::{Freshness, Instance, Options, Registry, Resolve, ServiceWatch, Snapshot, Zxid};
 use zookeeper_client::{Acl, AuthId, Permission};
 
 use crate::registration::{T, open, options, time};
@@ -43,10 +43,14 @@ impl World {
     }
 
     async fn without_service(name: &str) -> Self {
+        Self::with(name, options()).await
+    }
+
+    async fn with(name: &str, options: Options) -> Self {
         let zk = ZooKeeper::shared();
         let chroot = zk.chroot(name).await;
         let link = Proxy::zookeeper(zk.address(1)).await;
-        let registry = open(&chroot.through(link.address()));
+        let registry = Registry::open(chroot.through(link.address()).parse().unwrap(), options);
         let mut watch = registry.watch(&time());
         assert!(live(&mut watch).await.is_empty());
         let raw = chroot.raw().await;
@@ -147,12 +151,13 @@ async fn an_instance_that_was_replaced_while_nobody_looked_is_a_change() {
 
 #[tokio::test]
 async fn changes_after_a_reconnect_are_seen_by_event() {
-    let mut world = World::new("rearmed").await;
+    let mut world = World::with("rearmed", options().with_audit_interval(SOON * 10)).await;
+    world.raw.mkdir(SERVICE).await.unwrap();
     for round in 1..=3 {
         world.cut_off().await;
         world.link.accept().await;
         live(&mut world.watch).await;
-        // No audit and no further reconnect comes to the aid of a watch that was not armed again.
+        // No audit and no further reconnect comes to the aid of a watch that was not armed again: the next audit is far off.
         let watermark = world.watch.current().watermark();
         world.put(&format!("a{round}"), round).await;
         eventually(T / 4, "the change is seen", async || {
@@ -321,12 +326,15 @@ async fn chaos(zk: &ZooKeeper, name: &str, rounds: u32) {
     for _ in 0..READERS {
         readers.push(Reader::new(zk, &chroot, rng.random()).await);
     }
+    // Whatever chance brings, one session is lost.
+    readers[0].doomed = Some(Fault::Refuse(READER_SESSION.mul_f64(1.5)));
     let mut writers = Vec::new();
     for number in 0..WRITERS {
         let rng = StdRng::seed_from_u64(rng.random());
         writers.push(Writer { name: number, raw: chroot.raw().await, rng, nodes: BTreeSet::new() });
     }
     let (changes, mut faults) = (Arc::new(AtomicU64::new(0)), BTreeMap::new());
+    let mut outlasted = 0;
     for round in 1..=rounds {
         let quiet = Arc::new(AtomicBool::new(false));
         let writing: Vec<_> = writers
@@ -335,7 +343,8 @@ async fn chaos(zk: &ZooKeeper, name: &str, rounds: u32) {
             .collect();
         let trouble = readers.iter_mut().map(Reader::trouble);
         for struck in futures_util::future::join_all(trouble).await.into_iter().flatten() {
-            *faults.entry(struck).or_insert(0_u32) += 1;
+            outlasted += u32::from(struck.outlasts(READER_SESSION));
+            *faults.entry(struck.to_string()).or_insert(0_u32) += 1;
         }
         quiet.store(true, Ordering::Relaxed);
         for task in writing {
@@ -349,8 +358,9 @@ async fn chaos(zk: &ZooKeeper, name: &str, rounds: u32) {
         }
     }
     let changes = changes.load(Ordering::Relaxed);
-    println!("{changes} changes, faults {faults:?}");
-    assert!(changes >= 1_000, "only {changes} changes were made");
+    println!("{changes} changes, faults {faults:?}, {outlasted} longer than a session");
+    assert!(changes >= 3_000, "only {changes} changes were made");
+    assert!(outlasted >= 1, "no reader lost its session");
     for reader in readers {
         // It goes on for as long as nothing is wrong.
         assert!(!reader.checked.is_finished(), "{:?}", reader.checked.await);
@@ -358,6 +368,7 @@ async fn chaos(zk: &ZooKeeper, name: &str, rounds: u32) {
 }
 
 const READERS: usize = 4;
+const READER_SESSION: Duration = Duration::from_secs(2);
 const WRITERS: usize = 3;
 
 /// A client that only reads, and the links that it reads over.
@@ -365,6 +376,8 @@ struct Reader {
     links: Vec<Proxy>,
     watch: ServiceWatch,
     rng: StdRng,
+    /// The first fault to come.
+    doomed: Option<Fault>,
     checked: AbortOnDropHandle<()>,
 }
 
@@ -372,22 +385,22 @@ impl Reader {
     async fn new(zk: &ZooKeeper, chroot: &Chroot, seed: u64) -> Self {
         let links = zk.proxies().await;
         let mut options = options();
-        options.session_timeout = T / 2;
+        options.session_timeout = READER_SESSION;
         // No audit may come to the aid of an event that was missed.
         options.audit_interval = SOON * 10;
         let registry = Registry::open(chroot.through(hosts(&links)).parse().unwrap(), options);
         let mut watch = registry.watch(&time());
         live(&mut watch).await;
         let checked = AbortOnDropHandle::new(tokio::spawn(never_goes_back(watch.clone())));
-        Self { links, watch, rng: StdRng::seed_from_u64(seed), checked }
+        Self { links, watch, rng: StdRng::seed_from_u64(seed), doomed: None, checked }
     }
 
     /// A few faults, one after the other; says which.
-    async fn trouble(&mut self) -> Vec<String> {
+    async fn trouble(&mut self) -> Vec<Fault> {
         let mut struck = Vec::new();
         for _ in 0..self.rng.random_range(1..=4) {
-            let fault = Fault::draw(&mut self.rng, T / 2);
-            struck.push(fault.to_string());
+            let fault = self.doomed.take().unwrap_or_else(|| Fault::draw(&mut self.rng, READER_SESSION));
+            struck.push(fault);
             fault.strike(&self.links).await;
             if self.rng.random_bool(0.5) {
                 // Not even a moment of peace, half of the time.

@@ -200,13 +200,14 @@ pub enum Chroot {
     Expect,
 }
 
-/// What a view does when most instances vanish at once without having drained.
+/// What a view does when most instances vanish at once without having drained: at least three sessions, and at least half of
+/// all that owned instances, within 2 seconds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Suspicion {
     /// They are forgotten at once.
     Forget,
-    /// They are kept apart for a while, as suspects.
+    /// They are kept apart as [suspects](crate::Snapshot::suspects), until they are back, for two session timeouts at most.
     #[default]
     Keep,
 }

@@ -151,6 +151,9 @@ impl Reader {
         if silence > CONNECTION.mul_f64(1.125) + Duration::from_millis(1) {
             assert_ne!(freshness, Freshness::Live, "seed {seed}: live after {silence:?} of silence");
         }
+        if let (Freshness::Stale { since }, Some(cut_off)) = (freshness, self.cut_off) {
+            assert!(since <= cut_off, "seed {seed}: true {:?} after the last word", since - cut_off);
+        }
         let snapshot = self.watch.current().clone();
         let now = (snapshot.revision(), snapshot.watermark());
         assert!(now.0 >= self.last.0 && now.1 >= self.last.1, "seed {seed}: {now:?} after {:?}", self.last);

@@ -65,6 +65,8 @@ enum Fate {
     /// The connection breaks and comes back; the request is served on the new one.
     Interrupted,
     Lost,
+    /// The server does not answer this one; the connection stays.
+    Refused,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +91,8 @@ struct Server {
     history: BTreeMap<String, Vec<(i64, Shown)>>,
     /// Whether there is a watch.
     armed: bool,
-    events: VecDeque<String>,
+    events: VecDeque<(String, Instant)>,
+    now: Option<Instant>,
 }
 
 impl Server {
@@ -150,8 +153,8 @@ impl Server {
     }
 
     fn happened(&mut self, name: &str, at: &str) {
-        if self.armed {
-            self.events.push_back(at.to_owned());
+        if let (true, Some(now)) = (self.armed, self.now) {
+            self.events.push_back((at.to_owned(), now));
         }
         let shown = match self.children.get(name) {
             Some((Sort::Instance | Sort::Static, stat)) if stat.children == 0 => {
@@ -178,9 +181,10 @@ impl Server {
         Stat { pzxid: self.pzxid, children: u32::try_from(self.children.len()).unwrap(), ..Stat::default() }
     }
 
-    fn cut(&mut self) {
+    /// Returns the time of the first event that this took along.
+    fn cut(&mut self) -> Option<Instant> {
         self.armed = false;
-        self.events.clear();
+        self.events.drain(..).next().map(|(_, at)| at)
     }
 }
 
@@ -191,6 +195,8 @@ struct World {
     resync: bool,
     now: Instant,
     last: Option<Snapshot>,
+    /// What the server was at before each step.
+    clock: Vec<(Instant, i64)>,
     /// And what the server was at when they were asked for.
     barriers: Vec<(Barrier, i64)>,
 }
@@ -203,19 +209,18 @@ impl World {
             resync: true,
             now: Instant::now(),
             last: None,
+            clock: Vec::new(),
             barriers: Vec::new(),
         }
     }
 
     fn step(&mut self, step: &Step) {
         self.now += Duration::from_millis(300);
+        self.server.now = Some(self.now);
+        self.clock.push((self.now, self.server.zxid));
         match step {
             Step::Write(write) => self.server.write(write),
-            Step::Cut => {
-                self.server.cut();
-                self.resync = true;
-                self.view.lost(self.now);
-            }
+            Step::Cut => self.cut(),
             Step::Drive(writes, fate) => self.drive(writes, *fate),
             Step::Barrier(writes) => {
                 self.hear();
@@ -233,18 +238,25 @@ impl World {
     }
 
     fn hear(&mut self) {
-        for at in std::mem::take(&mut self.server.events) {
-            match at.split_once('/') {
-                None => self.view.mark(&at),
-                Some((name, _)) => self.view.stir(name),
+        for (path, at) in std::mem::take(&mut self.server.events) {
+            match path.split_once('/') {
+                None => self.view.mark(&path, at),
+                Some((name, _)) => self.view.stir(name, at),
             }
         }
     }
 
+    fn cut(&mut self) {
+        let since = self.server.cut().unwrap_or(self.now);
+        self.resync = true;
+        self.view.lost(since);
+    }
+
     fn drive(&mut self, writes: &[Write], fate: Fate) {
         self.hear();
-        let names = if self.resync {
-            self.view.begin_resync();
+        let resync = self.resync;
+        let names = if resync {
+            self.view.begin_resync(self.now);
             self.server.armed = true;
             self.server.children.keys().cloned().collect()
         } else {
@@ -254,14 +266,14 @@ impl World {
         let parent = self.server.parent();
         let (between, after) = writes.split_at(writes.len() / 2);
         between.iter().for_each(|write| self.server.write(write));
-        if !matches!(fate, Fate::Answered) {
-            self.server.cut();
-            self.view.lost(self.now);
+        if matches!(fate, Fate::Interrupted | Fate::Lost) {
+            self.cut();
             after.iter().for_each(|write| self.server.write(write));
         }
         let gapless = matches!(fate, Fate::Answered);
-        let resync = std::mem::replace(&mut self.resync, !gapless);
-        if matches!(fate, Fate::Lost) {
+        self.resync = !gapless;
+        if matches!(fate, Fate::Lost | Fate::Refused) {
+            self.view.failed();
             return;
         }
         let read = |name: String| {
@@ -307,6 +319,10 @@ impl World {
             if self.view.has_passed(*barrier) {
                 self.check_holds(snapshot, *zxid);
             }
+        }
+        if let Freshness::Stale { since } = snapshot.freshness() {
+            let then = self.clock.iter().rfind(|(at, _)| *at <= since);
+            self.check_holds(snapshot, then.map_or(0, |(_, zxid)| *zxid));
         }
     }
 
@@ -401,7 +417,7 @@ fn write() -> impl Strategy<Value = Write> {
 
 fn step() -> impl Strategy<Value = Step> {
     let writes = || prop::collection::vec(write(), 0..8);
-    let fate = prop_oneof![6 => Just(Fate::Answered), 1 => Just(Fate::Interrupted), 1 => Just(Fate::Lost)];
+    let fate = prop_oneof![6 => Just(Fate::Answered), 1 => Just(Fate::Interrupted), 1 => Just(Fate::Lost), 1 => Just(Fate::Refused)];
     prop_oneof![
         3 => write().prop_map(Step::Write),
         4 => (writes(), fate).prop_map(|(writes, fate)| Step::Drive(writes, fate)),
@@ -439,7 +455,7 @@ fn list(view: &mut View, items: impl Into<Items>) -> Snapshot {
 
 /// The same; gives the names of those that went or changed.
 fn list_again(view: &mut View, items: impl Into<Items>) -> Vec<String> {
-    view.begin_resync();
+    view.begin_resync(Instant::now());
     let items = items.into().into_iter().map(|(name, answer)| (name.to_owned(), answer)).collect();
     let changed = view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
     view.live();
@@ -471,9 +487,9 @@ fn what_cannot_be_used_is_rejected_with_a_reason_and_its_neighbours_are_served()
 fn a_barrier_passes_with_the_marks_before_it_and_moves_no_watermark() {
     let mut view = view();
     let before = list(&mut view, [("h:1", Ok(node(1, record(1))))]);
-    view.mark("h:2");
+    view.mark("h:2", Instant::now());
     let barrier = view.barrier();
-    view.mark("h:3");
+    view.mark("h:3", Instant::now());
     assert!(!view.has_passed(barrier));
     let items = vec![(view.take_marks(1).remove(0), Ok(node(2, record(2))))];
     view.loaded(Batch { items, parent: None, gapless: true }, Instant::now());
@@ -547,10 +563,10 @@ fn only_children_that_make_a_difference_are_read_for_what_happens_below_them() {
         ],
     );
     let below = ["garbage", "gone", "h:1", "h:2", "namespace", "secret"];
-    below.iter().for_each(|name| view.stir(name));
+    below.iter().for_each(|name| view.stir(name, Instant::now()));
     assert_eq!(view.take_marks(9), ["garbage", "h:1", "h:2"]);
     // While they are read, what is heard may be newer than what the reads will say.
-    below.iter().for_each(|name| view.stir(name));
+    below.iter().for_each(|name| view.stir(name, Instant::now()));
     assert!(!view.is_dirty());
     let items =
         vec![("h:1".to_owned(), nobodys(2, record(1), 1)), ("garbage".to_owned(), Err(Fault::NoNode))];
@@ -594,6 +610,25 @@ fn an_instance_is_the_same_life_as_long_as_its_record_says_so() {
     let first = life(1, record(one));
     assert_eq!(life(2, record(one)), first, "registered again");
     assert_ne!(life(3, record(other)), first, "restarted");
+}
+
+#[test]
+fn a_read_that_failed_leaves_the_view_as_old_as_its_oldest_mark() {
+    let mut view = view();
+    list(&mut view, [("h:1", Ok(node(1, record(1))))]);
+    let marked = Instant::now() + SESSION;
+    for (n, name) in (0..).zip(["h:1", "h:2", "h:1", "h:3"]) {
+        view.mark(name, marked + Duration::from_secs(n));
+    }
+    assert_eq!(view.take_marks(2), ["h:1", "h:2"]);
+    assert!(view.publish().is_none(), "what is being read is no news");
+    view.failed();
+    assert_eq!(view.publish().unwrap().freshness(), Freshness::Stale { since: marked });
+    let listed = list(&mut view, [("h:1", Ok(node(2, record(1))))]);
+    assert_eq!(listed.freshness(), Freshness::Live);
+    assert!(!view.is_dirty());
+    view.lost(marked + SESSION);
+    assert_eq!(view.publish().unwrap().freshness(), Freshness::Stale { since: marked + SESSION });
 }
 
 #[test]

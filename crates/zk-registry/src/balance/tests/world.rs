@@ -74,7 +74,7 @@ impl Listing {
         Snapshot::new(Contents {
             service: "time".parse().unwrap(),
             members: Members::from_sorted(members(self.members)),
-            suspects: members(self.suspects).into(),
+            suspects: Members::from_sorted(members(self.suspects)),
             rejected: Arc::default(),
             freshness: self.freshness,
             revision: 1,

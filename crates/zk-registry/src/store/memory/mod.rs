@@ -81,6 +81,7 @@ impl Cluster {
             refuses: None,
             session: None,
             follower: None,
+            untold: false,
         });
         let client = state.clients.len() - 1;
         Connector { cluster: self.clone(), client, session_timeout, chroot: String::new() }
@@ -354,6 +355,11 @@ impl Connector {
     /// Its server hears the leader again.
     pub(crate) fn catch_up(&self) {
         self.cluster.lock().catch_up(self.client, Instant::now());
+    }
+
+    /// Whether its watches are told nothing, though they are armed: what no server does, and an audit is there for.
+    pub(crate) fn lose_events(&self, lose: bool) {
+        self.cluster.lock().clients[self.client].untold = lose;
     }
 
     fn set_network(&self, network: Network) {

@@ -58,6 +58,8 @@ pub(super) struct Client {
     pub(super) session: Option<i64>,
     /// What the server of this client knows, if that lags behind the leader.
     pub(super) follower: Option<Follower>,
+    /// Whether its servers forget to tell its watches.
+    pub(super) untold: bool,
 }
 
 #[derive(Debug)]
@@ -572,6 +574,9 @@ impl State {
     }
 
     fn notify(&mut self, client: usize, changes: &[Change], now: Instant) {
+        if self.clients[client].untold {
+            return;
+        }
         let at = now + self.settings.latency / 2;
         let identity = &self.clients[client].identity;
         for session in self.sessions.values_mut().filter(|session| session.client == client && session.alive)
