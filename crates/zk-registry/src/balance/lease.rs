@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, Index};
+use super::lane::Padded;
 use super::pick::Pick;
 use super::set::EndpointSet;
-use super::lane::Padded;
 use super::vitals::Claim;
 use crate::instance::Instance;
 use crate::snapshot::Member;

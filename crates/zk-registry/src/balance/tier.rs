@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::endpoint::{Endpoint, Index};
 use super::hash;
+use super::lane::{LANES, Padded, lane};
 use super::lease::{Kind, Lease};
 use super::pick::Pick;
 use super::set::EndpointSet;
 use super::shared::Shared;
 use super::strategy::{Picker, Strategy};
-use super::lane::{LANES, Padded, lane};
 use super::vitals::{Gate, nanos};
 
 /// Candidates of the same rank.

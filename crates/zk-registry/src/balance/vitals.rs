@@ -254,7 +254,8 @@ impl Vitals {
     /// faster. It has until `deadline`; returns what proves the claim.
     pub(super) fn claim_probe(&self, seen: u64, at: u64, deadline: u64) -> Option<Claim> {
         let claim = Gate::PROBING | Gate::ejected(deadline);
-        (Gate::is_due(seen, at) && self.gate.compare_exchange(seen, claim, Relaxed, Relaxed).is_ok()).then_some(Claim(claim))
+        (Gate::is_due(seen, at) && self.gate.compare_exchange(seen, claim, Relaxed, Relaxed).is_ok())
+            .then_some(Claim(claim))
     }
 
     /// Whether this claim is the one that counts.

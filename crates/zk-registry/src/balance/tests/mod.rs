@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::strategy::{LeastLoaded, Named, Random, RoundRobin};
-use super::{
-    Balancer, Budget, BudgetOptions, Decision, GiveUp, Options, Outcome, PickError, Retry, Safety,
-};
+use super::{Balancer, Budget, BudgetOptions, Decision, GiveUp, Options, Outcome, PickError, Retry, Safety};
 use crate::instance::Instance;
 use crate::snapshot::Freshness;
 use tokio::time::Instant;
