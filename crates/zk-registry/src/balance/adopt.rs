@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use super::endpoint::Endpoint;
-use super::vitals::{Clock, Vitals};
+use super::event::Change;
+use super::vitals::{Clock, Gate, Vitals};
 use crate::instance::Status;
 use crate::snapshot::{Freshness, Member, Snapshot};
 
@@ -24,6 +25,8 @@ pub(super) struct Adopted {
     pub(super) suspects: Vec<Endpoint>,
     pub(super) draining: usize,
     pub(super) undialable: usize,
+    /// Whose ejection ended with the snapshot.
+    pub(super) changes: Vec<Change>,
 }
 
 impl Roster {
@@ -40,8 +43,10 @@ impl Roster {
 
         let mut before = self.known.as_slice();
         for member in snapshot.instances() {
+            let was_out = is_out(&mut before, member);
             let endpoint = inherit(&mut before, member, false, clock, ramp_end);
             endpoint.vitals.relisted();
+            adopted.returned(was_out, &endpoint);
             if !member.is_dialable() {
                 adopted.undialable += 1;
             } else if member.status() == Status::Draining {
@@ -53,7 +58,9 @@ impl Roster {
         }
         let mut before = self.known.as_slice();
         for member in snapshot.suspects() {
+            let was_out = is_out(&mut before, member);
             let endpoint = inherit(&mut before, member, true, clock, 0);
+            adopted.returned(was_out, &endpoint);
             if member.is_dialable() {
                 adopted.suspects.push(endpoint.clone());
             }
@@ -61,14 +68,41 @@ impl Roster {
         }
 
         known.sort_by(|a, b| a.id().cmp(b.id()));
+        let is_known = |one: &Endpoint| known.binary_search_by(|other| other.id().cmp(one.id())).is_ok();
+        let gone = self.known.iter().filter(|one| one.vitals.gate() != Gate::OPEN && !is_known(one));
+        adopted.changes.extend(gone.map(|one| Change::Gone { instance: one.id().clone() }));
         self.known = known;
         self.heard |= snapshot.freshness() == Freshness::Live;
         adopted
     }
 }
 
-/// The endpoint for `member`, with the vitals of its predecessor among those `before`. Both sides are sorted by id, so each
-/// call goes on where the last one stopped.
+impl Adopted {
+    fn returned(&mut self, was_out: bool, endpoint: &Endpoint) {
+        if was_out && endpoint.vitals.gate() == Gate::OPEN {
+            self.changes.push(Change::Available { instance: endpoint.id().clone() });
+        }
+    }
+}
+
+/// The predecessor of `member` among those `before`. Both sides are sorted by id, so each call goes on where the last one
+/// stopped.
+fn earlier<'a>(before: &mut &'a [Endpoint], member: &Member) -> Option<&'a Endpoint> {
+    while let [first, rest @ ..] = before {
+        if first.id() >= member.id() {
+            break;
+        }
+        *before = rest;
+    }
+    before.first().filter(|first| first.id() == member.id())
+}
+
+/// Whether it was not picked before.
+fn is_out(before: &mut &[Endpoint], member: &Member) -> bool {
+    earlier(before, member).is_some_and(|earlier| earlier.vitals.gate() != Gate::OPEN)
+}
+
+/// The endpoint for `member`, with the vitals of its predecessor.
 fn inherit(
     before: &mut &[Endpoint],
     member: &Arc<Member>,
@@ -76,14 +110,7 @@ fn inherit(
     clock: &Arc<Clock>,
     ramp_end: u64,
 ) -> Endpoint {
-    while let [first, rest @ ..] = before {
-        if first.id() >= member.id() {
-            break;
-        }
-        *before = rest;
-    }
-    let earlier = before.first().filter(|first| first.id() == member.id());
-    let (vitals, life, is_new) = match earlier {
+    let (vitals, life, is_new) = match earlier(before, member) {
         Some(earlier) if earlier.member.incarnation() == member.incarnation() => {
             (Arc::clone(&earlier.vitals), earlier.life, false)
         }

@@ -133,7 +133,7 @@ impl Balancer {
         };
         let listed = tier(adopted.listed, &old.listed);
         let suspects = tier(adopted.suspects, &old.suspects);
-        self.shared.adopt(listed.as_ref().map(|tier| &tier.set), now);
+        self.shared.adopt(listed.as_ref().map(|tier| &tier.set), adopted.changes, now);
         self.state.store(Arc::new(State { listed, suspects, nothing }));
     }
 

@@ -62,6 +62,55 @@ impl Ejection {
         Self { max_share: 0.0, ..Self::default() }
     }
 
+    /// Sets [`consecutive_failures`](Self::consecutive_failures).
+    #[must_use]
+    pub const fn with_consecutive_failures(mut self, consecutive_failures: Option<NonZeroU32>) -> Self {
+        self.consecutive_failures = consecutive_failures;
+        self
+    }
+
+    /// Sets [`success_margin`](Self::success_margin).
+    #[must_use]
+    pub const fn with_success_margin(mut self, success_margin: f64) -> Self {
+        self.success_margin = success_margin;
+        self
+    }
+
+    /// Sets [`base`](Self::base).
+    #[must_use]
+    pub const fn with_base(mut self, base: Duration) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Sets [`cap`](Self::cap).
+    #[must_use]
+    pub const fn with_cap(mut self, cap: Duration) -> Self {
+        self.cap = cap;
+        self
+    }
+
+    /// Sets [`probes`](Self::probes).
+    #[must_use]
+    pub const fn with_probes(mut self, probes: NonZeroU32) -> Self {
+        self.probes = probes;
+        self
+    }
+
+    /// Sets [`max_share`](Self::max_share).
+    #[must_use]
+    pub const fn with_max_share(mut self, max_share: f64) -> Self {
+        self.max_share = max_share;
+        self
+    }
+
+    /// Sets [`panic_below`](Self::panic_below).
+    #[must_use]
+    pub const fn with_panic_below(mut self, panic_below: f64) -> Self {
+        self.panic_below = panic_below;
+        self
+    }
+
     /// Whether `streak` failures in a row are enough.
     pub(super) fn is_streak(&self, streak: u32) -> bool {
         self.consecutive_failures.is_some_and(|limit| streak >= limit.get())

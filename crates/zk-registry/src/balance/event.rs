@@ -17,11 +17,13 @@ pub struct Event {
     pub change: Change,
 }
 
-/// What changed.
+/// What changed. Each [`Ejected`](Self::Ejected) or [`Dropped`](Self::Dropped) instance is some time
+/// [`Available`](Self::Available) or [`Gone`](Self::Gone): whoever keeps the ids of the one until the other knows who is not
+/// picked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Change {
-    /// An ejected instance passed its probes and is picked again.
+    /// An instance that was ejected or dropped is picked again: it passed its probes, was restarted, or is listed again.
     Available {
         /// Which.
         instance: InstanceId,
@@ -42,6 +44,11 @@ pub enum Change {
         /// How many ejections in a row this is.
         times: NonZeroU32,
     },
+    /// An instance that was ejected or dropped is neither listed nor a suspect any more.
+    Gone {
+        /// Which.
+        instance: InstanceId,
+    },
     /// Too few instances are available: ejections are ignored from now on.
     PanicBegan {
         /// How many are available.
@@ -51,7 +58,8 @@ pub enum Change {
     },
     /// Enough instances are available again.
     PanicEnded,
-    /// One call is under way to find out whether an ejected instance is well again.
+    /// One call is under way to find out whether an ejected instance is well again. It is still ejected, whatever becomes of the
+    /// call, until [`Available`](Self::Available) or [`Gone`](Self::Gone) says otherwise.
     Probing {
         /// Which.
         instance: InstanceId,

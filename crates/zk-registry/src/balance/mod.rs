@@ -26,7 +26,7 @@
 //! - `pick` is O(1), allocates nothing and takes no lock. What may not be picked is rejected (at most four tries of the
 //!   strategy, then a scan), so an ejection costs no rebuilding.
 //! - In this order: listed and available; suspects; whatever is listed, ejected or not. Draining instances and those
-//!   without an address are never picked.
+//!   without an address are never picked; an address is a host and a `port`, so who registers an `ssl_port` alone has none.
 //! - Load (calls in flight) is kept per id, health per id and incarnation: changing a weight does not end an ejection, and a
 //!   restarted process starts clean.
 //! - Losing ZooKeeper changes nothing: the balancer keeps what it has.

@@ -178,10 +178,13 @@ impl Shared {
         self.tell(now, Change::Probing { instance: endpoint.id().clone() });
     }
 
-    /// `listed` are the instances from now on.
-    pub(super) fn adopt(&self, listed: Option<&Arc<EndpointSet>>, now: Instant) {
+    /// `listed` are the instances from now on; `changes` came with them.
+    pub(super) fn adopt(&self, listed: Option<&Arc<EndpointSet>>, changes: Vec<Change>, now: Instant) {
         let mut phases = self.lock();
         phases.listed = listed.map_or_else(Weak::new, Arc::downgrade);
+        for change in changes {
+            self.tell(now, change);
+        }
         self.count(&mut phases, now);
     }
 

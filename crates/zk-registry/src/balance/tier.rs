@@ -128,7 +128,11 @@ impl Tier {
         let (vitals, at) = (&endpoint.vitals, pick.at(*shared.clock));
         match vitals.gate() {
             Gate::OPEN => {
-                let left = vitals.ramp_end().saturating_sub(at) as f64;
+                let end = vitals.ramp_end();
+                if end != 0 && at >= end {
+                    vitals.ramp_over(end); // the next pick need not look closely
+                }
+                let left = end.saturating_sub(at) as f64;
                 let share = 1.0 - 0.9 * left / nanos(shared.options.slow_start).max(1) as f64;
                 if slow_start && left > 0.0 && hash::unit(Self::coin(endpoint, pick)) > share {
                     return Verdict::Rejected;

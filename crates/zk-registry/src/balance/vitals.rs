@@ -225,6 +225,12 @@ impl Vitals {
         self.failures.fetch_add(1, Relaxed).saturating_add(1)
     }
 
+    /// Its slow start, which was to end at `end`, is over.
+    pub(super) fn ramp_over(&self, end: u64) {
+        // Losing the race means that another one began.
+        let _ = self.ramp_end.compare_exchange(end, 0, Relaxed, Relaxed);
+    }
+
     // Phase.
 
     pub(super) fn gate(&self) -> u64 {

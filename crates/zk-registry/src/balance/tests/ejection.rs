@@ -60,6 +60,28 @@ fn it_returns_through_probes_and_each_step_is_observed() {
 }
 
 #[test]
+fn an_ejection_that_ends_with_the_listing_is_observed_too() {
+    let world = World::new(Random, listing(instances(10)));
+    let named = |n| instance(n).id().unwrap();
+    let eject = |n: u32| {
+        world.fail_alone(&format!("i-{n}"), 5);
+        world.changes();
+    };
+    eject(0);
+    world.update(listing((0..10).map(|n| (instance(n), u128::from(n == 0)))));
+    assert_eq!(world.changes(), [Change::Available { instance: named(0) }], "restarted");
+    eject(1);
+    world.update(listing((2..10).map(|n| alive(instance(n)))));
+    assert_eq!(world.changes(), [Change::Gone { instance: named(1) }], "not listed");
+
+    world.update(listing([]).suspects([alive(instance(2))]));
+    world.pick().finish_at(Outcome::Refused, world.now());
+    world.changes();
+    world.update(listing([alive(instance(2))]));
+    assert_eq!(world.changes(), [Change::Available { instance: named(2) }], "listed again");
+}
+
+#[test]
 fn a_failed_probe_ejects_for_twice_as_long_up_to_the_cap() {
     let world = World::new(Random, listing(instances(3)));
     world.fail("i-0", 5);

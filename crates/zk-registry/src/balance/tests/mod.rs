@@ -158,6 +158,7 @@ fn an_instance_that_comes_later_starts_slowly_and_the_first_ones_do_not() {
     let half_way = share_of_the_new(&world);
     world.advance(Duration::from_secs(5));
     let at_the_end = share_of_the_new(&world);
+    assert_eq!(world.endpoint("i-4").vitals.ramp_end(), 0, "it is looked at no more");
     assert!((0.01..0.05).contains(&at_first), "{at_first}");
     assert!((0.09..0.16).contains(&half_way), "{half_way}");
     assert!((0.18..0.22).contains(&at_the_end), "{at_the_end}");
