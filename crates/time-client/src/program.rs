@@ -1,6 +1,7 @@
 //! The program: words to subcommand, signals to a stop, the end to an exit code.
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub fn run() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("time-client: cannot start: {error}");
+            complain(&format_args!("cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -43,7 +44,13 @@ fn log() {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,zookeeper_client=off"));
     let colours = Paint::of(&io::stderr()) == Paint::Colours;
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(io::stderr)
+        // It would be said with `eprintln!`, which panics where standard error is gone or its disk is full.
+        .log_internal_errors(false)
+        .init();
 }
 
 /// A checked command line: nothing has been touched yet.
@@ -110,11 +117,16 @@ fn stop_at_signals() -> CancellationToken {
 }
 
 fn usage(error: &UsageError) -> ExitCode {
-    eprintln!("time-client: {error}");
+    complain(error);
     Exit::Usage.into()
 }
 
 fn nothing_to_ask(nothing: &Nothing) -> Exit {
-    eprintln!("time-client: {nothing}");
+    complain(nothing);
     Exit::NothingToAsk
+}
+
+/// One line on standard error. If nobody reads it any more, the exit code still says it.
+fn complain(what: &dyn Display) {
+    let _ = writeln!(io::stderr(), "time-client: {what}");
 }

@@ -20,3 +20,4 @@ mod server_rolling;
 mod server_start;
 mod soak;
 mod view;
+mod streams;
