@@ -76,7 +76,7 @@ impl Admin {
             "/readyz" if self.board.is_ready() => text(StatusCode::OK, "ready"),
             "/readyz" => text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "not every listener is registered, or the server is leaving",
+                "not every listener is registered, or one is drained, or the server is leaving",
             ),
             "/metrics" => match self.metrics.text() {
                 Ok(metrics) => typed("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics),
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(get(&admin, "/readyz").0, 200);
         let expected = concat!(
             r#"[{"listener":"127.0.0.1:8897","address":"127.0.0.1:8897","path":"/services/time/127.0.0.1:8897","#,
-            r#""state":"registered","zxid":7,"detail":null}]"#,
+            r#""status":"up","state":"registered","zxid":7,"detail":null}]"#,
             "\n"
         );
         assert_eq!(get(&admin, "/registrations"), (200, expected.to_owned()));

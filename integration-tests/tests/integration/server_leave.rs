@@ -151,7 +151,8 @@ async fn probes_tell_alive_from_ready() {
     assert!(metrics.contains(r#"time_server_requests_total{kind="timestamp"} 1"#), "{metrics}");
     let registrations = http(&admin, "/registrations").await;
     assert!(
-        registrations.contains(&format!(r#""path":"{SERVICE}/{address}","state":"registered""#)),
+        registrations
+            .contains(&format!(r#""path":"{SERVICE}/{address}","status":"up","state":"registered""#)),
         "{registrations}"
     );
 
