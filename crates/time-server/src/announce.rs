@@ -181,11 +181,9 @@ impl Announcing {
         }
     }
 
-    /// Clients on other hosts would connect to themselves.
     fn warn_if_out_of_reach(&self, address: &HostPort) {
-        if let ConnectionState::Connected { local: Some(local), .. } = &*self.registry.connection().borrow()
-            && address.is_loopback()
-            && !local.ip().to_canonical().is_loopback()
+        if let ConnectionState::Connected { local, .. } = &*self.registry.connection().borrow()
+            && out_of_reach(address, *local)
         {
             warn!(%address, "advertises a loopback address, but ZooKeeper is on another host: only clients on this host can connect; use --advertise");
         }
@@ -215,6 +213,12 @@ impl Announcing {
     }
 }
 
+/// Whether clients on other hosts would connect to themselves: ours is a loopback address, but not the one from which
+/// ZooKeeper is reached.
+fn out_of_reach(address: &HostPort, local: Option<SocketAddr>) -> bool {
+    address.is_loopback() && local.is_some_and(|local| !local.ip().to_canonical().is_loopback())
+}
+
 /// One line for whoever started the program. If nobody reads them any more, that is their business.
 fn tell(line: &str) {
     let mut stdout = std::io::stdout().lock();
@@ -240,14 +244,14 @@ mod tests {
 
     impl World {
         fn new(zookeeper: testing::Registry, listener: &str) -> Self {
-            let listener: SocketAddr = listener.parse().unwrap();
-            let board = Board::new([listener], Metrics::default());
-            let announcing = Announcing {
-                registry,
             Self::of(Registry::clone(&zookeeper), zookeeper, listener)
         }
 
         fn of(registry: Registry, zookeeper: testing::Registry, listener: &str) -> Self {
+            let listener: SocketAddr = listener.parse().unwrap();
+            let board = Board::new([listener], Metrics::default());
+            let announcing = Announcing {
+                registry,
                 service: "time".parse().unwrap(),
                 attributes: Attributes::default(),
                 notice: Some(Duration::from_millis(300)),
@@ -269,15 +273,15 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn leaving_says_draining_and_waits_before_it_unlists() {
-        let world = World::new(testing::registry(), "127.0.0.1:8897");
-        world.ready().await;
     fn word_of(board: &Board) -> String {
         let listings = serde_json::to_value(board.current()).unwrap();
         listings[0]["state"].as_str().unwrap().to_owned()
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn leaving_says_draining_and_waits_before_it_unlists() {
+        let world = World::new(testing::registry(), "127.0.0.1:8897");
+        world.ready().await;
         let began = Instant::now();
         let leaving = tokio::spawn(world.announcer.leave());
         sleep(Duration::from_millis(250)).await;
@@ -300,10 +304,6 @@ mod tests {
         assert!(world.zookeeper.data(NODE).is_some());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_expired_session_changes_nothing_in_the_end() {
-        let world = World::new(testing::registry(), "127.0.0.1:8897");
-        world.ready().await;
     #[tokio::test(start_paused = true)]
     async fn an_instance_that_an_operator_drains_is_not_ready() {
         let world = World::new(testing::registry(), "127.0.0.1:8897");
@@ -346,6 +346,10 @@ mod tests {
         assert!(!beyond("127.0.0.1:8897", None), "not known");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_session_changes_nothing_in_the_end() {
+        let world = World::new(testing::registry(), "127.0.0.1:8897");
+        world.ready().await;
         world.zookeeper.expire_session();
         sleep(Duration::from_secs(30)).await;
         world.ready().await;
