@@ -189,7 +189,8 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// Parses a duration as people write them, such as `500ms`, `10s` or `1m 30s`; a bare `0` needs no unit.
+/// Parses a duration as people write them, such as `500ms`, `10s` or `1m 30s`; a bare `0` needs no unit. At most 100
+/// years, so that it can be added to any moment.
 ///
 /// # Errors
 ///
@@ -198,8 +199,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    humantime::parse_duration(text).map_err(|_| "use a duration such as 500ms, 10s or 1m".to_owned())
+    let parsed = humantime::parse_duration(text).ok().filter(|duration| *duration <= MOST_TIME);
+    parsed.ok_or_else(|| "use a duration such as 500ms, 10s or 1m, at most 100 years".to_owned())
 }
+
+/// 100 years as humantime counts them.
+const MOST_TIME: Duration = Duration::from_secs(100 * 31_557_600);
 
 fn session_timeout(text: &str) -> Result<Duration, String> {
     const ACCEPTED: std::ops::RangeInclusive<Duration> =
@@ -304,6 +309,26 @@ mod tests {
             assert!(message.contains(flag), "{flag} {bad}: {message}");
             assert_eq!(message.lines().count(), 1, "{message}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_an_identity_too() {
+        let pem = file("-----BEGIN CERTIFICATE-----\n");
+        let pem = pem.path().to_str().unwrap();
+        for acl in ["creator", "read-only"] {
+            resolve(&["--acl", acl, "--tls-ca", pem, "--tls-cert", pem, "--tls-key", pem]).unwrap();
+            let message = resolve(&["--acl", acl, "--tls-ca", pem]).unwrap_err().to_string();
+            assert!(message.contains("--auth-file") && message.contains("--tls-cert"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_duration_can_be_added_to_any_moment() {
+        assert_eq!(duration("100years"), Ok(MOST_TIME));
+        for too_much in ["18446744073709551615s", "584542046090years", "101years"] {
+            assert!(duration(too_much).is_err(), "{too_much}");
+        }
+        assert!(std::time::Instant::now().checked_add(MOST_TIME).is_some());
     }
 
     #[test]
