@@ -53,7 +53,7 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
-    /// Who may read and change what is created; all but `open` need --auth-file
+    /// Who may read and change what is created; all but `open` need --auth-file or --tls-cert
     #[arg(long, value_enum, default_value_t = AclName::Open)]
     pub acl: AclName,
 }
@@ -85,11 +85,11 @@ pub enum FormatName {
 /// Who may read and change what we create.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum AclName {
-    /// Only the identity of --auth-file; readers need it too
+    /// Only the identity of --auth-file or --tls-cert; readers need it too
     Creator,
     /// Everybody may do everything
     Open,
-    /// The identity of --auth-file may do everything, everybody else may read
+    /// The identity of --auth-file or --tls-cert may do everything, everybody else may read
     ReadOnly,
 }
 
@@ -104,12 +104,12 @@ impl RegistryArgs {
     ///
     /// A file that cannot be read or does not hold what its flag needs, or an ACL that needs credentials without any.
     pub fn resolve(self) -> Result<RegistryConfig, UsageError> {
-        if self.acl != AclName::Open && self.auth_file.is_none() {
+        if self.acl != AclName::Open && self.auth_file.is_none() && self.tls_cert.is_none() {
             let word =
                 self.acl.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
             return Err(UsageError::new(
                 "--acl",
-                format!("{word} needs --auth-file, whose identity it names"),
+                format!("{word} needs --auth-file or --tls-cert, whose identity it names"),
             ));
         }
         let mut options = Options::default();
