@@ -38,6 +38,7 @@ pub(crate) struct Host {
 
 struct Connection<'a> {
     stream: TcpStream,
+    peer: SocketAddr,
     host: &'a Host,
     codec: ServerCodec,
     input: BytesMut,
@@ -59,7 +60,8 @@ enum Waiting {
 /// Dropping the future closes the connection at once; replies on the way may be lost.
 pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, host: &Host) {
     let codec = ServerCodec::new(host.limits.request_bytes);
-    let mut connection = Connection { stream, host, codec, input: BytesMut::new(), output: BytesMut::new() };
+    let (input, output) = (BytesMut::new(), BytesMut::new());
+    let mut connection = Connection { stream, peer, host, codec, input, output };
     if let Err(error) = connection.converse().await {
         if error.kind() != io::ErrorKind::TimedOut {
             host.metrics.count_fault(Fault::Lost);
@@ -154,6 +156,7 @@ impl Connection<'_> {
     }
 
     fn refuse(&self, refusal: Refusal) -> Reply {
+        debug!(peer = %self.peer, %refusal, "refused");
         self.host.metrics.count_fault(match refusal {
             Refusal::Incomplete => Fault::Incomplete,
             Refusal::TooLong => Fault::TooLong,
@@ -167,8 +170,12 @@ impl Connection<'_> {
     fn lose_patience(&mut self, waiting: Waiting) -> io::Result<()> {
         match waiting {
             Waiting::FirstByte if self.host.limits.daytime_after.is_some() => self.tell_daytime(),
-            Waiting::NextRequest => Ok(()),
+            Waiting::NextRequest => {
+                self.host.metrics.count_fault(Fault::Idle);
+                Ok(())
+            }
             Waiting::FirstByte | Waiting::RestOfRequest => {
+                debug!(peer = %self.peer, "no complete request in time");
                 self.host.metrics.count_fault(Fault::SlowRequest);
                 self.codec.encode(&Reply::Error("no complete request in time".into()), &mut self.output)
             }

@@ -198,6 +198,7 @@ async fn an_idle_connection_ends_without_a_word() {
     stream.write_all(b"now\n").await.unwrap();
     assert_is_time(&line(&mut stream).await);
     assert_eq!(rest(&mut stream).await, "");
+    assert_eq!(server.metrics.faults(Fault::Idle), 1);
 }
 
 #[tokio::test]
