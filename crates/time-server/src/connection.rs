@@ -43,6 +43,8 @@ struct Connection<'a> {
     codec: ServerCodec,
     input: BytesMut,
     output: BytesMut,
+    /// Whether it is one that stays open after a reply.
+    kept: bool,
 }
 
 /// What a connection waits for; each has its own deadline.
@@ -61,7 +63,7 @@ enum Waiting {
 pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, host: &Host) {
     let codec = ServerCodec::new(host.limits.request_bytes);
     let (input, output) = (BytesMut::new(), BytesMut::new());
-    let mut connection = Connection { stream, peer, host, codec, input, output };
+    let mut connection = Connection { stream, peer, host, codec, input, output, kept: false };
     if let Err(error) = connection.converse().await {
         if error.kind() != io::ErrorKind::TimedOut {
             host.metrics.count_fault(Fault::Lost);
@@ -100,6 +102,7 @@ impl Connection<'_> {
                 break;
             }
             if answered {
+                self.keep_open();
                 self.send().await?;
             }
             if self.input.is_empty() {
@@ -113,6 +116,14 @@ impl Connection<'_> {
         }
         self.send().await?;
         self.end(deadline).await
+    }
+
+    /// The connection has not had its last reply: from now on none waits until the one before it is acknowledged.
+    fn keep_open(&mut self) {
+        if !self.kept {
+            // It fails only for a connection that is broken, which shows soon.
+            self.kept = self.stream.set_nodelay(true).is_ok();
+        }
     }
 
     /// Reads what has come with the connection, if anything has.

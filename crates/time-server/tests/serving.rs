@@ -222,6 +222,22 @@ async fn junk_gets_one_line_and_the_end_without_a_reset() {
 }
 
 #[tokio::test]
+async fn a_reply_does_not_wait_until_the_one_before_is_acknowledged() {
+    let server = Running::start(|_| {});
+    let mut stream = server.connect().await;
+    // More than the server reads at once: it sends twice while the peer sends nothing that could acknowledge.
+    let requests = b"now\n".repeat(300);
+    let mut replies = vec![0; 300 * "2026-11-22T20:52:06.123456789Z\n".len()];
+    let began = Instant::now();
+    for _ in 0..100 {
+        stream.write_all(&requests).await.unwrap();
+        within(stream.read_exact(&mut replies)).await.unwrap();
+    }
+    // A delayed acknowledgement takes up to 40 ms.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?} for 100 rounds", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_read_is_dropped() {
     let server = Running::start(|limits| limits.slow_reader = Duration::from_millis(100));
     let mut stream = server.connect().await;
