@@ -123,6 +123,15 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// some and their peers try again a second later.
 const BACKLOG: u32 = 4096;
 
+/// What is in the accept queue. An error ends one connection, not the queue, and a queue that is filled as fast as it is
+/// emptied would have no end: what it can hold is enough.
+fn queued<T>(mut accept: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = io::Result<T>> {
+    let there = |accepted: &io::Result<T>| {
+        !accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    };
+    (0..BACKLOG).map(move |_| accept()).take_while(there)
+}
+
 /// Where connections of one listener come in.
 struct Door {
     host: Arc<Host>,
@@ -166,10 +175,13 @@ impl Door {
     fn empty(&mut self, listener: TcpListener) {
         // A listener that cannot leave the runtime, or an error of accept, leaves nothing to be done but to close.
         let Ok(listener) = listener.into_std() else { return };
-        while let Ok((stream, peer)) = listener.accept() {
-            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        for accepted in queued(|| listener.accept()) {
+            let stream = accepted.and_then(|(stream, peer)| {
+                stream.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(stream)?, peer))
+            });
             match stream {
-                Ok(stream) => self.enter(stream, peer),
+                Ok((stream, peer)) => self.enter(stream, peer),
                 Err(_) => self.host.metrics.count_fault(Fault::Accept),
             }
         }
@@ -200,5 +212,27 @@ impl Door {
         // What has arrived is read first, else closing would reset the connection. Who is gone need not be told.
         let _ = io::Read::read(&mut stream, &mut [0; 256]);
         let _ = io::Write::write(&mut stream, format!("error: {full}\n").as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_aborted_in_the_queue_does_not_end_the_others() {
+        let mut queue = vec![
+            Err(io::ErrorKind::WouldBlock.into()),
+            Ok(2),
+            Err(io::ErrorKind::ConnectionAborted.into()),
+            Ok(1),
+        ];
+        let found: Vec<_> = queued(|| queue.pop().unwrap()).map(|accepted| accepted.ok()).collect();
+        assert_eq!(found, [Some(1), None, Some(2)]);
+    }
+
+    #[test]
+    fn a_queue_that_is_filled_as_fast_as_it_is_emptied_has_an_end() {
+        assert_eq!(queued(|| Ok(())).count(), BACKLOG as usize);
     }
 }
