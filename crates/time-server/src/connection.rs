@@ -115,7 +115,7 @@ impl Connection<'_> {
             }
         }
         self.send().await?;
-        self.end(deadline).await
+        end(&mut self.stream, &mut self.input, deadline).await
     }
 
     /// The connection has not had its last reply: from now on none waits until the one before it is acknowledged.
@@ -225,24 +225,37 @@ impl Connection<'_> {
             Err(io::ErrorKind::TimedOut.into())
         })
     }
+}
 
-    /// Ends the connection so that the peer sees the end of the stream behind the last reply and never a reset: closing
-    /// a socket that holds unread bytes would reset it, and the peer's system would throw away what it had received.
-    async fn end(&mut self, mut deadline: Pin<&mut Sleep>) -> io::Result<()> {
-        self.stream.shutdown().await?;
-        deadline.as_mut().reset(Instant::now() + LINGER);
-        let mut budget = LINGER_BYTES;
-        loop {
-            self.input.clear();
-            let read = tokio::select! {
-                biased;
-                read = read_some(&mut self.stream, &mut self.input) => read?,
-                () = deadline.as_mut() => return Ok(()),
-            };
-            budget = budget.saturating_sub(read);
-            if read == 0 || budget == 0 {
-                return Ok(());
-            }
+/// Tells a peer that is not served why, and ends the connection.
+pub(crate) async fn turn_away(mut stream: TcpStream, why: &str) {
+    let mut input = BytesMut::new();
+    let farewell = async {
+        let mut deadline = pin!(sleep(LINGER));
+        // Nothing has been sent yet: one line fits.
+        at_once(SockRef::from(&stream).send(format!("error: {why}\n").as_bytes()))?;
+        end(&mut stream, &mut input, deadline.as_mut()).await
+    };
+    // Who is gone need not be told.
+    let _: io::Result<()> = farewell.await;
+}
+
+/// Ends the connection so that the peer sees the end of the stream behind the last reply and never a reset: closing a
+/// socket that holds unread bytes would reset it, and the peer's system would throw away what it had received.
+async fn end(stream: &mut TcpStream, input: &mut BytesMut, mut deadline: Pin<&mut Sleep>) -> io::Result<()> {
+    stream.shutdown().await?;
+    deadline.as_mut().reset(Instant::now() + LINGER);
+    let mut budget = LINGER_BYTES;
+    loop {
+        input.clear();
+        let read = tokio::select! {
+            biased;
+            read = read_some(stream, input) => read?,
+            () = deadline.as_mut() => return Ok(()),
+        };
+        budget = budget.saturating_sub(read);
+        if read == 0 || budget == 0 {
+            return Ok(());
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use tracing::debug;
 
 use crate::backoff::{Backoff, Throttle};
 use crate::clock::{Clock, SystemClock};
-use crate::connection::{Host, serve};
+use crate::connection::{Host, serve, turn_away};
 use crate::limits::{Admission, Full, Limits};
 use crate::metrics::{Fault, Metrics};
 use crate::tasks::Tasks;
@@ -73,6 +74,7 @@ impl Server {
         let stopping = CancellationToken::new();
         let draining = CancellationToken::new();
         let admission = Arc::new(Admission::new(&self.limits));
+        let last_words = Arc::new(Semaphore::new(LAST_WORDS));
 
         let mut hosts = Vec::with_capacity(listeners.len());
         for listener in listeners {
@@ -89,7 +91,8 @@ impl Server {
         }
         let mut accepting = JoinSet::new();
         for (listener, host) in hosts {
-            let door = Door { host, admission: Arc::clone(&admission), tasks: Tasks::default() };
+            let (admission, last_words) = (Arc::clone(&admission), Arc::clone(&last_words));
+            let door = Door { host, admission, tasks: Tasks::default(), last_words };
             accepting.spawn(door.accept_until(listener, stopping.clone()));
         }
 
@@ -137,6 +140,7 @@ struct Door {
     host: Arc<Host>,
     admission: Arc<Admission>,
     tasks: Tasks,
+    last_words: Arc<Semaphore>,
 }
 
 impl Door {
@@ -201,19 +205,30 @@ impl Door {
         });
     }
 
-    /// Says why, as far as that is possible without waiting: under attack nobody is waited for.
-    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
+    /// Says why, and ends the connection as gently as any other, unless there are too many of these: under attack nobody
+    /// is waited for.
+    fn turn_away(&mut self, stream: TcpStream, peer: SocketAddr, full: Full) {
         self.host.metrics.count_fault(match full {
             Full::Peer => Fault::PeerLimit,
             Full::Total => Fault::TotalLimit,
         });
         debug!(%peer, %full, "turned away");
+        if let Ok(place) = Arc::clone(&self.last_words).try_acquire_owned() {
+            self.tasks.spawn(async move {
+                let _place = place;
+                turn_away(stream, &full.to_string()).await;
+            });
+            return;
+        }
         let Ok(mut stream) = stream.into_std() else { return };
         // What has arrived is read first, else closing would reset the connection. Who is gone need not be told.
         let _ = io::Read::read(&mut stream, &mut [0; 256]);
         let _ = io::Write::write(&mut stream, format!("error: {full}\n").as_bytes());
     }
 }
+
+/// Connections of those who are turned away that are ended gently at the same time.
+const LAST_WORDS: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -263,6 +263,33 @@ async fn connections_beyond_a_limit_are_told_so() {
     assert_eq!(server.metrics.faults(Fault::TotalLimit), 1);
 }
 
+#[tokio::test]
+async fn who_is_turned_away_hears_why_even_if_it_goes_on_sending() {
+    let server = Running::start(|limits| limits.connections = 0);
+    let mut stream = server.connect().await;
+    eventually("it is turned away", || server.metrics.faults(Fault::TotalLimit) == 1).await;
+    for _ in 0..10 {
+        stream.write_all(b"timestamp").await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rest(&mut stream).await, "error: too many connections\n");
+}
+
+#[tokio::test]
+async fn a_flood_that_is_turned_away_is_not_waited_for() {
+    let server = Running::start(|limits| limits.connections = 0);
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        flood.push(server.connect().await);
+    }
+    eventually("all are turned away", || server.metrics.faults(Fault::TotalLimit) == 200).await;
+    for stream in &mut flood {
+        assert_eq!(rest(stream).await, "error: too many connections\n");
+    }
+    drop(flood);
+    assert_eq!(server.finish().await, Finished { dropped: 0 });
+}
+
 /// A clock that breaks when told to.
 #[derive(Debug, Default)]
 struct Broken(Arc<AtomicBool>);
