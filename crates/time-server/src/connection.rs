@@ -3,15 +3,18 @@
 //! An idle connection holds no buffer and one timer. The peer never loses a reply to a TCP reset: before a connection is
 //! closed, its write side is, and what the peer still sends is read for a short while.
 
+use std::future::poll_fn;
 use std::io::{self, Read as _};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead as _, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::codec::{Decoder, Encoder};
@@ -287,7 +290,13 @@ const READ: usize = 1024;
 ///
 /// Nothing is lost when the future is dropped.
 async fn read_some(stream: &mut TcpStream, input: &mut BytesMut) -> io::Result<usize> {
-    stream.readable().await?;
-    input.reserve(READ);
-    stream.read_buf(input).await
+    poll_fn(|cx| {
+        ready!(stream.poll_read_ready(cx))?;
+        let mut space = [MaybeUninit::uninit(); READ];
+        let mut found = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut found))?;
+        input.extend_from_slice(found.filled());
+        Poll::Ready(Ok(found.filled().len()))
+    })
+    .await
 }
