@@ -48,7 +48,13 @@ pub fn run() -> ExitCode {
 fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let colours = Paint::of(&io::stderr()) == Paint::Colours;
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(io::stderr)
+        // It would be said with `eprintln!`, which panics where standard error is gone or its disk is full.
+        .log_internal_errors(false)
+        .init();
 }
 
 /// What somebody must act on, and why a snapshot file is not used, which nothing else would tell.

@@ -54,6 +54,8 @@ impl Admin {
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(Duration::from_secs(5))
+                    // Whoever has been answered makes room for the next probe.
+                    .keep_alive(false)
                     .max_buf_size(16 * 1024)
                     .serve_connection(TokioIo::new(stream), answer);
                 if let Err(error) = connection.await {
@@ -74,7 +76,7 @@ impl Admin {
             "/readyz" if self.board.is_ready() => text(StatusCode::OK, "ready"),
             "/readyz" => text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "not every listener is registered, or the server is leaving",
+                "not every listener is registered, or one is drained, or the server is leaving",
             ),
             "/metrics" => match self.metrics.text() {
                 Ok(metrics) => typed("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics),
@@ -106,6 +108,10 @@ fn typed(kind: &'static str, body: String) -> Response<String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+    use tokio_util::task::AbortOnDropHandle;
     use zk_registry::{RegistrationState, Zxid};
 
     use super::*;
@@ -113,6 +119,26 @@ mod tests {
     fn get(admin: &Admin, path: &str) -> (u16, String) {
         let response = admin.answer(&Method::GET, path);
         (response.status().as_u16(), response.into_body())
+    }
+
+    #[tokio::test]
+    async fn nobody_can_keep_the_probes_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics = Metrics::default();
+        let admin = Admin { board: Board::new([], metrics.clone()), metrics };
+        let _serving = AbortOnDropHandle::new(tokio::spawn(admin.serve(listener)));
+        let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n";
+        let mut open = Vec::new();
+        for _ in 0..2 * CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(request).await.unwrap();
+            let mut reply = [0; 15];
+            let read = timeout(Duration::from_secs(2), stream.read_exact(&mut reply)).await;
+            read.expect("whoever was answered makes room").unwrap();
+            assert_eq!(&reply, b"HTTP/1.1 200 OK");
+            open.push(stream);
+        }
     }
 
     #[test]
@@ -127,7 +153,7 @@ mod tests {
         assert_eq!(get(&admin, "/readyz").0, 200);
         let expected = concat!(
             r#"[{"listener":"127.0.0.1:8897","address":"127.0.0.1:8897","path":"/services/time/127.0.0.1:8897","#,
-            r#""state":"registered","zxid":7,"detail":null}]"#,
+            r#""status":"up","state":"registered","zxid":7,"detail":null}]"#,
             "\n"
         );
         assert_eq!(get(&admin, "/registrations"), (200, expected.to_owned()));

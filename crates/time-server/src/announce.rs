@@ -118,8 +118,9 @@ impl Announcing {
     /// Waits until ZooKeeper is reached, and takes our end of that connection.
     async fn address_via_zookeeper(&self, n: usize, listener: SocketAddr) -> Option<HostPort> {
         let address = match self.local_address().await? {
-            Some(local) => via_zookeeper(listener, local),
-            None => Err(format!(
+            Err(error) => Err(error.to_string()),
+            Ok(Some(local)) => via_zookeeper(listener, local),
+            Ok(None) => Err(format!(
                 "the address from which ZooKeeper is reached is not known; {listener} needs --advertise"
             )),
         };
@@ -136,13 +137,15 @@ impl Announcing {
         }
     }
 
-    /// Our end of the connection to ZooKeeper, as soon as there is one; `None` when there will be none.
-    async fn local_address(&self) -> Option<Option<SocketAddr>> {
+    /// Our end of the connection to ZooKeeper, as soon as there is one, or why there will be none; `None` when we leave.
+    async fn local_address(&self) -> Option<Result<Option<SocketAddr>, Error>> {
         let mut connection = self.registry.connection();
-        let connected = |state: &ConnectionState| matches!(state, ConnectionState::Connected { .. });
-        let state = connection.wait_for(connected).await.ok()?;
-        match &*state {
-            ConnectionState::Connected { local, .. } => Some(*local),
+        let settled = |state: &ConnectionState| {
+            matches!(state, ConnectionState::Connected { .. } | ConnectionState::Failed(_))
+        };
+        match &*connection.wait_for(settled).await.ok()? {
+            ConnectionState::Connected { local, .. } => Some(Ok(*local)),
+            ConnectionState::Failed(error) => Some(Err(error.clone())),
             _ => None,
         }
     }
@@ -154,6 +157,8 @@ impl Announcing {
         let mut told = false;
         loop {
             let state = states.borrow_and_update().clone();
+            // An operator may have written that it drains; that comes with a state of its own.
+            self.board.set_status(n, registration.attributes().status);
             self.board.set_state(n, &state);
             match &state {
                 RegistrationState::Registered { zxid } => {
@@ -176,11 +181,9 @@ impl Announcing {
         }
     }
 
-    /// Clients on other hosts would connect to themselves.
     fn warn_if_out_of_reach(&self, address: &HostPort) {
-        if let ConnectionState::Connected { local: Some(local), .. } = &*self.registry.connection().borrow()
-            && address.is_loopback()
-            && !local.ip().to_canonical().is_loopback()
+        if let ConnectionState::Connected { local, .. } = &*self.registry.connection().borrow()
+            && out_of_reach(address, *local)
         {
             warn!(%address, "advertises a loopback address, but ZooKeeper is on another host: only clients on this host can connect; use --advertise");
         }
@@ -213,6 +216,12 @@ impl Announcing {
     }
 }
 
+/// Whether clients on other hosts would connect to themselves: ours is a loopback address, but not the one from which
+/// ZooKeeper is reached.
+fn out_of_reach(address: &HostPort, local: Option<SocketAddr>) -> bool {
+    address.is_loopback() && local.is_some_and(|local| !local.ip().to_canonical().is_loopback())
+}
+
 /// One line for whoever started the program. If nobody reads them any more, that is their business.
 fn tell(line: &str) {
     let mut stdout = std::io::stdout().lock();
@@ -222,7 +231,7 @@ fn tell(line: &str) {
 #[cfg(test)]
 mod tests {
     use tokio::time::Instant;
-    use zk_registry::testing;
+    use zk_registry::{Options, Tls, testing};
 
     use super::*;
     use crate::advertise::plan;
@@ -238,10 +247,14 @@ mod tests {
 
     impl World {
         fn new(zookeeper: testing::Registry, listener: &str) -> Self {
+            Self::of(Registry::clone(&zookeeper), zookeeper, listener)
+        }
+
+        fn of(registry: Registry, zookeeper: testing::Registry, listener: &str) -> Self {
             let listener: SocketAddr = listener.parse().unwrap();
             let board = Board::new([listener], Metrics::default());
             let announcing = Announcing {
-                registry: Registry::clone(&zookeeper),
+                registry,
                 service: "time".parse().unwrap(),
                 attributes: Attributes::default(),
                 notice: Some(Duration::from_millis(300)),
@@ -261,6 +274,11 @@ mod tests {
             };
             timeout(Duration::from_secs(60), ready).await.unwrap();
         }
+    }
+
+    fn word_of(board: &Board) -> String {
+        let listings = serde_json::to_value(board.current()).unwrap();
+        listings[0]["state"].as_str().unwrap().to_owned()
     }
 
     #[tokio::test(start_paused = true)]
@@ -287,6 +305,48 @@ mod tests {
         world.zookeeper.start_zookeeper();
         world.ready().await;
         assert!(world.zookeeper.data(NODE).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_an_operator_drains_is_not_ready() {
+        let world = World::new(testing::registry(), "127.0.0.1:8897");
+        world.ready().await;
+        let record = String::from_utf8(world.zookeeper.data(NODE).unwrap()).unwrap();
+        let mut record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        record["enabled"] = false.into();
+        world.zookeeper.put(NODE, record.to_string().as_bytes());
+        sleep(Duration::from_secs(60)).await;
+        assert!(!world.board.is_ready());
+
+        record["enabled"] = true.into();
+        world.zookeeper.put(NODE, record.to_string().as_bytes());
+        world.ready().await;
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_has_failed_leaves_no_listener_pending() {
+        let options = Options::default().with_tls(Tls::new("no certificate"));
+        let registry = Registry::open("127.0.0.1:1".parse().unwrap(), options);
+        let world = World::of(registry, testing::registry(), "0.0.0.0:8897");
+        let failed = async {
+            while word_of(&world.board) != "failed" {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), failed).await.expect("failed, too");
+    }
+
+    #[test]
+    fn only_a_loopback_address_with_zookeeper_elsewhere_is_out_of_reach() {
+        let beyond = |address: &str, local: Option<&str>| {
+            out_of_reach(&address.parse().unwrap(), local.map(|local| local.parse().unwrap()))
+        };
+        assert!(beyond("127.0.0.1:8897", Some("10.0.0.7:40000")));
+        assert!(beyond("localhost:8897", Some("[2001:db8::7]:40000")));
+        assert!(!beyond("10.0.0.7:8897", Some("10.0.0.7:40000")));
+        assert!(!beyond("127.0.0.1:8897", Some("127.0.0.1:40000")));
+        assert!(!beyond("127.0.0.1:8897", Some("[::ffff:127.0.0.1]:40000")));
+        assert!(!beyond("127.0.0.1:8897", None), "not known");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,19 +10,19 @@ use crate::protocol::{Reply, Request};
 
 /// Answers one request that was received at `received` on a listener whose address `listener` tells.
 ///
-/// The clock is read here, that is directly before the reply is encoded: what a batch of pipelined replies adds to the
-/// time between a `sync` reply's last stamp and the socket is the encoding of the replies behind it.
+/// `now` is told the time of receipt: requests that were read at once are told the same, and a batch costs one look at the
+/// clock. For the others the clock is read here, that is directly before the reply is encoded: what a batch of pipelined
+/// replies adds to the time between a `sync` reply's last stamp and the socket is the encoding of the replies behind it.
 pub(crate) fn answer(
     request: Request,
     received: Timestamp,
     listener: impl FnOnce() -> Arc<str>,
     clock: &dyn Clock,
 ) -> Reply {
-    let time = clock.now();
     match request {
-        Request::Now => Reply::Now(time),
-        Request::Sync { t1 } => Reply::Sync { t1, t2: since_epoch(received), t3: since_epoch(time) },
-        Request::Timestamp => Reply::Timestamp { listener: listener(), time },
+        Request::Now => Reply::Now(received),
+        Request::Sync { t1 } => Reply::Sync { t1, t2: since_epoch(received), t3: since_epoch(clock.now()) },
+        Request::Timestamp => Reply::Timestamp { listener: listener(), time: clock.now() },
     }
 }
 
@@ -58,6 +58,12 @@ mod tests {
         let received = Timestamp::from_second(10).unwrap();
         let reply = answer(Request::Sync { t1: 5 }, received, || "a".into(), &Stopped(11));
         assert_eq!(reply, Reply::Sync { t1: 5, t2: 10_000_000_000, t3: 11_000_000_000 });
+    }
+
+    #[test]
+    fn now_is_when_the_request_was_received() {
+        let received = Timestamp::from_second(10).unwrap();
+        assert_eq!(answer(Request::Now, received, || "a".into(), &Stopped(11)), Reply::Now(received));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use zk_registry::RegistrationState;
+use zk_registry::{RegistrationState, Status};
 
 use crate::metrics::Metrics;
 
@@ -27,6 +27,8 @@ pub(crate) struct Listing {
     /// What it advertises, once that is known.
     address: Option<String>,
     path: Option<String>,
+    /// `up` or `draining`: what the node says, which an operator may have written.
+    status: &'static str,
     state: &'static str,
     zxid: Option<i64>,
     /// Who is in the way, or what went wrong.
@@ -42,6 +44,7 @@ impl Board {
                 listener,
                 address: None,
                 path: None,
+                status: UP,
                 state: PENDING,
                 zxid: None,
                 detail: None,
@@ -74,6 +77,13 @@ impl Board {
         self.set(n, word(state), zxid, detail);
     }
 
+    /// What the node of the listener with this number says of itself.
+    pub(crate) fn set_status(&self, n: usize, status: Status) {
+        if let Some(listing) = self.listings().get_mut(n) {
+            listing.status = if status == Status::Up { UP } else { DRAINING };
+        }
+    }
+
     /// The listener with this number cannot be registered, for a reason of our own.
     pub(crate) fn set_failed(&self, n: usize, why: &str) {
         self.set(n, FAILED, None, Some(why.to_owned()));
@@ -84,11 +94,12 @@ impl Board {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether every listener is registered and none is about to go. A lost connection to ZooKeeper alone does not
+    /// Whether every listener is registered and none is about to go or drained by an operator. A lost connection to ZooKeeper alone does not
     /// count: the nodes are still there, and so are the clients.
     pub(crate) fn is_ready(&self) -> bool {
-        let listed = |listing: &Listing| matches!(listing.state, REGISTERED | SUSPENDED);
-        !self.0.draining.load(Ordering::Relaxed) && self.listings().iter().all(listed)
+        let wanted =
+            |listing: &Listing| matches!(listing.state, REGISTERED | SUSPENDED) && listing.status == UP;
+        !self.0.draining.load(Ordering::Relaxed) && self.listings().iter().all(wanted)
     }
 
     /// What there is to say of every listener.
@@ -120,6 +131,9 @@ pub(crate) fn word(state: &RegistrationState) -> &'static str {
         _ => PENDING,
     }
 }
+
+const DRAINING: &str = "draining";
+const UP: &str = "up";
 
 const CONFLICT: &str = "conflict";
 const FAILED: &str = "failed";

@@ -148,6 +148,7 @@ mod tests {
             ("--max-request", "5"),
             ("--daytime-after", "x"),
             ("--idle", "0"),
+            ("--idle", "18446744073709551615s"),
             ("--admin", "here"),
             ("--nonsense", "x"),
         ] {

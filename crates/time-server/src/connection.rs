@@ -3,15 +3,18 @@
 //! An idle connection holds no buffer and one timer. The peer never loses a reply to a TCP reset: before a connection is
 //! closed, its write side is, and what the peer still sends is read for a short while.
 
+use std::future::poll_fn;
 use std::io::{self, Read as _};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead as _, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::codec::{Decoder, Encoder};
@@ -38,10 +41,13 @@ pub(crate) struct Host {
 
 struct Connection<'a> {
     stream: TcpStream,
+    peer: SocketAddr,
     host: &'a Host,
     codec: ServerCodec,
     input: BytesMut,
     output: BytesMut,
+    /// Whether it is one that stays open after a reply.
+    kept: bool,
 }
 
 /// What a connection waits for; each has its own deadline.
@@ -59,7 +65,8 @@ enum Waiting {
 /// Dropping the future closes the connection at once; replies on the way may be lost.
 pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, host: &Host) {
     let codec = ServerCodec::new(host.limits.request_bytes);
-    let mut connection = Connection { stream, host, codec, input: BytesMut::new(), output: BytesMut::new() };
+    let (input, output) = (BytesMut::new(), BytesMut::new());
+    let mut connection = Connection { stream, peer, host, codec, input, output, kept: false };
     if let Err(error) = connection.converse().await {
         if error.kind() != io::ErrorKind::TimedOut {
             host.metrics.count_fault(Fault::Lost);
@@ -98,6 +105,7 @@ impl Connection<'_> {
                 break;
             }
             if answered {
+                self.keep_open();
                 self.send().await?;
             }
             if self.input.is_empty() {
@@ -110,7 +118,15 @@ impl Connection<'_> {
             }
         }
         self.send().await?;
-        self.end(deadline).await
+        end(&mut self.stream, &mut self.input, deadline).await
+    }
+
+    /// The connection has not had its last reply: from now on none waits until the one before it is acknowledged.
+    fn keep_open(&mut self) {
+        if !self.kept {
+            // It fails only for a connection that is broken, which shows soon.
+            self.kept = self.stream.set_nodelay(true).is_ok();
+        }
     }
 
     /// Reads what has come with the connection, if anything has.
@@ -154,6 +170,7 @@ impl Connection<'_> {
     }
 
     fn refuse(&self, refusal: Refusal) -> Reply {
+        debug!(peer = %self.peer, %refusal, "refused");
         self.host.metrics.count_fault(match refusal {
             Refusal::Incomplete => Fault::Incomplete,
             Refusal::TooLong => Fault::TooLong,
@@ -167,8 +184,12 @@ impl Connection<'_> {
     fn lose_patience(&mut self, waiting: Waiting) -> io::Result<()> {
         match waiting {
             Waiting::FirstByte if self.host.limits.daytime_after.is_some() => self.tell_daytime(),
-            Waiting::NextRequest => Ok(()),
+            Waiting::NextRequest => {
+                self.host.metrics.count_fault(Fault::Idle);
+                Ok(())
+            }
             Waiting::FirstByte | Waiting::RestOfRequest => {
+                debug!(peer = %self.peer, "no complete request in time");
                 self.host.metrics.count_fault(Fault::SlowRequest);
                 self.codec.encode(&Reply::Error("no complete request in time".into()), &mut self.output)
             }
@@ -207,24 +228,37 @@ impl Connection<'_> {
             Err(io::ErrorKind::TimedOut.into())
         })
     }
+}
 
-    /// Ends the connection so that the peer sees the end of the stream behind the last reply and never a reset: closing
-    /// a socket that holds unread bytes would reset it, and the peer's system would throw away what it had received.
-    async fn end(&mut self, mut deadline: Pin<&mut Sleep>) -> io::Result<()> {
-        self.stream.shutdown().await?;
-        deadline.as_mut().reset(Instant::now() + LINGER);
-        let mut budget = LINGER_BYTES;
-        loop {
-            self.input.clear();
-            let read = tokio::select! {
-                biased;
-                read = read_some(&mut self.stream, &mut self.input) => read?,
-                () = deadline.as_mut() => return Ok(()),
-            };
-            budget = budget.saturating_sub(read);
-            if read == 0 || budget == 0 {
-                return Ok(());
-            }
+/// Tells a peer that is not served why, and ends the connection.
+pub(crate) async fn turn_away(mut stream: TcpStream, why: &str) {
+    let mut input = BytesMut::new();
+    let farewell = async {
+        let mut deadline = pin!(sleep(LINGER));
+        // Nothing has been sent yet: one line fits.
+        at_once(SockRef::from(&stream).send(format!("error: {why}\n").as_bytes()))?;
+        end(&mut stream, &mut input, deadline.as_mut()).await
+    };
+    // Who is gone need not be told.
+    let _: io::Result<()> = farewell.await;
+}
+
+/// Ends the connection so that the peer sees the end of the stream behind the last reply and never a reset: closing a
+/// socket that holds unread bytes would reset it, and the peer's system would throw away what it had received.
+async fn end(stream: &mut TcpStream, input: &mut BytesMut, mut deadline: Pin<&mut Sleep>) -> io::Result<()> {
+    stream.shutdown().await?;
+    deadline.as_mut().reset(Instant::now() + LINGER);
+    let mut budget = LINGER_BYTES;
+    loop {
+        input.clear();
+        let read = tokio::select! {
+            biased;
+            read = read_some(stream, input) => read?,
+            () = deadline.as_mut() => return Ok(()),
+        };
+        budget = budget.saturating_sub(read);
+        if read == 0 || budget == 0 {
+            return Ok(());
         }
     }
 }
@@ -256,7 +290,13 @@ const READ: usize = 1024;
 ///
 /// Nothing is lost when the future is dropped.
 async fn read_some(stream: &mut TcpStream, input: &mut BytesMut) -> io::Result<usize> {
-    stream.readable().await?;
-    input.reserve(READ);
-    stream.read_buf(input).await
+    poll_fn(|cx| {
+        ready!(stream.poll_read_ready(cx))?;
+        let mut space = [MaybeUninit::uninit(); READ];
+        let mut found = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut found))?;
+        input.extend_from_slice(found.filled());
+        Poll::Ready(Ok(found.filled().len()))
+    })
+    .await
 }

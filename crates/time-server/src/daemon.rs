@@ -92,7 +92,6 @@ impl Daemon {
             info!(%listener, "listening");
         }
 
-        let patience = config.shutdown.drain_timeout.min(ACKNOWLEDGED_WITHIN);
         let registry = Registry::open(config.registry.to, config.registry.options);
         if let ConnectionState::Failed(error) = &*registry.connection().borrow() {
             return Err(DaemonError::Usage(UsageError::from_registry(error)));
@@ -103,7 +102,7 @@ impl Daemon {
             service: config.registry.service,
             attributes: config.attributes,
             notice: config.shutdown.notice,
-            patience,
+            patience: ACKNOWLEDGED_WITHIN,
             board: board.clone(),
         };
         let announcer = Announcer::start(&announcing, advertise).map_err(|error| unusable(&error))?;
@@ -128,7 +127,7 @@ impl Daemon {
             if finished != (Finished { dropped: 0 }) {
                 warn!(dropped = finished.dropped, "connections did not finish in time");
             }
-            if let Withdrawn::Unconfirmed { gone_within } = registry.close(patience).await {
+            if let Withdrawn::Unconfirmed { gone_within } = registry.close(ACKNOWLEDGED_WITHIN).await {
                 warn!(?gone_within, "ZooKeeper did not confirm the end of the session");
             }
             Ok(())

@@ -1,6 +1,6 @@
 //! Runs the time server until a signal: the first one lets it leave politely, a second one ends it now.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,11 +20,12 @@ fn main() -> ExitCode {
     };
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zookeeper_client=warn"));
-    let stderr = std::io::stderr;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(stderr().is_terminal())
-        .with_writer(stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        // It would be said with `eprintln!`, which panics where standard error is gone or its disk is full.
+        .log_internal_errors(false)
         .init();
     let mut config = match Config::try_from(args) {
         Ok(config) => config,
@@ -70,7 +71,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
@@ -83,11 +84,16 @@ impl Signals {
 }
 
 fn usage(error: &UsageError) -> ExitCode {
-    eprintln!("time-server: {error}");
+    complain(error);
     ExitCode::from(2)
 }
 
 fn failure(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("time-server: {error}");
+    complain(error);
     ExitCode::FAILURE
+}
+
+/// One line on standard error. If nobody reads it any more, the exit code still says it.
+fn complain(error: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "time-server: {error}");
 }

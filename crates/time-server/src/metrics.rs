@@ -43,6 +43,8 @@ pub enum Asked {
 pub enum Fault {
     /// A connection could not be accepted.
     Accept,
+    /// A connection said nothing for too long after an answered request.
+    Idle,
     /// The stream ended inside a request.
     Incomplete,
     /// The connection broke.
@@ -192,8 +194,9 @@ impl Asked {
 }
 
 impl Fault {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Accept,
+        Self::Idle,
         Self::Incomplete,
         Self::Lost,
         Self::Panic,
@@ -208,6 +211,7 @@ impl Fault {
     fn word(self) -> &'static str {
         match self {
             Self::Accept => "accept",
+            Self::Idle => "idle",
             Self::Incomplete => "incomplete",
             Self::Lost => "lost",
             Self::Panic => "panic",

@@ -27,8 +27,9 @@ fn fit(wanted: usize, open_files: usize) -> usize {
     wanted.min(open_files - RESERVED.min(open_files / 2))
 }
 
-/// Standard streams, listeners, the runtimes, ZooKeeper, the admin endpoint's connections, and some air.
-const RESERVED: usize = 96;
+/// Standard streams, listeners, the runtimes, ZooKeeper, the admin endpoint's connections, those that are being turned away,
+/// and some air.
+const RESERVED: usize = 160;
 
 #[cfg(test)]
 mod tests {
@@ -37,7 +38,7 @@ mod tests {
     #[test]
     fn connections_never_take_the_last_descriptors() {
         assert_eq!(fit(16_384, 1_048_576), 16_384);
-        assert_eq!(fit(16_384, 1_024), 928);
+        assert_eq!(fit(16_384, 1_024), 864);
         assert_eq!(fit(16_384, 40), 20);
     }
 }

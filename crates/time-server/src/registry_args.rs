@@ -53,7 +53,7 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
-    /// Who may read and change what is created; all but `open` need --auth-file
+    /// Who may read and change what is created; all but `open` need --auth-file or --tls-cert
     #[arg(long, value_enum, default_value_t = AclName::Open)]
     pub acl: AclName,
 }
@@ -85,11 +85,11 @@ pub enum FormatName {
 /// Who may read and change what we create.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum AclName {
-    /// Only the identity of --auth-file; readers need it too
+    /// Only the identity of --auth-file or --tls-cert; readers need it too
     Creator,
     /// Everybody may do everything
     Open,
-    /// The identity of --auth-file may do everything, everybody else may read
+    /// The identity of --auth-file or --tls-cert may do everything, everybody else may read
     ReadOnly,
 }
 
@@ -104,12 +104,12 @@ impl RegistryArgs {
     ///
     /// A file that cannot be read or does not hold what its flag needs, or an ACL that needs credentials without any.
     pub fn resolve(self) -> Result<RegistryConfig, UsageError> {
-        if self.acl != AclName::Open && self.auth_file.is_none() {
+        if self.acl != AclName::Open && self.auth_file.is_none() && self.tls_cert.is_none() {
             let word =
                 self.acl.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
             return Err(UsageError::new(
                 "--acl",
-                format!("{word} needs --auth-file, whose identity it names"),
+                format!("{word} needs --auth-file or --tls-cert, whose identity it names"),
             ));
         }
         let mut options = Options::default();
@@ -206,7 +206,8 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// Parses a duration as people write them, such as `500ms`, `10s` or `1m 30s`; a bare `0` needs no unit.
+/// Parses a duration as people write them, such as `500ms`, `10s` or `1m 30s`; a bare `0` needs no unit. At most 100
+/// years, so that it can be added to any moment.
 ///
 /// # Errors
 ///
@@ -215,8 +216,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    humantime::parse_duration(text).map_err(|_| "use a duration such as 500ms, 10s or 1m".to_owned())
+    let parsed = humantime::parse_duration(text).ok().filter(|duration| *duration <= MOST_TIME);
+    parsed.ok_or_else(|| "use a duration such as 500ms, 10s or 1m, at most 100 years".to_owned())
 }
+
+/// 100 years as humantime counts them.
+const MOST_TIME: Duration = Duration::from_secs(100 * 31_557_600);
 
 fn session_timeout(text: &str) -> Result<Duration, String> {
     const ACCEPTED: std::ops::RangeInclusive<Duration> =
@@ -343,6 +348,26 @@ mod tests {
             assert!(message.starts_with(flag), "{words:?}: {message}");
             assert_eq!(message.lines().count(), 1, "{message}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_an_identity_too() {
+        let pem = file("-----BEGIN CERTIFICATE-----\n");
+        let pem = pem.path().to_str().unwrap();
+        for acl in ["creator", "read-only"] {
+            resolve(&["--acl", acl, "--tls-ca", pem, "--tls-cert", pem, "--tls-key", pem]).unwrap();
+            let message = resolve(&["--acl", acl, "--tls-ca", pem]).unwrap_err().to_string();
+            assert!(message.contains("--auth-file") && message.contains("--tls-cert"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_duration_can_be_added_to_any_moment() {
+        assert_eq!(duration("100years"), Ok(MOST_TIME));
+        for too_much in ["18446744073709551615s", "584542046090years", "101years"] {
+            assert!(duration(too_much).is_err(), "{too_much}");
+        }
+        assert!(std::time::Instant::now().checked_add(MOST_TIME).is_some());
     }
 
     #[test]

@@ -22,34 +22,37 @@ pub(crate) fn write(time: Timestamp, dst: &mut BytesMut) -> io::Result<()> {
     Ok(())
 }
 
-/// No timestamp is later than the year 9999, so that the year has four digits.
+/// No timestamp is later than the year 9999: the year has four digits, and everything here is small.
 fn text(second: u64, nanosecond: u32) -> [u8; 30] {
-    let (year, month, day) = date(second / 86_400);
-    let time = second % 86_400;
+    let (year, month, day) = date((second / 86_400) as u32);
+    let time = (second % 86_400) as u32;
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
-    put(&mut text[0..4], year);
-    put(&mut text[5..7], month);
-    put(&mut text[8..10], day);
-    put(&mut text[11..13], time / 3_600);
-    put(&mut text[14..16], time / 60 % 60);
-    put(&mut text[17..19], time % 60);
-    put(&mut text[20..29], u64::from(nanosecond));
-    text
-}
-
-/// Fills `digits` with the last digits of `number`.
-fn put(digits: &mut [u8], mut number: u64) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
+    let pairs = [
+        (0, year / 100),
+        (2, year % 100),
+        (5, month),
+        (8, day),
+        (11, time / 3_600),
+        (14, time / 60 % 60),
+        (17, time % 60),
+        (21, nanosecond / 1_000_000 % 100),
+        (23, nanosecond / 10_000 % 100),
+        (25, nanosecond / 100 % 100),
+        (27, nanosecond % 100),
+    ];
+    for (at, pair) in pairs {
+        text[at] += (pair / 10) as u8;
+        text[at + 1] += (pair % 10) as u8;
     }
+    text[20] += (nanosecond / 100_000_000) as u8;
+    text
 }
 
 /// The year, month and day of a day that is counted from 1970-01-01.
 ///
 /// A year that begins in March has its leap day at its end, and months whose lengths follow a line: see "Euclidean affine
 /// functions and their application to calendar algorithms" by Neri and Schneider, or Hinnant's `civil_from_days`.
-fn date(days: u64) -> (u64, u64, u64) {
+fn date(days: u32) -> (u32, u32, u32) {
     let days = days + 719_468; // since 0000-03-01
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -57,7 +60,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let year = era * 400 + year_of_era + u32::from(month <= 2);
     (year, month, day)
 }
 

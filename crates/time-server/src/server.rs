@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use tracing::debug;
 
 use crate::backoff::{Backoff, Throttle};
 use crate::clock::{Clock, SystemClock};
-use crate::connection::{Host, serve};
+use crate::connection::{Host, serve, turn_away};
 use crate::limits::{Admission, Full, Limits};
 use crate::metrics::{Fault, Metrics};
 use crate::tasks::Tasks;
@@ -73,6 +74,7 @@ impl Server {
         let stopping = CancellationToken::new();
         let draining = CancellationToken::new();
         let admission = Arc::new(Admission::new(&self.limits));
+        let last_words = Arc::new(Semaphore::new(LAST_WORDS));
 
         let mut hosts = Vec::with_capacity(listeners.len());
         for listener in listeners {
@@ -89,7 +91,8 @@ impl Server {
         }
         let mut accepting = JoinSet::new();
         for (listener, host) in hosts {
-            let door = Door { host, admission: Arc::clone(&admission), tasks: Tasks::default() };
+            let (admission, last_words) = (Arc::clone(&admission), Arc::clone(&last_words));
+            let door = Door { host, admission, tasks: Tasks::default(), last_words };
             accepting.spawn(door.accept_until(listener, stopping.clone()));
         }
 
@@ -123,11 +126,21 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// some and their peers try again a second later.
 const BACKLOG: u32 = 4096;
 
+/// What is in the accept queue. An error ends one connection, not the queue, and a queue that is filled as fast as it is
+/// emptied would have no end: what it can hold is enough.
+fn queued<T>(mut accept: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = io::Result<T>> {
+    let there = |accepted: &io::Result<T>| {
+        !accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    };
+    (0..BACKLOG).map(move |_| accept()).take_while(there)
+}
+
 /// Where connections of one listener come in.
 struct Door {
     host: Arc<Host>,
     admission: Arc<Admission>,
     tasks: Tasks,
+    last_words: Arc<Semaphore>,
 }
 
 impl Door {
@@ -166,10 +179,13 @@ impl Door {
     fn empty(&mut self, listener: TcpListener) {
         // A listener that cannot leave the runtime, or an error of accept, leaves nothing to be done but to close.
         let Ok(listener) = listener.into_std() else { return };
-        while let Ok((stream, peer)) = listener.accept() {
-            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        for accepted in queued(|| listener.accept()) {
+            let stream = accepted.and_then(|(stream, peer)| {
+                stream.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(stream)?, peer))
+            });
             match stream {
-                Ok(stream) => self.enter(stream, peer),
+                Ok((stream, peer)) => self.enter(stream, peer),
                 Err(_) => self.host.metrics.count_fault(Fault::Accept),
             }
         }
@@ -189,16 +205,49 @@ impl Door {
         });
     }
 
-    /// Says why, as far as that is possible without waiting: under attack nobody is waited for.
-    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
+    /// Says why, and ends the connection as gently as any other, unless there are too many of these: under attack nobody
+    /// is waited for.
+    fn turn_away(&mut self, stream: TcpStream, peer: SocketAddr, full: Full) {
         self.host.metrics.count_fault(match full {
             Full::Peer => Fault::PeerLimit,
             Full::Total => Fault::TotalLimit,
         });
         debug!(%peer, %full, "turned away");
+        if let Ok(place) = Arc::clone(&self.last_words).try_acquire_owned() {
+            self.tasks.spawn(async move {
+                let _place = place;
+                turn_away(stream, &full.to_string()).await;
+            });
+            return;
+        }
         let Ok(mut stream) = stream.into_std() else { return };
         // What has arrived is read first, else closing would reset the connection. Who is gone need not be told.
         let _ = io::Read::read(&mut stream, &mut [0; 256]);
         let _ = io::Write::write(&mut stream, format!("error: {full}\n").as_bytes());
+    }
+}
+
+/// Connections of those who are turned away that are ended gently at the same time.
+const LAST_WORDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_aborted_in_the_queue_does_not_end_the_others() {
+        let mut queue = vec![
+            Err(io::ErrorKind::WouldBlock.into()),
+            Ok(2),
+            Err(io::ErrorKind::ConnectionAborted.into()),
+            Ok(1),
+        ];
+        let found: Vec<_> = queued(|| queue.pop().unwrap()).map(|accepted| accepted.ok()).collect();
+        assert_eq!(found, [Some(1), None, Some(2)]);
+    }
+
+    #[test]
+    fn a_queue_that_is_filled_as_fast_as_it_is_emptied_has_an_end() {
+        assert_eq!(queued(|| Ok(())).count(), BACKLOG as usize);
     }
 }

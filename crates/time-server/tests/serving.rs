@@ -198,6 +198,7 @@ async fn an_idle_connection_ends_without_a_word() {
     stream.write_all(b"now\n").await.unwrap();
     assert_is_time(&line(&mut stream).await);
     assert_eq!(rest(&mut stream).await, "");
+    assert_eq!(server.metrics.faults(Fault::Idle), 1);
 }
 
 #[tokio::test]
@@ -218,6 +219,22 @@ async fn junk_gets_one_line_and_the_end_without_a_reset() {
     for fault in [Fault::Unknown, Fault::TooLong, Fault::Incomplete] {
         assert_eq!(server.metrics.faults(fault), 1, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_reply_does_not_wait_until_the_one_before_is_acknowledged() {
+    let server = Running::start(|_| {});
+    let mut stream = server.connect().await;
+    // More than the server reads at once: it sends twice while the peer sends nothing that could acknowledge.
+    let requests = b"now\n".repeat(300);
+    let mut replies = vec![0; 300 * "2026-11-22T20:52:06.123456789Z\n".len()];
+    let began = Instant::now();
+    for _ in 0..100 {
+        stream.write_all(&requests).await.unwrap();
+        within(stream.read_exact(&mut replies)).await.unwrap();
+    }
+    // A delayed acknowledgement takes up to 40 ms.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?} for 100 rounds", began.elapsed());
 }
 
 #[tokio::test]
@@ -244,6 +261,33 @@ async fn connections_beyond_a_limit_are_told_so() {
     let server = Running::start(|limits| limits.connections = 0);
     assert_eq!(rest(&mut server.connect().await).await, "error: too many connections\n");
     assert_eq!(server.metrics.faults(Fault::TotalLimit), 1);
+}
+
+#[tokio::test]
+async fn who_is_turned_away_hears_why_even_if_it_goes_on_sending() {
+    let server = Running::start(|limits| limits.connections = 0);
+    let mut stream = server.connect().await;
+    eventually("it is turned away", || server.metrics.faults(Fault::TotalLimit) == 1).await;
+    for _ in 0..10 {
+        stream.write_all(b"timestamp").await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rest(&mut stream).await, "error: too many connections\n");
+}
+
+#[tokio::test]
+async fn a_flood_that_is_turned_away_is_not_waited_for() {
+    let server = Running::start(|limits| limits.connections = 0);
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        flood.push(server.connect().await);
+    }
+    eventually("all are turned away", || server.metrics.faults(Fault::TotalLimit) == 200).await;
+    for stream in &mut flood {
+        assert_eq!(rest(stream).await, "error: too many connections\n");
+    }
+    drop(flood);
+    assert_eq!(server.finish().await, Finished { dropped: 0 });
 }
 
 /// A clock that breaks when told to.

@@ -52,6 +52,27 @@ async fn both_signals_say_draining_then_unlist_then_close() {
 }
 
 #[tokio::test]
+async fn who_does_not_wait_for_connections_still_says_draining_and_unlists() {
+    let zk = ZooKeeper::shared();
+    let chroot = zk.chroot("no-drain").await;
+    let proxy = Proxy::to(zk.address(1)).await;
+    proxy.delay(Duration::from_millis(50));
+    let server = time_server(&chroot.through(proxy.address()))
+        .args(["--listen", "127.0.0.1:0", "--drain-timeout", "0", "--linger", "0"])
+        .start();
+    let address = registered(&server, 1).await;
+    let node = format!("{SERVICE}/{address}");
+    let raw = chroot.raw().await;
+    let events = raw.events(SERVICE).await.unwrap();
+    server.signal(Signal::SIGTERM);
+    events.first(Happened::Changed, &node, SOON).await;
+    assert_eq!(server.exit(SOON).await.code(), Some(0));
+    assert!(raw.get(&node).await.unwrap().is_none(), "it was gone before the process was");
+    let doubts = server.stderr().containing("ZooKeeper");
+    assert!(doubts.is_empty(), "{}", server.stderr().text());
+}
+
+#[tokio::test]
 async fn a_format_that_cannot_say_draining_gives_no_notice() {
     let chroot = ZooKeeper::shared().chroot("strict").await;
     for format in ["plain", "curator-strict"] {
@@ -130,7 +151,8 @@ async fn probes_tell_alive_from_ready() {
     assert!(metrics.contains(r#"time_server_requests_total{kind="timestamp"} 1"#), "{metrics}");
     let registrations = http(&admin, "/registrations").await;
     assert!(
-        registrations.contains(&format!(r#""path":"{SERVICE}/{address}","state":"registered""#)),
+        registrations
+            .contains(&format!(r#""path":"{SERVICE}/{address}","status":"up","state":"registered""#)),
         "{registrations}"
     );
 

@@ -51,6 +51,8 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Ten thousand connections and more are measured; the servers that we start have our limit.
+    time_server::open_files::fit_connections(usize::MAX);
     server::serve_if_asked().await;
     view::read_if_asked().await;
     match run(Args::parse()).await {

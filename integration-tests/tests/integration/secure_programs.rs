@@ -1,0 +1,130 @@
+//! `--auth-file`, `--tls-*` and `--acl` of both programs, against a server with TLS and SASL DIGEST-MD5.
+
+use std::io::Write as _;
+
+use integration_tests::process::{Process, Program};
+use integration_tests::raw::Error;
+use integration_tests::servers::Servers;
+use integration_tests::zookeeper::ZooKeeper;
+use tempfile::NamedTempFile;
+
+use crate::client::ends_with;
+use crate::server::{SERVICE, SOON, registered, time_server};
+
+fn file(line: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    writeln!(file, "{line}").unwrap();
+    file
+}
+
+fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+fn certificate(zk: &Servers, name: &str) -> String {
+    zk.certificate(name).to_str().unwrap().to_owned()
+}
+
+fn identity(zk: &Servers) -> [String; 4] {
+    let [cert, key] = ["client.crt", "client.key"].map(|name| certificate(zk, name));
+    ["--tls-cert".to_owned(), cert, "--tls-key".to_owned(), key]
+}
+
+/// One listener, and whatever else is said.
+fn serving(zookeeper: &str, more: &[&str]) -> Process {
+    time_server(zookeeper).args(["--listen", "127.0.0.1:0"]).args(more).start()
+}
+
+/// `time-client list`, and whatever else is said.
+fn listing(zookeeper: &str, more: &[&str]) -> Process {
+    let list = Program::time_client().args(["list", "--zookeeper", zookeeper, "--session-timeout", "4s"]);
+    list.args(more).start()
+}
+
+#[tokio::test]
+async fn the_programs_find_each_other_over_tls() {
+    let zk = ZooKeeper::secure().require_client_certificate().start().await;
+    let (at, ca, identity) = (zk.tls_address().to_string(), certificate(&zk, "ca.pem"), identity(&zk));
+    let known: Vec<_> = ["--tls-ca", &ca].into_iter().chain(identity.iter().map(String::as_str)).collect();
+    let server = serving(&at, &known);
+    let address = registered(&server, 1).await;
+    let client = listing(&at, &known);
+    ends_with(&client, 0).await;
+    client.says(&address.to_string(), SOON).await;
+
+    let unknown = listing(&at, &["--tls-ca", &ca, "--wait", "2s"]);
+    ends_with(&unknown, 3).await;
+    unknown.logs(&at, SOON).await;
+    let other = certificate(&zk, "other-ca.pem");
+    let distrusting = listing(&at, &["--tls-ca", &other, "--wait", "2s"]);
+    ends_with(&distrusting, 3).await;
+    distrusting.logs("UnknownIssuer", SOON).await;
+}
+
+#[tokio::test]
+async fn only_the_identity_of_the_auth_file_reads_what_is_the_creators() {
+    let chroot = ZooKeeper::shared().chroot("auth-file").await;
+    let (ours, theirs) = (file("digest fleet:secret"), file("digest stranger:secret"));
+    let zookeeper = chroot.connect_string();
+    let server = serving(&zookeeper, &["--auth-file", path(&ours), "--acl", "creator"]);
+    let address = registered(&server, 1).await;
+    let read = chroot.raw().await.get(&format!("{SERVICE}/{address}")).await;
+    assert_eq!(read.unwrap_err(), Error::NoAuth);
+
+    let ally = listing(&zookeeper, &["--auth-file", path(&ours)]);
+    ends_with(&ally, 0).await;
+    ally.says(&address.to_string(), SOON).await;
+    let stranger = listing(&zookeeper, &["--auth-file", path(&theirs), "--wait", "2s"]);
+    ends_with(&stranger, 3).await;
+    assert_eq!(stranger.stdout().containing(&address.to_string()).len(), 0);
+    for process in [&server, &ally, &stranger] {
+        let said = process.stdout().text() + &process.stderr().text();
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn everybody_reads_what_is_read_only_and_nobody_else_writes_it() {
+    let chroot = ZooKeeper::shared().chroot("read-only").await;
+    let (ours, zookeeper) = (file("digest fleet:secret"), chroot.connect_string());
+    let server = serving(&zookeeper, &["--auth-file", path(&ours), "--acl", "read-only"]);
+    let address = registered(&server, 1).await;
+    let stranger = listing(&zookeeper, &[]);
+    ends_with(&stranger, 0).await;
+    stranger.says(&address.to_string(), SOON).await;
+    let written = chroot.raw().await.set(&format!("{SERVICE}/{address}"), b"{}").await;
+    assert_eq!(written.unwrap_err(), Error::NoAuth);
+}
+
+#[tokio::test]
+async fn a_certificate_alone_is_an_identity_that_an_acl_can_name() {
+    let zk = ZooKeeper::secure().start().await;
+    let (at, ca, identity) = (zk.tls_address().to_string(), certificate(&zk, "ca.pem"), identity(&zk));
+    let mut known = vec!["--tls-ca", &ca, "--acl", "creator"];
+    known.extend(identity.iter().map(String::as_str));
+    let server = serving(&at, &known);
+    let address = registered(&server, 1).await;
+    let read = zk.raw().await.get(&format!("{SERVICE}/{address}")).await;
+    assert_eq!(read.unwrap_err(), Error::NoAuth);
+    let client = listing(&at, &known);
+    ends_with(&client, 0).await;
+    client.says(&address.to_string(), SOON).await;
+}
+
+#[tokio::test]
+async fn a_password_of_sasl_lets_in_and_a_wrong_one_does_not() {
+    let zk = ZooKeeper::secure().start().await;
+    let (user, password) = Servers::SASL;
+    let right = file(&format!("sasl {user}:{password}"));
+    let wrong = file(&format!("sasl {user}:a-guess"));
+    let zookeeper = zk.connect_string();
+    let server = serving(&zookeeper, &["--auth-file", path(&right), "--acl", "creator"]);
+    let address = registered(&server, 1).await;
+    let client = listing(&zookeeper, &["--auth-file", path(&right)]);
+    ends_with(&client, 0).await;
+    client.says(&address.to_string(), SOON).await;
+
+    let guess = listing(&zookeeper, &["--auth-file", path(&wrong)]);
+    ends_with(&guess, 3).await;
+    assert!(!guess.stderr().text().contains("a-guess"), "{}", guess.stderr().text());
+}
