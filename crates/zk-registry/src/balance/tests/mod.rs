@@ -1,6 +1,8 @@
 //! The balancer as a whole, under a clock that only the test moves.
 
+mod churn;
 mod ejection;
+mod paused;
 mod strategies;
 mod world;
 
@@ -173,18 +175,6 @@ fn an_ejected_instance_that_was_not_tried_is_better_than_none() {
     assert!((0..50).all(|_| world.pick_id() == "i-1"));
     let lease = world.try_pick(&[instance(1).id().unwrap()]).unwrap();
     assert_eq!(lease.endpoint().id().as_str(), "i-0");
-}
-
-#[test]
-fn churn_leaves_nothing_behind() {
-    let world = World::new(LeastLoaded, listing([]));
-    for round in 0..200 {
-        world.update(listing((0..50).map(|n| alive(instance(round * 50 + n)))));
-        world.fail_any(20);
-    }
-    assert_eq!(world.balancer.known(), 50);
-    world.update(listing([]));
-    assert_eq!(world.balancer.known(), 0);
 }
 
 #[tokio::test]
