@@ -9,7 +9,7 @@
 //! | a real process | [`process`], somebody else's client [`peers`] |
 //! | to wait without a sleep | [`eventually`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
-//! | a readable, repeatable failure | [`steps`] |
+//! | a readable, repeatable failure | [`steps`], and what is left of it [`remains`] |
 //! | bad weather for hours | [`soak`] |
 //! | figures | [`mod@bench`] |
 //!
@@ -23,6 +23,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod raw_events;
+pub mod remains;
 pub mod servers;
 pub mod soak;
 pub mod steps;

@@ -17,6 +17,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::eventually::eventually;
+use crate::remains;
 use crate::servers::checkout;
 
 /// What to run.
@@ -25,7 +26,8 @@ pub struct Program {
     path: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    descriptors: Option<u32>,
+    /// What a shell does before it becomes the program.
+    prelude: Vec<String>,
     stdout_to: Option<Arc<OwnedFd>>,
 }
 
@@ -59,7 +61,7 @@ impl Program {
             path: path.into(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            descriptors: None,
+            prelude: Vec::new(),
             stdout_to: None,
         }
     }
@@ -84,7 +86,13 @@ impl Program {
 
     /// The most file descriptors that the process may have open.
     pub fn descriptors(mut self, most: u32) -> Self {
-        self.descriptors = Some(most);
+        self.prelude.push(format!("ulimit -n {most}"));
+        self
+    }
+
+    /// Writes beyond a [limit](Process::limit) of the size of files fail, as on a full disk, instead of ending the process.
+    pub fn surviving_full_disks(mut self) -> Self {
+        self.prelude.push("trap '' XFSZ".to_owned());
         self
     }
 
@@ -116,16 +124,27 @@ impl Program {
         to.try_clone().unwrap_or_else(|error| panic!("handing over standard output: {error}")).into()
     }
 
-    /// A limit is set by a shell that then becomes the program: the process id stays the same.
+    /// The shell becomes the program: the process id stays the same.
     fn command(&self) -> Command {
-        let Some(most) = self.descriptors else { return Command::new(&self.path) };
+        if self.prelude.is_empty() {
+            return Command::new(&self.path);
+        }
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(&self.path);
+        shell.args(["-c", &format!("{} && exec \"$0\" \"$@\"", self.prelude.join(" && "))]).arg(&self.path);
         shell
     }
 }
 
-/// A running program. Dropping it kills it; when a test fails meanwhile, what it wrote is shown.
+/// What a running process may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Open file descriptors.
+    Descriptors,
+    /// Bytes in a file that it writes.
+    FileSize,
+}
+
+/// A running program. Dropping it kills it; when a test fails meanwhile, what it wrote is shown and [kept](remains::keep).
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -165,6 +184,25 @@ impl Process {
         }
         let id = i32::try_from(self.id).expect("process ids fit");
         kill(Pid::from_raw(id), signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.name));
+    }
+
+    /// Limits what it may have from now on; `None` lifts the limit. It is soft, so that it can be
+    /// changed again.
+    ///
+    /// # Panics
+    ///
+    /// When the system refuses.
+    pub fn limit(&self, resource: Resource, most: Option<u64>) {
+        let resource = match resource {
+            Resource::Descriptors => "nofile",
+            Resource::FileSize => "fsize",
+        };
+        let most = most.map_or_else(|| "unlimited".to_owned(), |most| most.to_string());
+        let status = Command::new("prlimit")
+            .args(["--pid", &self.id.to_string(), &format!("--{resource}={most}:")])
+            .status()
+            .expect("prlimit is part of util-linux");
+        assert!(status.success(), "limiting {resource} of {} to {most}: {status}", self.name);
     }
 
     /// Its exit status, once it has ended.
@@ -214,12 +252,10 @@ impl Drop for Process {
         let _ = child.kill();
         let _ = child.wait();
         if thread::panicking() {
-            eprintln!(
-                "--- {} wrote:\n{}--- and logged:\n{}---",
-                self.name,
-                self.stdout.text(),
-                self.stderr.text()
-            );
+            let (wrote, logged) = (self.stdout.text(), self.stderr.text());
+            eprintln!("--- {} wrote:\n{wrote}--- and logged:\n{logged}---", self.name);
+            remains::keep(&format!("{}-{}.out", self.name, self.id), &wrote);
+            remains::keep(&format!("{}-{}.err", self.name, self.id), &logged);
         }
     }
 }

@@ -49,7 +49,7 @@ const SERVICE: &str = "/services/soak";
 /// # Panics
 ///
 /// At the first violation, and when the servers do not do as they are told.
-pub async fn run(lasting: Duration, mut rng: StdRng) -> Arc<Report> {
+pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<Report> {
     let end = Instant::now() + lasting;
     let zk = ZooKeeper::ensemble().start().await;
     let chroot = zk.chroot("soak").await;
@@ -59,7 +59,7 @@ pub async fn run(lasting: Duration, mut rng: StdRng) -> Arc<Report> {
     for number in 0..REGISTRANTS {
         let proxies = zk.proxies().await;
         let to = chroot.through(hosts(&proxies));
-        registrants.push(Registrant::new(number, to, &mut rng, ledger.clone(), report.clone()));
+        registrants.push(Registrant::new(number, to, rng, ledger.clone(), report.clone()));
         links.push(proxies);
     }
     let mut readers = Vec::new();

@@ -1,8 +1,12 @@
 //! What makes a failed test readable and repeatable: captured logs and printed seeds.
 
+use std::ops::{Deref, DerefMut};
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tracing_subscriber::EnvFilter;
+
+use crate::remains;
 
 /// Sends tracing events to the test's captured output, which the test runner shows for a failed test only.
 ///
@@ -19,7 +23,7 @@ pub fn init_tracing() {
 /// # Panics
 ///
 /// When `SEED` is set and is no number.
-pub fn seeded(what: &str) -> StdRng {
+pub fn seeded(what: &str) -> Seeded {
     let seed = match std::env::var("SEED") {
         Ok(text) => {
             text.parse().unwrap_or_else(|_| panic!("SEED={text}: expected a number from 0 to 2^64 - 1"))
@@ -27,5 +31,35 @@ pub fn seeded(what: &str) -> StdRng {
         Err(_) => rand::random(),
     };
     println!("{what}: replay with SEED={seed}");
-    StdRng::seed_from_u64(seed)
+    Seeded { what: what.to_owned(), seed, rng: StdRng::seed_from_u64(seed) }
+}
+
+/// A generator and its seed, which is [kept](remains::keep) when the test fails meanwhile.
+#[derive(Debug)]
+pub struct Seeded {
+    what: String,
+    seed: u64,
+    rng: StdRng,
+}
+
+impl Deref for Seeded {
+    type Target = StdRng;
+
+    fn deref(&self) -> &StdRng {
+        &self.rng
+    }
+}
+
+impl DerefMut for Seeded {
+    fn deref_mut(&mut self) -> &mut StdRng {
+        &mut self.rng
+    }
+}
+
+impl Drop for Seeded {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            remains::keep("seed", &format!("{}: replay with SEED={}\n", self.what, self.seed));
+        }
+    }
 }

@@ -21,9 +21,9 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     init_tracing();
-    let lasting = Duration::from_secs(args.minutes * 60);
+    let (lasting, mut rng) = (Duration::from_secs(args.minutes * 60), seeded("soak"));
     tokio::select! {
-        report = soak::run(lasting, seeded("soak")) => {
+        report = soak::run(lasting, &mut rng) => {
             print!("{report}");
             ExitCode::SUCCESS
         }

@@ -1,11 +1,10 @@
 //! A process that slept past its session, and wakes without network or descriptors, neither spins nor stays away.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use integration_tests::eventually::eventually;
-use integration_tests::process::{Process, Program, Signal};
+use integration_tests::process::{Process, Program, Resource, Signal};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::Raw;
 use integration_tests::zookeeper::ZooKeeper;
@@ -30,7 +29,7 @@ async fn a_process_that_wakes_after_its_session_without_network_and_descriptors_
     link.refuse().await;
     link.cut_rst().await;
     // No further socket: every attempt to connect fails at once, inside one poll.
-    limit_descriptors(&server, 3);
+    server.limit(Resource::Descriptors, Some(3));
     let asleep = Instant::now();
     eventually(SOON, "the session expires", async || listed(&raw).await == 0).await;
     // The client crate's own deadline is 1.4 session timeouts.
@@ -43,7 +42,7 @@ async fn a_process_that_wakes_after_its_session_without_network_and_descriptors_
     println!("{busy:?} of CPU in {:?} after waking", woken.elapsed());
     assert!(busy < woken.elapsed() / 5, "{busy:?} of CPU in {:?}", woken.elapsed());
 
-    limit_descriptors(&server, 1024);
+    server.limit(Resource::Descriptors, Some(1024));
     link.accept().await;
     let back = Instant::now();
     eventually(SOON, "it is listed again", async || listed(&raw).await == 1).await;
@@ -55,15 +54,6 @@ async fn a_process_that_wakes_after_its_session_without_network_and_descriptors_
 
 async fn listed(raw: &Raw) -> usize {
     raw.list("/services/time").await.unwrap().map_or(0, |names| names.len())
-}
-
-/// The soft limit, so that it can be raised again.
-fn limit_descriptors(process: &Process, most: u32) {
-    let status = Command::new("prlimit")
-        .args(["--pid", &process.id().to_string(), &format!("--nofile={most}:")])
-        .status()
-        .expect("prlimit is part of util-linux");
-    assert!(status.success());
 }
 
 /// The processor time that it has used so far.

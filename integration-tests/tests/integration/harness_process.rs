@@ -1,9 +1,11 @@
 //! The process runner does what the tests of the programs rely on.
 
 use std::os::unix::process::ExitStatusExt;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use integration_tests::process::{Process, Program, Signal};
+use futures_util::FutureExt;
+use integration_tests::process::{Process, Program, Resource, Signal};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -69,10 +71,26 @@ async fn a_dropped_process_is_dead() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "2 times \"tick\" from the shell")]
 async fn a_missing_line_names_itself() {
     let process = shell("echo tick; exec sleep 600");
-    process.stdout().nth("the shell", 2, "tick", Duration::from_millis(300)).await;
+    let wait = process.stdout().nth("the shell", 2, "tick", Duration::from_millis(300));
+    let panic = AssertUnwindSafe(wait).catch_unwind().await.unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("2 times \"tick\" from the shell"), "{message}");
+}
+
+#[tokio::test]
+async fn a_limit_of_files_is_met_and_lifted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let script = format!("while :; do echo 0123456789 >{} && echo fits; sleep 0.02; done", file.display());
+    let process = Program::at("/bin/sh").args(["-c", &script]).surviving_full_disks().start();
+    process.says("fits", SOON).await;
+    process.limit(Resource::FileSize, Some(4));
+    process.logs("error", SOON).await;
+    let before = process.stdout().all().len();
+    process.limit(Resource::FileSize, None);
+    process.stdout().nth("the shell", before + 3, "fits", SOON).await;
 }
 
 #[tokio::test]

@@ -205,23 +205,6 @@ async fn an_ensemble_elects_another_leader() {
 }
 
 #[tokio::test]
-async fn a_follower_cut_from_its_peers_serves_again_once_it_rejoins() {
-    init_tracing();
-    let zk = ZooKeeper::ensemble().start().await;
-    let leader = zk.leader().await.expect("three servers that serve have a leader");
-    let follower = leader % 3 + 1;
-    if !zk.isolate(follower).await {
-        println!("not run: cutting a node from its peers needs a container engine, BACKEND=docker");
-        return;
-    }
-    eventually(SOON, "the follower gives up", async || zk.mode(follower).await.is_none()).await;
-    assert_eq!(zk.leader().await, Some(leader), "the other two are a majority");
-    zk.rejoin(follower).await;
-    zk.wait().await;
-    assert_eq!(zk.mode(follower).await.as_deref(), Some("follower"));
-}
-
-#[tokio::test]
 async fn the_secure_server_knows_its_user() {
     use zookeeper_client::{Client, SaslOptions, TlsOptions};
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
+mod balance;
 mod behaviours;
 mod client;
 mod client_faults;

@@ -8,7 +8,7 @@ use integration_tests::steps::{init_tracing, seeded};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_minutes_of_bad_weather_changes_nothing_that_is_promised() {
     init_tracing();
-    let report = soak::run(Duration::from_secs(120), seeded("soak")).await;
+    let report = soak::run(Duration::from_secs(120), &mut seeded("soak")).await;
     println!("{report}");
     assert!(report.rounds() >= 5 && report.faults() >= 100, "it was too calm");
 }

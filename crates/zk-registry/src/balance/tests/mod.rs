@@ -1,6 +1,8 @@
 //! The balancer as a whole, under a clock that only the test moves.
 
+mod churn;
 mod ejection;
+mod paused;
 mod strategies;
 mod world;
 
@@ -213,18 +215,6 @@ fn times_without_end_are_only_very_long() {
     let mut rng = rand::rng();
     let decision = attempts.ended(id, Outcome::Failure, world.now(), &mut rng);
     assert_eq!(decision, Decision::GiveUp(GiveUp::Deadline));
-}
-
-#[test]
-fn churn_leaves_nothing_behind() {
-    let world = World::new(LeastLoaded, listing([]));
-    for round in 0..200 {
-        world.update(listing((0..50).map(|n| alive(instance(round * 50 + n)))));
-        world.fail_any(20);
-    }
-    assert_eq!(world.balancer.known(), 50);
-    world.update(listing([]));
-    assert_eq!(world.balancer.known(), 0);
 }
 
 #[tokio::test]

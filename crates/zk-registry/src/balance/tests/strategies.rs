@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
-use super::world::{Listing, World, alive, instance, instances, listing};
+use super::world::{Listing, World, alive, draining, instance, instances, listing};
 use crate::balance::strategy::{
     ConsistentHash, LeastLoaded, Named, PeakEwma, RoundRobin, Sticky, WeightedRandom, WeightedRoundRobin,
     Zone,
 };
 use crate::balance::{EndpointSet, Options, Outcome, Pick, Strategy as Choice, Tracking};
-use crate::instance::Instance;
+use crate::instance::{Instance, InstanceId};
 
 fn weighing(n: u32, weight: u16) -> Instance {
     instance(n).with_weight(weight.try_into().unwrap())
@@ -72,6 +72,43 @@ proptest! {
     }
 
     #[test]
+    fn only_candidates_are_picked(
+        sorts in proptest::collection::vec(0_u8..5, 1..20),
+        failures in 0_usize..60,
+        tried in proptest::collection::btree_set(0_u32..20, 0..20),
+    ) {
+        let members = || sorts.iter().zip(0..).map(|(sort, n)| {
+            let zoned = in_zone(n, if n % 2 == 0 { "a" } else { "b" });
+            alive(match sort {
+                0 => draining(zoned),
+                1 => Instance::new("", 0).with_id(zoned.id().unwrap()),
+                _ => zoned,
+            })
+        });
+        let candidates: BTreeSet<String> =
+            sorts.iter().zip(0..).filter(|(sort, _)| **sort > 1).map(|(_, n)| format!("i-{n}")).collect();
+        let tried: Vec<InstanceId> = tried.iter().map(|n| instance(*n).id().unwrap()).collect();
+        let left = || candidates.iter().filter(|id| tried.iter().all(|tried| tried.as_str() != **id));
+        for name in all_names() {
+            let world = World::new(name.parse::<Named>().unwrap(), listing(members()));
+            if !candidates.is_empty() {
+                world.fail_any(failures);
+            }
+            let available: BTreeSet<&String> = left().filter(|id| world.is_available(id)).collect();
+            for _ in 0..20 {
+                let Ok(lease) = world.try_pick(&tried) else {
+                    prop_assert_eq!(left().count(), 0, "{}", name);
+                    continue;
+                };
+                let id = lease.endpoint().id().to_string();
+                prop_assert!(left().any(|one| *one == id), "{}: {}", name, id);
+                let passed_over = !available.is_empty() && !world.balancer.is_panicking();
+                prop_assert!(!passed_over || available.contains(&id), "{}: {} is ejected", name, id);
+            }
+        }
+    }
+
+    #[test]
     fn shares_follow_the_weights(weights in proptest::collection::vec(1_u16..20, 2..8)) {
         let sum: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
         let members = || listing(weights.iter().zip(0..).map(|(&weight, n)| alive(weighing(n, weight))));
@@ -100,21 +137,40 @@ proptest! {
     ) {
         let all = || weights.iter().zip(0..).map(|(&weight, n)| alive(weighing(n, weight)));
         let gone = gone.index(weights.len());
-        let world = World::new(ConsistentHash::UNBOUNDED, listing(all()));
-        let before = owners(&world);
-        world.update(listing(all().filter(|(one, _)| *one != weighing(gone as u32, weights[gone]))));
-        let after = owners(&world);
-        let name = format!("i-{gone}");
-        for (before, after) in before.iter().zip(&after) {
-            prop_assert!(before == after || *before == name, "{} -> {}", before, after);
-        }
-        let share = f64::from(weights[gone]) / weights.iter().map(|&weight| f64::from(weight)).sum::<f64>();
-        let most = (1100.0 * share) as usize + 60;
-        prop_assert!(moved(&before, &after) <= most, "{} of 1000 moved", moved(&before, &after));
+        for strategy in [ConsistentHash::UNBOUNDED, ConsistentHash::default()] {
+            let world = World::new(strategy, listing(all()));
+            let before = owners(&world);
+            world.update(listing(all().filter(|(one, _)| *one != weighing(gone as u32, weights[gone]))));
+            let after = owners(&world);
+            let name = format!("i-{gone}");
+            for (before, after) in before.iter().zip(&after) {
+                prop_assert!(before == after || *before == name, "{} -> {}", before, after);
+            }
+            let share = f64::from(weights[gone]) / weights.iter().map(|&weight| f64::from(weight)).sum::<f64>();
+            let most = (1100.0 * share) as usize + 60;
+            prop_assert!(moved(&before, &after) <= most, "{} of 1000 moved", moved(&before, &after));
 
-        world.update(listing(all()));
-        world.advance(Duration::from_secs(60)); // past its slow start
-        prop_assert_eq!(before, owners(&world));
+            world.update(listing(all()));
+            world.advance(Duration::from_secs(60)); // past its slow start
+            prop_assert_eq!(before, owners(&world));
+        }
+    }
+
+    #[test]
+    fn a_sticky_client_moves_only_when_its_instance_goes(
+        count in 2_u32..40,
+        gone in proptest::collection::btree_set(0_u32..40, 0..39),
+        seed: u64,
+    ) {
+        let world = World::new(Sticky::with_seed(seed), listing(instances(count)));
+        let first = world.pick_id();
+        let left: Vec<u32> = (0..count).filter(|n| !gone.contains(n)).collect();
+        prop_assume!(!left.is_empty());
+        world.update(listing(left.iter().map(|&n| alive(instance(n)))));
+        let second = world.pick_id();
+        let could_stay = left.iter().any(|n| format!("i-{n}") == first);
+        prop_assert!(second == first || !could_stay, "{} -> {}", first, second);
+        prop_assert!((0..20).all(|_| world.pick_id() == second));
     }
 }
 
