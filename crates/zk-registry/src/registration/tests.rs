@@ -331,7 +331,7 @@ async fn the_largest_record_that_is_taken_is_taken_over_at_every_version() {
     let mut registration = world.registered().await;
     let fill = |bytes: usize| {
         move |attributes: &mut Attributes| {
-            drop(attributes.metadata.insert("fill".to_owned(), "x".repeat(bytes)))
+            drop(attributes.metadata.insert("fill".to_owned(), "x".repeat(bytes)));
         }
     };
     let most = largest_record(NODE);

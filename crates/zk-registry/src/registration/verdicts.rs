@@ -129,7 +129,7 @@ impl Task {
             }
             // Judged just before, or a write without a record: neither can be; reading again is always right.
             (Step::Adopt(_) | Step::WriteOver | Step::Set { .. } | Step::TakeOver { .. }, _) => {
-                self.retry(key)
+                self.retry(key);
             }
         }
     }
