@@ -75,7 +75,7 @@
 mod address;
 mod backoff;
 pub mod balance;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(feature = "testing")]
 mod behaviours;
 mod connect;
 mod discovery;
