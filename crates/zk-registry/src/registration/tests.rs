@@ -43,7 +43,11 @@ impl World {
 
     /// Below a chroot of so many bytes.
     fn below(chroot_len: usize, change: impl FnOnce(Options) -> Options) -> Self {
-        let cluster = Cluster::new(1);
+        Self::beside(Cluster::new(1), chroot_len, change)
+    }
+
+    /// Another process that uses this ZooKeeper.
+    fn beside(cluster: Cluster, chroot_len: usize, change: impl FnOnce(Options) -> Options) -> Self {
         let network = cluster.connector(SESSION);
         let options = change(Options::default().with_session_timeout(SESSION).with_audit_interval(AUDIT));
         let background = options.validate().map(|()| Background::on(Handle::current()));
@@ -454,4 +458,27 @@ async fn a_foreign_write_is_adopted_across_the_loss_of_the_session() {
     assert_eq!(registration.attributes().weight, weight(9));
     assert!(world.record().contains("\"weight\":9"), "{}", world.record());
     assert_eq!(world.cluster.node(NODE).unwrap().stat.owner, world.network.session().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_that_comes_too_late_leaves_the_successor_alone() {
+    let exclusive = Registering { exclusive: true, ..Registering::default() };
+    for millis in (0..1_000).step_by(10) {
+        let world = World::new();
+        let predecessor = world.registered().await;
+        world.cluster.set_latency(Duration::from_millis(100));
+        // The server keeps the session, so that its next one takes the node over.
+        world.network.expire_locally();
+        sleep(Duration::from_millis(millis)).await;
+        let other = World::beside(world.cluster.clone(), 0, |options| options);
+        let mut successor = other.register(exclusive);
+        timeout(SESSION, successor.registered()).await.expect("registered in time").unwrap();
+        sleep(Duration::from_secs(2)).await;
+        world.network.blip();
+        sleep(Duration::from_secs(2)).await;
+        let owner = world.cluster.node(NODE).map(|node| node.stat.owner);
+        assert_eq!(owner, other.network.session(), "after {millis} ms");
+        let state = predecessor.states().borrow().clone();
+        assert!(matches!(state, RegistrationState::Conflict { .. }), "after {millis} ms: {state:?}");
+    }
 }
