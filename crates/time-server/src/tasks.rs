@@ -93,7 +93,7 @@ mod tests {
         let mut tasks = Tasks::default();
         tasks.spawn(async move {
             let _alive = alive;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         drop(tasks);
         assert!(gone.await.is_err());
