@@ -71,6 +71,7 @@ pub enum Refusal {
 pub struct ServerCodec {
     max_line: usize,
     finished: bool,
+    times: rfc3339::Writer,
 }
 
 /// The client's side: requests to bytes, bytes to replies.
@@ -80,7 +81,7 @@ pub struct ClientCodec;
 impl ServerCodec {
     /// A codec that refuses lines of more than `max_line` bytes (at least [`MIN_LINE`], without the newline).
     pub fn new(max_line: usize) -> Self {
-        Self { max_line: max_line.max(MIN_LINE), finished: false }
+        Self { max_line: max_line.max(MIN_LINE), finished: false, times: rfc3339::Writer::default() }
     }
 
     /// Whether nothing that follows will be looked at, because of a [`Request::Timestamp`] or a [`Refusal`].
@@ -136,14 +137,14 @@ impl Encoder<&Reply> for ServerCodec {
         match reply {
             Reply::Error(what) => writeln!(dst, "error: {what}").map_err(io::Error::other)?,
             Reply::Now(time) => {
-                rfc3339::write(*time, dst)?;
+                self.times.write(*time, dst)?;
                 dst.put_u8(b'\n');
             }
             Reply::Sync { t1, t2, t3 } => writeln!(dst, "sync {t1} {t2} {t3}").map_err(io::Error::other)?,
             Reply::Timestamp { listener, time } => {
                 dst.put_slice(listener.as_bytes());
                 dst.put_slice(b": ");
-                rfc3339::write(*time, dst)?;
+                self.times.write(*time, dst)?;
             }
         }
         Ok(())

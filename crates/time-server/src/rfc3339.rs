@@ -9,17 +9,34 @@ use std::io;
 use bytes::{BufMut, BytesMut};
 use jiff::Timestamp;
 
-/// Appends `time` to `dst`.
-///
-/// # Errors
-///
-/// Never in practice: writing to a buffer does not fail.
-pub(crate) fn write(time: Timestamp, dst: &mut BytesMut) -> io::Result<()> {
-    match (u64::try_from(time.as_second()), u32::try_from(time.subsec_nanosecond())) {
-        (Ok(second), Ok(nanosecond)) => dst.put_slice(&text(second, nanosecond)),
-        _ => write!(dst, "{time:.9}").map_err(io::Error::other)?,
+/// Writes times; the same one again costs a copy, and requests that were received at once have one time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Writer {
+    last: Option<(Timestamp, [u8; 30])>,
+}
+
+impl Writer {
+    /// Appends `time` to `dst`.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: writing to a buffer does not fail.
+    pub(crate) fn write(&mut self, time: Timestamp, dst: &mut BytesMut) -> io::Result<()> {
+        if let Some((last, text)) = &self.last
+            && *last == time
+        {
+            dst.put_slice(text);
+            return Ok(());
+        }
+        match (u64::try_from(time.as_second()), u32::try_from(time.subsec_nanosecond())) {
+            (Ok(second), Ok(nanosecond)) => {
+                let (_, text) = self.last.insert((time, text(second, nanosecond)));
+                dst.put_slice(text);
+            }
+            _ => write!(dst, "{time:.9}").map_err(io::Error::other)?,
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// No timestamp is later than the year 9999: the year has four digits, and everything here is small.
@@ -71,8 +88,11 @@ mod tests {
     use super::*;
 
     fn written(time: Timestamp) -> String {
-        let mut dst = BytesMut::new();
-        write(time, &mut dst).unwrap();
+        let (mut writer, mut dst) = (Writer::default(), BytesMut::new());
+        writer.write(time, &mut dst).unwrap();
+        let first = dst.split();
+        writer.write(time, &mut dst).unwrap();
+        assert_eq!(first, dst, "the second time, too");
         String::from_utf8(dst.to_vec()).unwrap()
     }
 
