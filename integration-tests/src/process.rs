@@ -86,9 +86,8 @@ impl Program {
     ///
     /// When it cannot be started.
     pub fn start(&self) -> Process {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = self.name();
         let mut command = self.command();
-        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("starting {}: {error}", self.path.display()));
@@ -97,12 +96,24 @@ impl Program {
         Process { id: child.id(), name, child: Mutex::new(child), stdout, stderr }
     }
 
-    /// A limit is set by a shell that then becomes the program: the process id stays the same.
-    fn command(&self) -> Command {
-        let Some(most) = self.descriptors else { return Command::new(&self.path) };
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(&self.path);
-        shell
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Whatever it needs but its input and output.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = match self.descriptors {
+            None => Command::new(&self.path),
+            // A limit is set by a shell that then becomes the program: the process id stays the same.
+            Some(most) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(&self.path);
+                shell
+            }
+        };
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 }
 
