@@ -1,5 +1,6 @@
 //! `bench`: measures what we promise, prints it, keeps it. `make bench` runs it.
 
+mod again;
 mod client;
 mod fleet;
 mod pick;
