@@ -2,6 +2,7 @@
 
 mod again;
 mod client;
+mod curator;
 mod fleet;
 mod pick;
 mod registration;
@@ -29,6 +30,7 @@ const SUBJECTS: &[Subject] = &[
     simulation::SUBJECT,
     server::SUBJECT,
     client::SUBJECT,
+    curator::SUBJECT,
 ];
 
 #[derive(Debug, Parser)]
@@ -54,6 +56,7 @@ struct Args {
 async fn main() -> ExitCode {
     server::serve_if_asked().await;
     view::read_if_asked().await;
+    curator::register_if_asked().await;
     match run(Args::parse()).await {
         Ok(code) => code,
         Err(error) => {
@@ -88,6 +91,10 @@ async fn run(args: Args) -> io::Result<ExitCode> {
     println!("{}; median of {} runs", machine.words(), args.runs);
     for subject in chosen {
         let report = measure(subject, &world, &machine).await;
+        if report.rows.is_empty() {
+            // It has said what it lacks.
+            continue;
+        }
         println!("\n{}: {}", subject.name, subject.title);
         print!("{}", table::text(&report));
         println!("noise of the machine itself: {}", machine::noise(&report.calibration));
