@@ -6,7 +6,7 @@
 //! | servers that it may kill, freeze, restart | [`servers`] |
 //! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
 //! | a broken network | [`proxy`], at random [`weather`] |
-//! | a real process | [`process`], somebody else's client [`peers`] |
+//! | a real process | [`process`], one that takes orders [`driven`], somebody else's client [`peers`] |
 //! | to wait without a sleep | [`eventually`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
 //! | a readable, repeatable failure | [`steps`], and what is left of it [`remains`] |
@@ -16,6 +16,7 @@
 //! Whatever cannot do its job panics and says why: that fails the test, which is what a test wants of its tools.
 
 pub mod bench;
+pub mod driven;
 pub mod eventually;
 pub mod four_letter;
 pub mod peers;

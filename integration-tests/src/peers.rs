@@ -1,4 +1,4 @@
-//! Other people's clients as processes: Apache Curator and kazoo, where this machine has them.
+//! Other people's clients as processes, for tests and benchmarks: Apache Curator and kazoo, where this machine has them.
 //!
 //! Debian packages: `libcurator-discovery-java`, `libcurator-recipes-java`, `default-jdk-headless`; `python3-kazoo`.
 
@@ -14,6 +14,20 @@ use crate::servers::checkout;
 ///
 /// Where it is not installed although the environment variable `CI` is `true`.
 pub fn curator() -> Option<Program> {
+    // Many of them run at once, each for a few seconds.
+    curator_runs("Curator.java", &["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+}
+
+/// Curator at its full speed, driven as `peers/CuratorBench.java` says; as [`curator`].
+///
+/// # Panics
+///
+/// As [`curator`].
+pub fn curator_bench() -> Option<Program> {
+    curator_runs("CuratorBench.java", &["-Xmx512m"])
+}
+
+fn curator_runs(source: &str, flags: &[&str]) -> Option<Program> {
     let jars: Vec<PathBuf> = JARS.iter().map(|jar| Path::new("/usr/share/java").join(jar)).collect();
     let missing = jars.iter().find(|jar| !jar.is_file()).map(|jar| jar.display().to_string());
     // A program in one file is compiled by the launcher, which needs more than a runtime.
@@ -22,8 +36,8 @@ pub fn curator() -> Option<Program> {
         return absent("Curator", &missing);
     }
     let classpath = jars.iter().map(|jar| jar.display().to_string()).collect::<Vec<_>>().join(":");
-    let flags = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classpath];
-    Some(Program::at("java").args(flags).arg(checkout().join("integration-tests/peers/Curator.java")))
+    let source = checkout().join("integration-tests/peers").join(source);
+    Some(Program::at("java").args(flags).args(["-cp", &classpath]).arg(source))
 }
 
 /// kazoo, to be given the arguments of `peers/kazoo_peer.py`; as [`curator`].
@@ -52,7 +66,7 @@ fn absent(peer: &str, missing: &str) -> Option<Program> {
     // A terminal that cannot be written to has nobody to tell.
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
-        format!("SKIPPED: tests beside {peer}: {missing} is missing\n").as_bytes(),
+        format!("SKIPPED: what runs beside {peer}: {missing} is missing\n").as_bytes(),
     );
     None
 }

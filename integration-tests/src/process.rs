@@ -108,9 +108,8 @@ impl Program {
     ///
     /// When it cannot be started.
     pub fn start(&self) -> Process {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = self.name();
         let mut command = self.command();
-        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(self.stdout()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("starting {}: {error}", self.path.display()));
@@ -124,14 +123,24 @@ impl Program {
         to.try_clone().unwrap_or_else(|error| panic!("handing over standard output: {error}")).into()
     }
 
-    /// The shell becomes the program: the process id stays the same.
-    fn command(&self) -> Command {
-        if self.prelude.is_empty() {
-            return Command::new(&self.path);
-        }
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", &format!("{} && exec \"$0\" \"$@\"", self.prelude.join(" && "))]).arg(&self.path);
-        shell
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Whatever it needs but its input and output.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = if self.prelude.is_empty() {
+            Command::new(&self.path)
+        } else {
+            // The shell becomes the program: the process id stays the same.
+            let mut shell = Command::new("/bin/sh");
+            let prelude = self.prelude.join(" && ");
+            shell.args(["-c", &format!("{prelude} && exec \"$0\" \"$@\"")]).arg(&self.path);
+            shell
+        };
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 }
 

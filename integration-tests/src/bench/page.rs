@@ -3,7 +3,8 @@
 use super::machine::noise;
 use super::plot;
 use super::report::Report;
-use super::row::Row;
+use super::row::{Row, Standing, ratio_words};
+use super::samples::Samples;
 use super::table::{COLUMNS, cells};
 
 /// The whole page in Markdown: what a reader wants to know first, then one section per report. `notes` is what a person
@@ -21,28 +22,91 @@ pub fn markdown(reports: &[Report], notes: &str) -> String {
     page
 }
 
-/// Where the promises stand, and who is faster.
+/// Who is ahead, and where the promises stand.
 fn summary(reports: &[Report]) -> String {
-    let mut text = String::from("\n## In short\n\n");
+    let mut text = String::from("\n## In short\n");
+    let rivals = rivals(reports);
+    if !rivals.is_empty() {
+        text += "\nOurs beside what others offer, by the median; the factor says how many times better or worse ours is. Level is what\ndiffers by less than the runs did, or by less than 5 %.\n\n";
+        text += &line(["beside", "we are ahead", "level", "we are behind"].map(str::to_owned));
+        text += &line(["---"; 4].map(str::to_owned));
+        text.extend(rivals.iter().map(|rival| line(rival.cells())));
+    }
+    text += "\nWhat we promise, and where we do not keep it on this machine.\n\n";
     text += &line(["subject", "about", "promises met", "missed"].map(str::to_owned));
     text += &line(["---"; 4].map(str::to_owned));
     for report in reports {
         let judged: Vec<_> = report.rows.iter().filter_map(|row| Some((row, row.verdict()?.met))).collect();
         let missed: Vec<_> = judged.iter().filter(|(_, met)| !met).map(|(row, _)| shortfall(row)).collect();
+        let met = format!("{} of {}", judged.len() - missed.len(), judged.len());
         text += &line([
             format!("[{0}](#{0})", report.subject),
             report.title.clone(),
-            format!("{} of {}", judged.len() - missed.len(), judged.len()),
-            if missed.is_empty() { "-".to_owned() } else { missed.join("; ") },
+            if judged.is_empty() { "-".to_owned() } else { met },
+            listed(&missed),
         ]);
     }
     text
 }
 
+/// Somebody else, and the rows of a subject that stand beside it.
+struct Rival<'a> {
+    name: &'a str,
+    subject: &'a str,
+    rows: Vec<(&'a Row, Standing)>,
+}
+
+fn rivals(reports: &[Report]) -> Vec<Rival<'_>> {
+    let mut rivals: Vec<Rival<'_>> = Vec::new();
+    for report in reports {
+        for row in &report.rows {
+            let (Some(standing), Some(reference)) = (row.standing(), &row.reference) else { continue };
+            let (name, subject) = (reference.name.as_str(), report.subject.as_str());
+            match rivals.iter_mut().find(|rival| (rival.name, rival.subject) == (name, subject)) {
+                Some(rival) => rival.rows.push((row, standing)),
+                None => rivals.push(Rival { name, subject, rows: vec![(row, standing)] }),
+            }
+        }
+    }
+    rivals
+}
+
+impl Rival<'_> {
+    fn cells(&self) -> [String; 4] {
+        let those = |which: fn(&Standing) -> bool| {
+            let rows = self.rows.iter().filter(|(_, standing)| which(standing));
+            listed(&rows.map(|(row, standing)| comparison(row, *standing)).collect::<Vec<_>>())
+        };
+        [
+            format!("{} ([{1}](#{1}))", self.name, self.subject),
+            those(|standing| matches!(standing, Standing::Ahead(_))),
+            those(|standing| matches!(standing, Standing::Level)),
+            those(|standing| matches!(standing, Standing::Behind(_))),
+        ]
+    }
+}
+
+/// A row with a rival in words.
+fn comparison(row: &Row, standing: Standing) -> String {
+    let show = |samples: &Samples| row.unit.show(samples.median());
+    let theirs = row.reference.as_ref().map_or_else(String::new, |reference| show(&reference.samples));
+    let factor = match standing {
+        Standing::Level | Standing::Ahead(f64::INFINITY) | Standing::Behind(f64::INFINITY) => String::new(),
+        Standing::Ahead(factor @ 10.0..) | Standing::Behind(factor @ 10.0..) => format!(" ({factor:.0} x)"),
+        Standing::Ahead(factor) | Standing::Behind(factor) => format!(" ({factor:.2} x)"),
+    };
+    format!("{}: {} against {theirs}{factor}", row.what, show(&row.ours))
+}
+
+/// One below the other in a cell.
+fn listed(words: &[String]) -> String {
+    if words.is_empty() { "-".to_owned() } else { words.join("<br>") }
+}
+
 /// A missed promise in words.
 fn shortfall(row: &Row) -> String {
     let bound = row.bound.map_or_else(String::new, |bound| bound.words(row.unit));
-    let ratio = row.ratio().map_or_else(String::new, |ratio| format!(" ({ratio:.2} x)"));
+    let ratio = row.ratio().map_or_else(String::new, |ratio| format!(" ({} x)", ratio_words(ratio)));
     format!("{}: {}{ratio}, promised {bound}", row.what, row.unit.show(row.ours.median()))
 }
 
@@ -86,8 +150,14 @@ fn line<const N: usize>(cells: [String; N]) -> String {
 const INTRODUCTION: &str = "\
 # Benchmarks
 
-Written by `make bench-page` from the last run of `make bench`; do not edit. To measure again: `make bench`, or one subject
-alone: `make bench ONLY=name`; it needs what the tests need (`docker/README.md`) and starts its own ZooKeeper.
+Written by `make bench-page` from the last run of `make bench`; do not edit. To measure again:
+
+    make bench                 # everything
+    make bench ONLY=curator    # the subjects whose names contain this
+    make bench-page            # this page and its pictures from the figures found last
+
+It needs what the tests need (`docker/README.md`) and starts its own ZooKeeper. Curator stands beside ours where its jars
+are (Debian: `libcurator-discovery-java`, `libcurator-recipes-java`, `default-jdk-headless`), else its rows are left out.
 
 Each figure is the median of several runs, interleaved with those of the reference; half of the runs lie within the spread.
 The ratio is ours divided by the reference. A promise is judged by the median. In the pictures every row has a scale of its
@@ -97,6 +167,7 @@ own; the line is the promise. The samples behind a table are in `target/bench/na
 #[cfg(test)]
 mod tests {
     use super::super::report::tests::sample;
+    use super::super::row::Unit;
     use super::*;
 
     #[test]
@@ -117,6 +188,23 @@ mod tests {
         report.rows[0].bound = Some(super::super::row::Bound::AtMost(500.0));
         let page = markdown(&[report], "");
         assert!(page.contains("| 0 of 1 | a \\| b: 1.00 µs (0.50 x), promised at most 500 ns |"), "{page}");
+    }
+
+    #[test]
+    fn who_is_ahead_of_whom_stands_first() {
+        let mut report = sample();
+        let row = |what: &str, ours: f64, theirs: f64| {
+            let samples = |value: f64| std::iter::once(value).collect();
+            Row::new(what, Unit::Time, samples(ours)).against("them", samples(theirs))
+        };
+        report.rows = vec![row("won", 2.0, 84.0), row("lost", 3.0, 2.0), row("even", 1.0, 1.04)];
+        report.rows.push(row("never", 0.0, 6.0));
+        let page = markdown(&[report], "");
+        let cells = "| them ([example](#example)) \
+                     | won: 2.00 ns against 84.0 ns (42 x)<br>never: 0 ns against 6.00 ns \
+                     | even: 1.00 ns against 1.04 ns | lost: 3.00 ns against 2.00 ns (1.50 x) |";
+        assert!(page.contains(cells), "{page}");
+        assert!(page.find(cells) < page.find("What we promise"), "{page}");
     }
 
     #[test]

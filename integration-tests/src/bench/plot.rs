@@ -21,7 +21,7 @@ pub fn svg(report: &Report) -> Option<String> {
          font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
     );
     text(&mut svg, 10, 20, INK, &format!("{}: {}", report.subject, report.title));
-    legend(&mut svg);
+    legend(&mut svg, &rows);
     for (n, row) in rows.into_iter().enumerate() {
         draw(&mut svg, HEAD + n * ROW, row);
     }
@@ -29,13 +29,19 @@ pub fn svg(report: &Report) -> Option<String> {
     Some(svg)
 }
 
-fn legend(svg: &mut String) {
+/// Below the title, what the colors mean that are there.
+fn legend(svg: &mut String, rows: &[&Row]) {
+    let any = |has: fn(&Row) -> bool| rows.iter().any(|row| has(row));
+    let meanings = [
+        (OURS, "ours", any(|row| !misses(row))),
+        (MISSED, "ours, promise missed", any(misses)),
+        (REFERENCE, "reference", any(|row| row.reference.is_some())),
+        (BOUND, "promise", any(|row| promised(row).is_some())),
+    ];
     let mut x = BARS;
-    for (color, word) in
-        [(OURS, "ours"), (MISSED, "ours, promise missed"), (REFERENCE, "reference"), (BOUND, "promise")]
-    {
-        bar(svg, x, 11, 10, color);
-        text(svg, x + 14, 20, INK, word);
+    for (color, word, _) in meanings.into_iter().filter(|(_, _, there)| *there) {
+        bar(svg, x, 31, 10, color);
+        text(svg, x + 14, 40, INK, word);
         x += 30 + 7 * word.len();
     }
 }
@@ -49,7 +55,7 @@ fn draw(svg: &mut String, y: usize, row: &Row) {
     let length =
         |value: f64| if longest > 0.0 { (value / longest * SPAN as f64).round() as usize } else { 0 };
     text(svg, 10, y + 14, INK, &row.what);
-    let color = if row.verdict().is_some_and(|verdict| !verdict.met) { MISSED } else { OURS };
+    let color = if misses(row) { MISSED } else { OURS };
     bar(svg, BARS, y + 20, length(ours).max(1), color);
     text(svg, BARS + length(ours) + 6, y + 29, INK, &row.unit.show(ours));
     if let (Some(value), Some(reference)) = (reference, &row.reference) {
@@ -69,6 +75,10 @@ fn draw(svg: &mut String, y: usize, row: &Row) {
             text(svg, 10, y + 30, BOUND, &bound.words(row.unit));
         }
     }
+}
+
+fn misses(row: &Row) -> bool {
+    row.verdict().is_some_and(|verdict| !verdict.met)
 }
 
 /// The promise in the row's unit.
@@ -92,7 +102,7 @@ fn text(svg: &mut String, x: usize, y: usize, color: &str, words: &str) {
 
 const WIDTH: usize = 960;
 /// Above the first row.
-const HEAD: usize = 34;
+const HEAD: usize = 54;
 const ROW: usize = 52;
 /// Where bars begin, and how long the longest is; the rest is for its figure.
 const BARS: usize = 180;
@@ -118,6 +128,16 @@ mod tests {
         assert!(svg.contains("width=\"460\" height=\"10\" fill=\"#b5b5b5\""), "theirs is the longest: {svg}");
         assert!(svg.contains("x1=\"456\""), "the promise is 0.6 of theirs: {svg}");
         assert!(!svg.contains("alone"), "nothing to compare with");
+    }
+
+    #[test]
+    fn the_legend_names_what_is_there() {
+        let mut report = sample();
+        let picture = svg(&report).unwrap();
+        assert!(picture.contains(">promise<") && picture.contains(">reference<"), "{picture}");
+        assert!(!picture.contains("missed"), "{picture}");
+        report.rows[0].bound = None;
+        assert!(!svg(&report).unwrap().contains("promise"));
     }
 
     #[test]

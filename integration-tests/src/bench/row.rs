@@ -29,6 +29,9 @@ pub struct Reference {
     pub name: String,
     /// One value per run.
     pub samples: Samples,
+    /// Whether it is somebody else's, so that a reader wants to know who is ahead; else it says what is possible.
+    #[serde(default)]
+    pub rival: bool,
 }
 
 /// What a value counts.
@@ -59,6 +62,17 @@ pub enum Bound {
     RatioAtMost(f64),
 }
 
+/// How ours stands to a rival's, by how many times; infinitely when one of them is 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Standing {
+    /// Ours is better.
+    Ahead(f64),
+    /// Ours is worse.
+    Behind(f64),
+    /// The medians lie within each other's spread, or differ by no more than 5 %.
+    Level,
+}
+
 /// How a row stands to its promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
@@ -78,7 +92,13 @@ impl Row {
 
     /// Puts a reference beside ours.
     pub fn beside(mut self, name: impl Into<String>, samples: Samples) -> Self {
-        self.reference = Some(Reference { name: name.into(), samples });
+        self.reference = Some(Reference { name: name.into(), samples, rival: false });
+        self
+    }
+
+    /// Puts somebody else's beside ours.
+    pub fn against(mut self, name: impl Into<String>, samples: Samples) -> Self {
+        self.reference = Some(Reference { name: name.into(), samples, rival: true });
         self
     }
 
@@ -92,6 +112,20 @@ impl Row {
     pub fn ratio(&self) -> Option<f64> {
         let reference = self.reference.as_ref()?.samples.median();
         (reference != 0.0).then(|| self.ours.median() / reference)
+    }
+
+    /// Who is better; `None` without a rival.
+    pub fn standing(&self) -> Option<Standing> {
+        let rival = &self.reference.as_ref().filter(|reference| reference.rival)?.samples;
+        let (ours, theirs) = (self.ours.median(), rival.median());
+        let (more, less) = if ours < theirs { (theirs, ours) } else { (ours, theirs) };
+        if more - less <= (self.ours.spread() + rival.spread()).max(more * LEVEL) {
+            Some(Standing::Level)
+        } else if (ours > theirs) == (self.unit == Unit::Rate) {
+            Some(Standing::Ahead(more / less))
+        } else {
+            Some(Standing::Behind(more / less))
+        }
     }
 
     /// `None` without a promise, and for a promised ratio without a reference.
@@ -130,6 +164,18 @@ impl Bound {
             Self::RatioAtLeast(least) => format!("at least {least} x"),
             Self::RatioAtMost(most) => format!("at most {most} x"),
         }
+    }
+}
+
+/// Whatever differs by a smaller part is nobody's lead.
+const LEVEL: f64 = 0.05;
+
+/// A ratio as people read it: two decimals, or as many as show two digits of it.
+pub fn ratio_words(ratio: f64) -> String {
+    match ratio {
+        0.0 => "0".to_owned(),
+        ..0.0995 => format!("{ratio:.*}", (1.0 - ratio.log10().floor()) as usize),
+        _ => format!("{ratio:.2}"),
     }
 }
 
@@ -208,6 +254,36 @@ mod tests {
         assert_eq!(row.ratio(), Some(1.5));
         assert!(row.clone().bound(Bound::RatioAtMost(1.5)).verdict().unwrap().met);
         assert!(!row.bound(Bound::RatioAtLeast(1.6)).verdict().unwrap().met);
+    }
+
+    #[test]
+    fn who_is_ahead_depends_on_what_is_counted() {
+        let against = |ours: &[f64], unit: Unit, theirs: &[f64]| {
+            let samples = |values: &[f64]| values.iter().copied().collect();
+            Row::new("work", unit, samples(ours)).against("them", samples(theirs)).standing().unwrap()
+        };
+        assert_eq!(against(&[2.0], Unit::Time, &[10.0]), Standing::Ahead(5.0));
+        assert_eq!(against(&[10.0], Unit::Bytes, &[2.0]), Standing::Behind(5.0));
+        assert_eq!(against(&[2.0], Unit::Rate, &[10.0]), Standing::Behind(5.0));
+        assert_eq!(against(&[10.0], Unit::Rate, &[2.0]), Standing::Ahead(5.0));
+        assert_eq!(against(&[0.0], Unit::Count, &[6.0]), Standing::Ahead(f64::INFINITY));
+        assert_eq!(against(&[0.0], Unit::Count, &[0.0]), Standing::Level);
+        assert_eq!(row(&[1.0]).beside("what is possible", [2.0].into_iter().collect()).standing(), None);
+    }
+
+    #[test]
+    fn nobody_is_ahead_by_less_than_the_spread() {
+        let standing = |theirs: &[f64]| {
+            row(&[90.0, 100.0, 110.0]).against("them", theirs.iter().copied().collect()).standing().unwrap()
+        };
+        assert_eq!(standing(&[110.0, 120.0, 130.0]), Standing::Level);
+        assert_eq!(standing(&[115.0, 125.0, 135.0]), Standing::Ahead(1.25));
+    }
+
+    #[test]
+    fn small_ratios_keep_two_digits() {
+        assert_eq!([3.448, 0.5, 0.1, 0.0].map(ratio_words), ["3.45", "0.50", "0.10", "0"]);
+        assert_eq!([0.094, 0.012_34, 0.000_136].map(ratio_words), ["0.094", "0.012", "0.00014"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pure: the rows of a report as cells, and as a table for a terminal.
 
 use super::report::Report;
-use super::row::Row;
+use super::row::{Row, ratio_words};
 
 /// The columns of every table.
 pub(super) const COLUMNS: [&str; 7] = ["what", "ours", "spread", "reference", "ratio", "bound", "verdict"];
@@ -16,7 +16,7 @@ pub(super) fn cells(row: &Row) -> [String; 7] {
         row.reference.as_ref().map_or_else(none, |reference| {
             format!("{} ({})", row.unit.show(reference.samples.median()), reference.name)
         }),
-        row.ratio().map_or_else(none, |ratio| format!("{ratio:.2}")),
+        row.ratio().map_or_else(none, ratio_words),
         row.bound.map_or_else(none, |bound| bound.words(row.unit)),
         row.verdict().map_or_else(none, |verdict| verdict.to_string()),
     ]

@@ -49,7 +49,7 @@ async fn run(world: &World) -> Vec<Row> {
     let requests = world.runs.alone(async || requests_per_query(zookeeper.address(1), &client).await).await;
     vec![
         Row::new("resolve and pick, inside one query", Unit::Time, samples(picks))
-            .beside("a session and a list, as in 2016", samples(sessions))
+            .against("a session and a list, as in 2016", samples(sessions))
             .bound(Bound::within(Duration::from_micros(1))),
         // The session's pings are among what the server counts.
         Row::new("ZooKeeper requests per query", Unit::Count, samples(requests)).bound(Bound::AtMost(0.01)),

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Raw};
 use integration_tests::zookeeper::Chroot;
 use zk_registry::{Instance, Options, Registry, ServiceName};
@@ -37,6 +38,7 @@ pub(crate) fn host(n: usize) -> String {
 pub(crate) struct Fleet {
     pub(crate) raw: Raw,
     pub(crate) to: String,
+    chroot: Chroot,
     /// The record of [`TEMPLATE`], as the library writes it.
     record: String,
 }
@@ -52,10 +54,16 @@ impl Fleet {
         let (record, _) = raw.get(registration.path()).await.expect("the server is up").expect("it is there");
         registration.withdraw(SOON).await;
         registry.close(SOON).await;
-        let fleet = Self { raw, to, record: String::from_utf8(record).expect("it is JSON") };
+        let (chroot, record) = (chroot.clone(), String::from_utf8(record).expect("it is JSON"));
+        let fleet = Self { raw, to, chroot, record };
         let nodes = (0..size).map(|n| (fleet.path(n), fleet.record(n)));
         fleet.raw.create_many(nodes).await.expect("the chroot is ours");
         fleet
+    }
+
+    /// The way to it through `proxy`.
+    pub(crate) fn through(&self, proxy: &Proxy) -> String {
+        self.chroot.through(proxy.address())
     }
 
     /// Where the `n`th instance is.

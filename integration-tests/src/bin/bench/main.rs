@@ -1,6 +1,8 @@
 //! `bench`: measures what we promise, prints it, keeps it. `make bench` runs it.
 
+mod again;
 mod client;
+mod curator;
 mod fleet;
 mod pick;
 mod registration;
@@ -28,6 +30,7 @@ const SUBJECTS: &[Subject] = &[
     simulation::SUBJECT,
     server::SUBJECT,
     client::SUBJECT,
+    curator::SUBJECT,
 ];
 
 #[derive(Debug, Parser)]
@@ -55,6 +58,7 @@ async fn main() -> ExitCode {
     time_server::open_files::fit_connections(usize::MAX);
     server::serve_if_asked().await;
     view::read_if_asked().await;
+    curator::register_if_asked().await;
     match run(Args::parse()).await {
         Ok(code) => code,
         Err(error) => {
@@ -89,6 +93,10 @@ async fn run(args: Args) -> io::Result<ExitCode> {
     println!("{}; median of {} runs", machine.words(), args.runs);
     for subject in chosen {
         let report = measure(subject, &world, &machine).await;
+        if report.rows.is_empty() {
+            // It has said what it lacks.
+            continue;
+        }
         println!("\n{}: {}", subject.name, subject.title);
         print!("{}", table::text(&report));
         println!("noise of the machine itself: {}", machine::noise(&report.calibration));

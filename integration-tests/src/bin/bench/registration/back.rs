@@ -185,25 +185,40 @@ pub(super) async fn thawed(world: &World) -> Row {
     let registry = open_with(&chroot.connect_string(), options.with_runtime(freezer.handle.clone())).await;
     let mut registration = registry.register(&time(), Instance::new("10.0.0.1", 80));
     registration.registered().await.expect("nobody is in the way");
-    let raw = chroot.raw().await;
+    let (raw, path) = (chroot.raw().await, registration.path());
 
     let runs = Runs(world.runs.0.min(3));
-    let took = runs.alone(async || expire(&freezer, &raw).await).await;
+    let expired = async || Expired::new(&raw, path, || freezer.freeze()).await.back().await;
+    let took = runs.alone(expired).await;
     registry.close(SOON).await;
     let took = took.into_iter().collect();
     Row::new("expired by the server while frozen: from the thaw to listed again", Unit::Time, took)
         .bound(Bound::within(Duration::from_millis(100)))
 }
 
-async fn expire(freezer: &Freezer, raw: &Raw) -> f64 {
-    let events: Events = raw.events("/services/time").await.expect("the server is up");
-    let frozen = freezer.freeze();
-    let path = "/services/time/10.0.0.1:80";
-    events.first(Happened::Deleted, path, SOON).await;
-    let thaw = Instant::now();
-    drop(frozen);
-    let back = events.first(Happened::Created, path, SOON).await;
-    (back.at - thaw).as_nanos() as f64
+/// A node that is gone because whoever keeps it was frozen until the server had expired its session.
+pub(crate) struct Expired<'a, F> {
+    path: &'a str,
+    events: Events,
+    frozen: F,
+}
+
+impl<'a, F> Expired<'a, F> {
+    /// `freeze` returns what thaws when it is dropped.
+    pub(crate) async fn new(raw: &Raw, path: &'a str, freeze: impl FnOnce() -> F) -> Self {
+        let events: Events = raw.events("/services/time").await.expect("the server is up");
+        let frozen = freeze();
+        events.first(Happened::Deleted, path, SOON).await;
+        Self { path, events, frozen }
+    }
+
+    /// From the thaw to the node's return, in nanoseconds.
+    pub(crate) async fn back(self) -> f64 {
+        let thaw = Instant::now();
+        drop(self.frozen);
+        let back = self.events.first(Happened::Created, self.path, SOON).await;
+        (back.at - thaw).as_nanos() as f64
+    }
 }
 
 /// A runtime whose only thread can be stopped as a frozen process is.

@@ -6,27 +6,19 @@ use integration_tests::bench::{Bound, Row, Runs, Unit, World};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::Raw;
 use integration_tests::raw_events::Events;
+use integration_tests::zookeeper::Chroot;
 use tokio::time::sleep;
 use zk_registry::{Instance, Registration, RegistrationState, Registry};
 
 use crate::fleet::{SOON, open, time};
 
 pub(super) async fn rows(world: &World) -> Vec<Row> {
-    let zookeeper = world.zookeeper().await;
-    let chroot = zookeeper.chroot("blip").await;
-    let proxy = Proxy::to(zookeeper.address(1)).await;
-    let registry = open(&chroot.through(proxy.address())).await;
-    let mut registrations: Vec<_> =
-        (1..=INSTANCES).map(|port| registry.register(&time(), Instance::new("10.0.0.1", port))).collect();
-    for registration in &mut registrations {
-        registration.registered().await.expect("nobody is in the way");
-    }
-    let (raw, witness) = (chroot.raw().await, chroot.raw().await);
-    raw.mkdir("/marker").await.expect("the chroot is ours");
-    let events = witness.events("/services").await.expect("the server is up");
-
+    let link = Link::new(world).await;
+    let registry = open(&link.to()).await;
+    let registrations = register(&registry, INSTANCES).await;
+    let link = link.watched().await;
     let runs = Runs(world.runs.0.min(3));
-    let found = runs.alone(async || cut(&proxy, &registry, &registrations, &raw, &events).await).await;
+    let found = runs.alone(async || link.cut(async || back(&registry, &registrations).await).await).await;
     registry.close(SOON).await;
     let row = |what: &str, value: fn(&Cut) -> f64| {
         Row::new(what, Unit::Count, found.iter().map(value).collect()).bound(Bound::AtMost(0.0))
@@ -37,33 +29,90 @@ pub(super) async fn rows(world: &World) -> Vec<Row> {
     ]
 }
 
-struct Cut {
-    events: f64,
-    writes: f64,
+/// So many instances, registered.
+pub(crate) async fn register(registry: &Registry, count: u16) -> Vec<Registration> {
+    let mut registrations: Vec<_> =
+        (1..=count).map(|port| registry.register(&time(), Instance::new("10.0.0.1", port))).collect();
+    for registration in &mut registrations {
+        registration.registered().await.expect("nobody is in the way");
+    }
+    registrations
 }
 
-async fn cut(
-    proxy: &Proxy,
-    registry: &Registry,
-    registrations: &[Registration],
-    raw: &Raw,
-    events: &Events,
-) -> Cut {
-    let seen = events.all().len();
-    let first = mark(raw).await;
-    proxy.refuse().await;
-    proxy.cut_rst().await;
-    sleep(Duration::from_secs(1)).await;
-    proxy.accept().await;
+/// Returns once the registry knows that they are registered.
+pub(crate) async fn back(registry: &Registry, registrations: &[Registration]) {
     registry.connected().await.expect("the server is up");
     for registration in registrations {
         let mut states = registration.states();
         let registered = |state: &RegistrationState| matches!(state, RegistrationState::Registered { .. });
         states.wait_for(registered).await.expect("the registry is open");
     }
-    events.settled().await.expect("the server is up");
-    let writes = mark(raw).await - first - 1;
-    Cut { events: (events.all().len() - seen) as f64, writes: writes as f64 }
+}
+
+/// The link between a server and a client that registers.
+pub(crate) struct Link {
+    proxy: Proxy,
+    chroot: Chroot,
+}
+
+/// The same, and somebody else who sees what it does to the registered.
+pub(crate) struct WatchedLink {
+    proxy: Proxy,
+    raw: Raw,
+    events: Events,
+}
+
+/// What others saw of a cut.
+pub(crate) struct Cut {
+    pub(crate) events: f64,
+    writes: f64,
+}
+
+impl Link {
+    pub(crate) async fn new(world: &World) -> Self {
+        let zookeeper = world.zookeeper().await;
+        let chroot = zookeeper.chroot("blip").await;
+        Self { proxy: Proxy::to(zookeeper.address(1)).await, chroot }
+    }
+
+    /// What the client that registers is given.
+    pub(crate) fn to(&self) -> String {
+        self.chroot.through(self.proxy.address())
+    }
+
+    /// Once everybody is registered.
+    pub(crate) async fn watched(self) -> WatchedLink {
+        let (raw, witness) = (self.chroot.raw().await, self.chroot.raw().await);
+        raw.mkdir("/marker").await.expect("the chroot is ours");
+        let events = witness.events("/services").await.expect("the server is up");
+        WatchedLink { proxy: self.proxy, raw, events }
+    }
+}
+
+impl WatchedLink {
+    /// One second without the link, until `back` and quiet.
+    pub(crate) async fn cut(&self, back: impl AsyncFnOnce()) -> Cut {
+        let seen = self.events.all().len();
+        let first = mark(&self.raw).await;
+        self.proxy.refuse().await;
+        self.proxy.cut_rst().await;
+        sleep(Duration::from_secs(1)).await;
+        self.proxy.accept().await;
+        back().await;
+        self.quiet().await;
+        let writes = mark(&self.raw).await - first - 1;
+        Cut { events: (self.events.all().len() - seen) as f64, writes: writes as f64 }
+    }
+
+    /// What somebody still does who says to be back is his, too.
+    async fn quiet(&self) {
+        let mut seen = None;
+        while seen != Some(self.events.all().len()) {
+            seen = Some(self.events.all().len());
+            sleep(QUIET).await;
+            self.events.settled().await.expect("the server is up");
+        }
+    }
 }
 
 /// Every write of anybody on the server counts one up, this one too.
@@ -72,3 +121,5 @@ async fn mark(raw: &Raw) -> i64 {
 }
 
 const INSTANCES: u16 = 1_000;
+/// Many times what a registration takes.
+const QUIET: Duration = Duration::from_millis(500);

@@ -42,7 +42,7 @@ fn row(what: &str, ours: Vec<f64>) -> Row {
     Row::new(what, Unit::Time, ours.into_iter().collect())
 }
 
-async fn ours(chroot: &Chroot, count: usize) -> f64 {
+pub(crate) async fn ours(chroot: &Chroot, count: usize) -> f64 {
     let registry = open(&chroot.connect_string()).await;
     let instances: Vec<_> = (0..count).map(|n| Instance::new("10.0.0.1", port(n))).collect();
     let start = Instant::now();

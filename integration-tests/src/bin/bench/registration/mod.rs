@@ -1,8 +1,8 @@
 //! What it costs to register, to stay registered, to come back and to leave.
 
-mod back;
-mod blip;
-mod many;
+pub(crate) mod back;
+pub(crate) mod blip;
+pub(crate) mod many;
 
 use std::time::Duration;
 

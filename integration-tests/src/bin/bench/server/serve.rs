@@ -12,6 +12,8 @@ use time_server::limits::Limits;
 use time_server::server::{Server, listen};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufWriter};
 
+use crate::again::{asked, end_with_input, say};
+
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -82,16 +84,11 @@ impl Kind {
 
 /// Serves for ever, if that is what this process was started for.
 pub(crate) async fn serve_if_asked() {
-    let Ok(word) = std::env::var(KIND) else { return };
+    let Some(word) = asked(KIND) else { return };
     let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word).expect("a kind of server");
-    // Whoever started us keeps our input open: a parent that was killed leaves nobody behind.
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read(&mut [0]);
-        std::process::exit(0);
-    });
+    end_with_input();
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
-    println!("{}", listener.local_addr().expect("it is bound"));
-    std::io::stdout().flush().expect("somebody reads");
+    say(&listener.local_addr().expect("it is bound").to_string());
     match kind {
         Kind::Epoll => tokio::task::block_in_place(|| epoll(&listener.into_std().expect("it is bound"))),
         Kind::LineEcho => each(listener, line_echo).await,

@@ -80,7 +80,7 @@ fn figures(what: &str, ours: &[Outcome], theirs: Option<&(&str, Vec<Outcome>)>) 
         let row = Row::new(format!("{what}, {figure}"), unit, ours.iter().map(read).collect());
         match theirs {
             Some((name, theirs)) => {
-                row.beside(*name, theirs.iter().map(read).collect()).bound(Bound::RatioAtMost(CHANCE))
+                row.against(*name, theirs.iter().map(read).collect()).bound(Bound::RatioAtMost(CHANCE))
             }
             None => row,
         }

@@ -12,44 +12,77 @@ use super::grouped;
 use super::reader::Reader;
 use crate::fleet::{Fleet, SOON, id, open, time};
 
+/// Whoever watches a fleet.
+pub(crate) trait Watcher {
+    /// When it first had instance `n`, one more than the `n` before.
+    async fn sees(&mut self, n: usize) -> Instant;
+
+    /// Returns once it has the `n` instances alone again.
+    async fn misses(&mut self, n: usize);
+}
+
+impl Watcher for ServiceWatch {
+    async fn sees(&mut self, n: usize) -> Instant {
+        let id: InstanceId = id(n).parse().expect("it is an id");
+        seen(self, |snapshot| snapshot.get(&id).is_some()).await
+    }
+
+    async fn misses(&mut self, n: usize) {
+        let id: InstanceId = id(n).parse().expect("it is an id");
+        seen(self, |snapshot| snapshot.get(&id).is_none()).await;
+    }
+}
+
+async fn seen(watch: &mut ServiceWatch, enough: impl Fn(&Snapshot) -> bool) -> Instant {
+    while !enough(watch.current()) {
+        watch.changed().await.expect("the registry is open");
+    }
+    Instant::now()
+}
+
 /// The mean of a create and a delete, each of which is seen before the next.
 pub(super) async fn bytes(world: &World, fleet: &Fleet, size: usize) -> Row {
     let server = world.zookeeper().await.address(1);
-    let chroot = fleet.to.split_once('/').map_or_else(String::new, |(_, path)| format!("/{path}"));
     let (proxy, raw_proxy) = (Proxy::to(server).await, Proxy::to(server).await);
-    let registry = open(&format!("{}{chroot}", proxy.address())).await;
+    let registry = open(&fleet.through(&proxy)).await;
     let mut watch = registry.watch(&time());
     watch.live().await.expect("the registry is open");
-    let raw = Raw::connect(&format!("{}{chroot}", raw_proxy.address())).await;
+    let raw = Raw::connect(&fleet.through(&raw_proxy)).await;
 
-    let ours = async || {
-        let before = proxy.carried(Direction::ToClient);
-        for _ in 0..CHANGES / 2 {
-            come(fleet, size, &mut watch).await;
-            go(fleet, size, &mut watch).await;
-        }
-        (proxy.carried(Direction::ToClient) - before) as f64 / CHANGES as f64
-    };
     let listing = async || {
         let before = raw_proxy.carried(Direction::ToClient);
         raw.list("/services/time").await.expect("the server is up");
         (raw_proxy.carried(Direction::ToClient) - before) as f64
     };
+    let ours = async || received(fleet, size, &mut watch, &proxy).await;
     let (ours, listing) = world.runs.beside(ours, listing).await;
     registry.close(SOON).await;
     raw.close().await;
-    let record = fleet.record(size).len();
-    let what =
-        format!("bytes received per change, of {} instances, records of {record} bytes", grouped(size));
-    Row::new(what, Unit::Bytes, ours.into_iter().collect())
+    Row::new(bytes_words(fleet, size), Unit::Bytes, ours.into_iter().collect())
         .beside("listing the names", listing.into_iter().collect())
-        .bound(Bound::AtMost(250.0 + record as f64 / 2.0))
+        .bound(Bound::AtMost(250.0 + fleet.record(size).len() as f64 / 2.0))
+}
+
+/// What is measured by [`received`].
+pub(crate) fn bytes_words(fleet: &Fleet, size: usize) -> String {
+    let record = fleet.record(size).len();
+    format!("bytes received per change, of {} instances, records of {record} bytes", grouped(size))
+}
+
+/// How many bytes per change come through `proxy` to the watcher.
+pub(crate) async fn received(fleet: &Fleet, size: usize, watcher: &mut impl Watcher, proxy: &Proxy) -> f64 {
+    let before = proxy.carried(Direction::ToClient);
+    for _ in 0..CHANGES / 2 {
+        come(fleet, size, watcher).await;
+        go(fleet, size, watcher).await;
+    }
+    (proxy.carried(Direction::ToClient) - before) as f64 / CHANGES as f64
 }
 
 /// Of a process that watches, and wakes for every snapshot.
 pub(super) async fn processor_time(world: &World, fleet: &Fleet, size: usize) -> Row {
-    let mut reader = Reader::start(&fleet.to);
-    reader.live();
+    let mut reader = Reader::start(&fleet.to).await;
+    reader.live().await;
     let ours = async || {
         let before = reader.processor_time();
         for _ in 0..CHANGES / 2 {
@@ -74,16 +107,7 @@ pub(super) async fn latency(world: &World, fleet: &Fleet, size: usize) -> Vec<Ro
     let registry = open(&fleet.to).await;
     let mut watch = registry.watch(&time());
     watch.live().await.expect("the registry is open");
-    let ours = async || {
-        let mut taken = Vec::new();
-        for _ in 0..CHANGES {
-            taken.push(come(fleet, size, &mut watch).await);
-            sleep(APART).await;
-            go(fleet, size, &mut watch).await;
-            sleep(APART).await;
-        }
-        taken.into_iter().collect::<Samples>()
-    };
+    let ours = async || until_visible(fleet, size, &mut watch).await;
     let reads = async || {
         let path = fleet.path(0);
         integration_tests::bench::runs::latencies(CHANGES, async || {
@@ -105,28 +129,30 @@ pub(super) async fn latency(world: &World, fleet: &Fleet, size: usize) -> Vec<Ro
     ]
 }
 
+/// From each of many creates' acknowledgement to its sight.
+pub(crate) async fn until_visible(fleet: &Fleet, size: usize, watcher: &mut impl Watcher) -> Samples {
+    let mut taken = Vec::new();
+    for _ in 0..CHANGES {
+        taken.push(come(fleet, size, watcher).await);
+        sleep(APART).await;
+        go(fleet, size, watcher).await;
+        sleep(APART).await;
+    }
+    taken.into_iter().collect()
+}
+
 /// Instance `n` comes and is seen; how long after the acknowledgement, in nanoseconds.
-async fn come(fleet: &Fleet, n: usize, watch: &mut ServiceWatch) -> f64 {
-    let id: InstanceId = id(n).parse().expect("it is an id");
+async fn come(fleet: &Fleet, n: usize, watcher: &mut impl Watcher) -> f64 {
     let acknowledged = async {
         fleet.come(n).await;
         Instant::now()
     };
-    let (acknowledged, seen) =
-        tokio::join!(acknowledged, seen(watch, |snapshot| snapshot.get(&id).is_some()));
+    let (acknowledged, seen) = tokio::join!(acknowledged, watcher.sees(n));
     seen.saturating_duration_since(acknowledged).as_nanos() as f64
 }
 
-async fn go(fleet: &Fleet, n: usize, watch: &mut ServiceWatch) {
-    let id: InstanceId = id(n).parse().expect("it is an id");
-    tokio::join!(fleet.go(n), seen(watch, |snapshot| snapshot.get(&id).is_none()));
-}
-
-async fn seen(watch: &mut ServiceWatch, enough: impl Fn(&Snapshot) -> bool) -> Instant {
-    while !enough(watch.current()) {
-        watch.changed().await.expect("the registry is open");
-    }
-    Instant::now()
+async fn go(fleet: &Fleet, n: usize, watcher: &mut impl Watcher) {
+    tokio::join!(fleet.go(n), watcher.misses(n));
 }
 
 /// Changes per run.

@@ -24,7 +24,7 @@ pub(super) async fn rows(world: &World, fleet: &Fleet, size: usize, bound: u64) 
 }
 
 /// From `watch`, and from `open`, to a live snapshot.
-async fn ours(fleet: &Fleet, size: usize) -> (f64, f64) {
+pub(crate) async fn ours(fleet: &Fleet, size: usize) -> (f64, f64) {
     let open_at = Instant::now();
     let registry = open(&fleet.to).await;
     let watch_at = Instant::now();

@@ -1,7 +1,7 @@
 //! What it costs to see a service, and to keep seeing it.
 
-mod change;
-mod cold;
+pub(crate) mod change;
+pub(crate) mod cold;
 mod local;
 mod reader;
 
@@ -43,6 +43,6 @@ async fn run(world: &World) -> Vec<Row> {
 }
 
 /// `10000` as `10,000`.
-fn grouped(size: usize) -> String {
+pub(crate) fn grouped(size: usize) -> String {
     if size < 1_000 { size.to_string() } else { format!("{},{:03}", size / 1_000, size % 1_000) }
 }

@@ -1,0 +1,125 @@
+//! A process that is told what to do line by line, and answers each line with one.
+//!
+//! What it measures it measures by itself: how fast lines travel does not matter.
+
+use std::process::Stdio;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+
+use crate::process::{Program, Signal};
+
+/// The running process. It ends when its input does; dropping this kills it.
+#[derive(Debug)]
+pub struct Driven {
+    name: String,
+    id: u32,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    /// Held for its drop, and so that the id is nobody else's meanwhile.
+    _child: Child,
+}
+
+impl Driven {
+    /// Starts it; what it complains about appears with ours.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start(program: &Program) -> Self {
+        let name = program.name();
+        let mut command = tokio::process::Command::from(program.command());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("starting {name}: {error}"));
+        let input = child.stdin.take().expect("it is piped");
+        let output = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let id = child.id().expect("nobody has waited for its end");
+        Self { name, id, input, output, _child: child }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What it says next.
+    ///
+    /// # Panics
+    ///
+    /// When it ends instead.
+    pub async fn says(&mut self) -> String {
+        let line = self.output.next_line().await;
+        let line = line.unwrap_or_else(|error| panic!("what {} says: {error}", self.name));
+        line.unwrap_or_else(|| panic!("{} has ended", self.name))
+    }
+
+    /// What it answers to `line`.
+    ///
+    /// # Panics
+    ///
+    /// When it ends instead.
+    pub async fn ask(&mut self, line: &str) -> String {
+        let told = self.input.write_all(format!("{line}\n").as_bytes()).await;
+        told.unwrap_or_else(|error| panic!("telling {} to {line}: {error}", self.name));
+        self.says().await
+    }
+
+    /// Freezes it until the guard is dropped.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn freeze(&self) -> Frozen {
+        let id = Pid::from_raw(self.id.try_into().expect("process ids fit"));
+        kill(id, Signal::SIGSTOP).unwrap_or_else(|error| panic!("freezing {}: {error}", self.name));
+        Frozen(id)
+    }
+}
+
+/// A frozen process; dropping this thaws it.
+#[derive(Debug)]
+#[must_use = "dropping it thaws"]
+pub struct Frozen(Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // An error means that it has been killed meanwhile: there is nothing to thaw.
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::eventually::eventually;
+
+    #[tokio::test]
+    async fn every_line_is_answered() {
+        let mut cat = Driven::start(&Program::at("cat"));
+        assert_eq!(cat.ask("one").await, "one");
+        assert_eq!(cat.ask("two").await, "two");
+    }
+
+    #[tokio::test]
+    async fn a_frozen_process_answers_after_its_thaw() {
+        let mut cat = Driven::start(&Program::at("cat"));
+        let stat = format!("/proc/{}/stat", cat.id());
+        let frozen = cat.freeze();
+        eventually(std::time::Duration::from_secs(10), "it is stopped", async || {
+            fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
+        })
+        .await;
+        drop(frozen);
+        assert_eq!(cat.ask("on").await, "on");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "true has ended")]
+    async fn an_end_is_no_answer() {
+        Driven::start(&Program::at("true")).says().await;
+    }
+}
