@@ -24,6 +24,29 @@ impl Default for BudgetOptions {
     }
 }
 
+impl BudgetOptions {
+    /// Sets [`share`](Self::share).
+    #[must_use]
+    pub const fn with_share(mut self, share: f64) -> Self {
+        self.share = share;
+        self
+    }
+
+    /// Sets [`floor`](Self::floor).
+    #[must_use]
+    pub const fn with_floor(mut self, floor: u32) -> Self {
+        self.floor = floor;
+        self
+    }
+
+    /// Sets [`window`](Self::window).
+    #[must_use]
+    pub const fn with_window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+}
+
 /// A purse that calls fill and retries empty. Share one among all calls to a service.
 ///
 /// Within any window there are at most `share x calls + floor x window` retries, give or take a tenth of a window.

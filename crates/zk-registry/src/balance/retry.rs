@@ -41,7 +41,7 @@ use crate::instance::InstanceId;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// How often an instance is asked at most, the first time included. Defaults to 3.
+    /// How many attempts a call has at most, over all instances, the first one included. Defaults to 3.
     pub attempts: u32,
     /// The pause before the second retry; it doubles from there on. There is none before the first retry, which goes
     /// elsewhere. Defaults to 10 milliseconds.
@@ -129,6 +129,34 @@ impl Retry {
     /// Never tries again.
     pub fn never() -> Self {
         Self { attempts: 1, ..Self::default() }
+    }
+
+    /// Sets [`attempts`](Self::attempts).
+    #[must_use]
+    pub const fn with_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Sets [`pause`](Self::pause).
+    #[must_use]
+    pub const fn with_pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    /// Sets [`pause_cap`](Self::pause_cap).
+    #[must_use]
+    pub const fn with_pause_cap(mut self, pause_cap: Duration) -> Self {
+        self.pause_cap = pause_cap;
+        self
+    }
+
+    /// Sets [`least`](Self::least).
+    #[must_use]
+    pub const fn with_least(mut self, least: Duration) -> Self {
+        self.least = least;
+        self
     }
 
     /// A call begins now: it pays into the budget.

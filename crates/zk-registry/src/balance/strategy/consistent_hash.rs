@@ -28,6 +28,13 @@ pub struct ConsistentHash {
 impl ConsistentHash {
     /// Keys never move for load.
     pub const UNBOUNDED: Self = Self { bound: None };
+
+    /// Sets [`bound`](Self::bound).
+    #[must_use]
+    pub const fn with_bound(mut self, bound: Option<f64>) -> Self {
+        self.bound = bound;
+        self
+    }
 }
 
 impl Default for ConsistentHash {

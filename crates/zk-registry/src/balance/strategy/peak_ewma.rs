@@ -27,6 +27,15 @@ impl Default for PeakEwma {
     }
 }
 
+impl PeakEwma {
+    /// Sets [`penalty`](Self::penalty).
+    #[must_use]
+    pub const fn with_penalty(mut self, penalty: Duration) -> Self {
+        self.penalty = penalty;
+        self
+    }
+}
+
 impl Strategy for PeakEwma {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
         Box::new(Cheaper {
