@@ -74,6 +74,11 @@ impl Lease {
         self.probe
     }
 
+    /// How many instances it was picked from: those of its rank, whatever their health.
+    pub fn candidates(&self) -> usize {
+        self.set().len()
+    }
+
     /// When it was picked.
     pub fn began(&self) -> Instant {
         self.began
