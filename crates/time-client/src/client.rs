@@ -171,28 +171,37 @@ impl TimeClient {
     ///
     /// Dropping the future blames nobody; the connection that was in use is closed.
     pub async fn ask(&self, request: Request, key: Option<Key>) -> Result<Answer, AskError> {
-        let deadline = Instant::now() + self.options.timeout;
+        // The clock is read twice in a query that goes well: here, and when the answer has come.
+        let mut began = Instant::now();
+        let deadline = began + self.options.timeout;
         // Asking for the time twice does no harm.
-        let mut attempts = self.options.retry.begin(&self.budget, Safety::Idempotent, Some(deadline));
+        let mut attempts =
+            self.options.retry.begin_at(&self.budget, Safety::Idempotent, Some(deadline), began);
         let mut failed = Vec::new();
         let mut over = Over::Kept;
         loop {
-            let lease = match self.choose(key, &mut attempts, deadline).await {
+            let mut picked = self.pick_at(began, key, attempts.tried());
+            if let Err(why) = picked {
+                picked = self.pick_otherwise(why, key, &mut attempts, deadline).await;
+                began = Instant::now();
+            }
+            let lease = match picked {
                 Ok(lease) => lease,
                 Err(why) => return Err(AskError::Nothing { service: self.service.clone(), why, failed }),
             };
-            let began = Instant::now();
-            let share = deadline.saturating_duration_since(began) / self.left(&attempts);
-            let fault = match self.attempt(lease.instance(), request, over, began + share).await {
-                Ok(said) => {
-                    let (instance, rtt) = (lease.member().clone(), began.elapsed());
-                    lease.finish(Outcome::Success);
+            let left = deadline.saturating_duration_since(began);
+            let until = began + left / self.shares(&lease, &attempts);
+            let fault = match self.attempt(lease.instance(), request, over, began, until).await {
+                Ok((said, ended)) => {
+                    let (instance, rtt) = (lease.member().clone(), ended - began);
+                    lease.finish_at(Outcome::Success, ended);
                     let met_dead_connection = over == Over::New;
                     return Ok(Answer { instance, said, rtt, failed, met_dead_connection });
                 }
                 // Nobody was asked, nobody is to blame: dropping the lease says so.
                 Err(Attempt::DiedIdle) => {
                     over = Over::New;
+                    began = Instant::now();
                     continue;
                 }
                 Err(Attempt::Failed(fault)) => fault,
@@ -210,6 +219,7 @@ impl TimeClient {
                 // A fault is neither a success nor cancelled, so that this is never said of one.
                 Decision::Done => return Err(AskError::Exhausted { failed, why: GiveUp::Attempts }),
             }
+            began = Instant::now();
         }
     }
 
@@ -219,46 +229,46 @@ impl TimeClient {
     ///
     /// What went wrong, within the time for a query.
     pub async fn ask_instance(&self, instance: &Instance, request: Request) -> Result<Said, Fault> {
-        let until = Instant::now() + self.options.timeout;
+        let mut began = Instant::now();
+        let until = began + self.options.timeout;
         let mut over = Over::Kept;
         loop {
-            match self.attempt(instance, request, over, until).await {
-                Ok(said) => return Ok(said),
-                Err(Attempt::DiedIdle) => over = Over::New,
+            match self.attempt(instance, request, over, began, until).await {
+                Ok((said, _)) => return Ok(said),
+                Err(Attempt::DiedIdle) => (over, began) = (Over::New, Instant::now()),
                 Err(Attempt::Failed(fault)) => return Err(fault),
             }
         }
     }
 
-    /// Picks an instance that was not tried; when all were, any. Waits while nothing is known yet.
-    async fn choose(
+    /// What to do where there is nothing to pick that was not tried: when all were tried, any; when nothing is known yet, wait
+    /// until something is.
+    #[cold]
+    async fn pick_otherwise(
         &self,
+        why: PickError,
         key: Option<Key>,
         attempts: &mut Attempts,
         until: Instant,
     ) -> Result<Lease, PickError> {
-        match self.pick(key, attempts.tried()) {
-            Err(PickError::AllExcluded) => {
-                attempts.start_over();
-                self.pick(key, &[])
-            }
-            Err(PickError::Pending) => {
+        match why {
+            PickError::AllExcluded => attempts.start_over(),
+            PickError::Pending => {
                 let mut adopted = self.adopted.clone();
                 let known = adopted.wait_for(|snapshot| snapshot.freshness() != Freshness::Pending);
                 // Nothing more is coming, or not in time: the pick says the same again.
                 let _ = timeout_at(until, known).await;
-                self.pick(key, attempts.tried())
             }
-            picked => picked,
+            _ => return Err(why),
         }
+        self.pick(key, attempts.tried())
     }
 
     /// Among how many attempts the time is shared: time that is set aside for asking the same instances once more would
     /// only be taken from the first time.
-    fn left(&self, attempts: &Attempts) -> u32 {
+    fn shares(&self, lease: &Lease, attempts: &Attempts) -> u32 {
         let allowed = self.options.retry.attempts.saturating_sub(attempts.made());
-        let candidates = self.balancer.endpoints().or_else(|| self.balancer.suspects());
-        let untried = candidates.map_or(0, |set| set.len().saturating_sub(attempts.tried().len()));
+        let untried = lease.candidates().saturating_sub(attempts.tried().len());
         allowed.min(u32::try_from(untried).unwrap_or(u32::MAX)).max(1)
     }
 
@@ -268,44 +278,50 @@ impl TimeClient {
     ///
     /// Why there is nothing to pick.
     pub fn pick(&self, key: Option<Key>, tried: &[InstanceId]) -> Result<Lease, PickError> {
+        self.pick_at(Instant::now(), key, tried)
+    }
+
+    fn pick_at(&self, now: Instant, key: Option<Key>, tried: &[InstanceId]) -> Result<Lease, PickError> {
         let mut rng = rand::rng();
-        let mut pick = Pick::new(Instant::now(), &mut rng).avoiding(tried);
+        let mut pick = Pick::new(now, &mut rng).avoiding(tried);
         pick.key = key;
         self.balancer.pick_with(&mut pick)
     }
 
-    /// One instance, one request: over a kept connection if there is one and it may be used, over a new one if not.
+    /// One instance, one request: over a kept connection if there is one and it may be used, over a new one if not. Tells what
+    /// was answered, and when.
     async fn attempt(
         &self,
         instance: &Instance,
         request: Request,
         over: Over,
+        began: Instant,
         until: Instant,
-    ) -> Result<Said, Attempt> {
-        let began = Instant::now();
-        let address = instance.address();
+    ) -> Result<(Said, Instant), Attempt> {
         if request == Request::Timestamp {
             let connection = self.dial(instance, until).await?;
-            let reply = self.read(until, connection.ask_last()).await??;
-            return Ok(checked(request, reply)?);
+            let reply = self.read(Instant::now(), until, connection.ask_last()).await??;
+            return Ok((checked(request, reply)?, Instant::now()));
         }
+        let address = instance.address();
         let kept = match over {
             Over::Kept => self.pool.take(&address, began),
             Over::New => None,
         };
         let was_kept = kept.is_some();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => self.dial(instance, until).await?,
+        let (mut connection, asked) = match kept {
+            Some(connection) => (connection, began),
+            None => (self.dial(instance, until).await?, Instant::now()),
         };
-        let (fault, said_nothing) = match self.read(until, connection.ask(request)).await? {
+        let (fault, said_nothing) = match self.read(asked, until, connection.ask(request)).await? {
             Ok(reply) => match checked(request, reply) {
                 Ok(said) => {
+                    let ended = Instant::now();
                     // A line too many would be taken for the next answer.
                     if connection.has_heard_nothing() {
-                        self.pool.put(&address, connection, Instant::now());
+                        self.pool.put(&address, connection, ended);
                     }
-                    return Ok(said);
+                    return Ok((said, ended));
                 }
                 // A server that closes an idle connection may say so, and it may say so while we ask.
                 Err(fault) => {
@@ -331,10 +347,14 @@ impl TimeClient {
         }
     }
 
-    async fn read<T>(&self, until: Instant, answer: impl Future<Output = T>) -> Result<T, Fault> {
-        let began = Instant::now();
-        let until = self.options.read_timeout.map_or(until, |within| until.min(began + within));
-        timeout_at(until, answer).await.map_err(|_| Fault::Silent(began.elapsed()))
+    async fn read<T>(
+        &self,
+        asked: Instant,
+        until: Instant,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Fault> {
+        let until = self.options.read_timeout.map_or(until, |within| until.min(asked + within));
+        timeout_at(until, answer).await.map_err(|_| Fault::Silent(asked.elapsed()))
     }
 }
 

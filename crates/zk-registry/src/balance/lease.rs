@@ -86,6 +86,11 @@ impl Lease {
         matches!(self.kind, Kind::Probe(_))
     }
 
+    /// How many instances it was picked from: those of its rank, whatever their health.
+    pub fn candidates(&self) -> usize {
+        self.set().len()
+    }
+
     /// When it was picked.
     pub fn began(&self) -> Instant {
         self.began
