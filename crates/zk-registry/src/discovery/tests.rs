@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep, timeout};
 
-use super::FULL_AUDIT;
+use super::reads::FULL_AUDIT;
 use super::schedules::{
     AUDIT, CONNECTION, NO_AUDIT, ROOT, SESSION, becomes, record, registry, service, watching,
 };
