@@ -14,6 +14,7 @@ pub(super) const LANES: usize = 16;
 pub(super) struct Padded<T>(pub(super) T);
 
 /// The lane of the current thread.
+#[inline]
 pub(super) fn lane() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {

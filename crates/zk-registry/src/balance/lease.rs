@@ -54,16 +54,15 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// A call to the endpoint at `index` of the pinned set, which the caller has counted.
+    #[inline]
     pub(super) fn new(
         pin: &Arc<Padded<Arc<EndpointSet>>>,
         index: Index,
         kind: Kind,
         pick: &Pick<'_>,
     ) -> Self {
-        let (began, at) = (pick.now, pick.at);
-        let lease = Self { pin: Arc::clone(pin), index, kind, over: false, began, at };
-        lease.set().shared.begin(lease.endpoint());
-        lease
+        Self { pin: Arc::clone(pin), index, kind, over: false, began: pick.now, at: pick.at }
     }
 
     /// The instance to call.
@@ -106,11 +105,14 @@ impl Lease {
         self.end(outcome, now);
     }
 
+    #[inline]
     fn end(&mut self, outcome: Outcome, now: Instant) {
         self.over = true;
-        self.set().shared.end(self.endpoint(), outcome, self.kind, self.at, now);
+        let set = self.set();
+        set.shared.end(&set[self.index], outcome, self.kind, self.at, now);
     }
 
+    #[inline]
     fn set(&self) -> &EndpointSet {
         &self.pin.0
     }

@@ -64,6 +64,7 @@ impl EndpointSet {
     }
 
     /// Whether the balancer would accept this endpoint of the set now, retries and slow start apart.
+    #[inline]
     pub(super) fn takes_calls(&self, endpoint: &Endpoint, pick: &Pick<'_>) -> bool {
         endpoint.vitals.gate() == Gate::OPEN || self.takes_a_probe(endpoint, pick)
     }

@@ -63,6 +63,7 @@ impl Shared {
     }
 
     /// A call to `endpoint` begins.
+    #[inline]
     pub(super) fn begin(&self, endpoint: &Endpoint) {
         if self.tracking.in_flight {
             endpoint.vitals.begin();
@@ -70,6 +71,7 @@ impl Shared {
     }
 
     /// A call to `endpoint`, which began at `began` by our clock, is over.
+    #[inline]
     pub(super) fn end(&self, endpoint: &Endpoint, outcome: Outcome, kind: Kind, began: u64, now: Instant) {
         if self.tracking.in_flight {
             endpoint.vitals.end();

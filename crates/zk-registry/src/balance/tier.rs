@@ -56,6 +56,7 @@ impl Tier {
     }
 
     /// Picks what is available: as the strategy says, else the next one.
+    #[inline]
     pub(super) fn pick(&self, pick: &mut Pick<'_>) -> Option<Lease> {
         let mut index = Index::new(0);
         for attempt in 0..ATTEMPTS {
@@ -63,7 +64,7 @@ impl Tier {
             index = self.picker.pick(pick);
             let Some(endpoint) = self.set.get(index) else { continue };
             match self.judge(endpoint, pick, true) {
-                Verdict::Accepted(kind) => return Some(self.lease(index, kind, pick)),
+                Verdict::Accepted(kind) => return Some(self.lease(index, endpoint, kind, pick)),
                 Verdict::Rejected => {}
             }
         }
@@ -103,13 +104,15 @@ impl Tier {
             None => (pick.below(len), hash::stride(pick.rng, len)),
         };
         (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {
-            match judge(&self.set[index], pick) {
-                Verdict::Accepted(kind) => Some(self.lease(index, kind, pick)),
+            let endpoint = &self.set[index];
+            match judge(endpoint, pick) {
+                Verdict::Accepted(kind) => Some(self.lease(index, endpoint, kind, pick)),
                 Verdict::Rejected => None,
             }
         })
     }
 
+    #[inline]
     fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Verdict {
         let plain = endpoint.vitals.gate() == Gate::OPEN && endpoint.vitals.ramp_end() == 0;
         if plain && pick.avoid.is_empty() {
@@ -162,7 +165,9 @@ impl Tier {
         }
     }
 
-    fn lease(&self, index: Index, kind: Kind, pick: &Pick<'_>) -> Lease {
+    #[inline]
+    fn lease(&self, index: Index, endpoint: &Endpoint, kind: Kind, pick: &Pick<'_>) -> Lease {
+        self.set.shared.begin(endpoint);
         Lease::new(&self.pins[lane()], index, kind, pick)
     }
 }

@@ -144,20 +144,24 @@ impl Vitals {
         self.life.fetch_add(1, Relaxed) + 1
     }
 
+    #[inline]
     pub(super) fn life(&self) -> u32 {
         self.life.load(Relaxed)
     }
 
     // Load.
 
+    #[inline]
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
+    #[inline]
     pub(super) fn begin(&self) {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
+    #[inline]
     pub(super) fn end(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
     }
@@ -203,10 +207,12 @@ impl Vitals {
 
     // Success.
 
+    #[inline]
     pub(super) fn success(&self) -> f32 {
         f32::from_bits(self.success.load(Relaxed))
     }
 
+    #[inline]
     pub(super) fn succeeded(&self) {
         let rate = self.success();
         if rate < 1.0 {
@@ -233,10 +239,12 @@ impl Vitals {
 
     // Phase.
 
+    #[inline]
     pub(super) fn gate(&self) -> u64 {
         self.gate.load(Relaxed)
     }
 
+    #[inline]
     pub(super) fn ramp_end(&self) -> u64 {
         self.ramp_end.load(Relaxed)
     }

@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 use zk_registry::balance::strategy::Named;
-use zk_registry::balance::{Balancer, EndpointSet, Options, Outcome, Pick, Strategy, Tracking};
+use zk_registry::balance::{Balancer, EndpointSet, Options, Outcome, Phase, Pick, Strategy, Tracking};
 use zk_registry::{Instance, ServiceName, Snapshot};
 
 pub(crate) const SUBJECT: Subject = Subject {
@@ -48,6 +48,15 @@ async fn run(world: &World) -> Vec<Row> {
         let taken = world.runs.alone(async || on_two_threads(&balancer)).await;
         rows.push(row(format!("{name}, 100 instances, two threads"), taken).bound(Bound::AtMost(100.0)));
     }
+    for name in ["random", "least-loaded", "peak-ewma", "consistent-hash"] {
+        for (what, (balancer, now)) in [("all joined later", joined(name)), ("one ejected", ejected(name))] {
+            let taken = world.runs.alone(async || calls_at(&balancer, 1, now)).await;
+            rows.push(row(format!("{name}, 100 instances, {what}"), taken));
+        }
+    }
+    let balancer = balancer("random", 100, Tracking::NOTHING.with_in_flight());
+    let taken = world.runs.alone(async || on_two_threads(&balancer)).await;
+    rows.push(row("random with load tracking, 100 instances, two threads".to_owned(), taken));
     rows.push(scaling(world).await);
     for (name, _) in STRATEGIES {
         let snapshot = snapshot(name, 10_000);
@@ -56,7 +65,51 @@ async fn run(world: &World) -> Vec<Row> {
         let taken = world.runs.alone(async || per_call(1, || strategy.picker(&set))).await;
         rows.push(row(format!("building {name} for 10000 instances"), taken));
     }
+    for (name, _) in STRATEGIES {
+        let taken = updates(world, name).await;
+        rows.push(row(format!("update of 10000 instances, one changed, {name}"), taken));
+    }
     rows
+}
+
+/// What a publication costs the balancer.
+async fn updates(world: &World, name: &str) -> Vec<f64> {
+    let balancer = balancer(name, 10_000, Tracking::default());
+    let change = |to: &str| {
+        let instances = instances(name, 10_000)
+            .enumerate()
+            .map(|(n, instance)| if n == 5000 { instance.with_metadata("version", to) } else { instance });
+        Snapshot::fixed(&service(), instances)
+    };
+    let mut versions = [change("1"), change("2")].into_iter().cycle();
+    let mut next = || versions.next().expect("it goes round");
+    world
+        .runs
+        .alone(async || {
+            let snapshot = next();
+            per_call(1, || balancer.update(&snapshot))
+        })
+        .await
+}
+
+/// A balancer whose instances all came after ZooKeeper was first heard, and a time when they are past their slow start.
+fn joined(name: &str) -> (Arc<Balancer>, Instant) {
+    let balancer = balancer(name, 0, Tracking::default());
+    balancer.update(&snapshot(name, 100));
+    (balancer, Instant::now() + Options::default().slow_start)
+}
+
+/// A balancer that has ejected one instance, and a time before that one may be probed.
+fn ejected(name: &str) -> (Arc<Balancer>, Instant) {
+    let balancer = balancer(name, 100, Tracking::default());
+    let set = balancer.endpoints().expect("it has instances");
+    let others: Vec<_> = set.iter().skip(1).map(|endpoint| endpoint.id().clone()).collect();
+    let now = Instant::now();
+    while set.iter().all(|endpoint| endpoint.phase() == Phase::Available) {
+        let lease = balancer.pick_avoiding(&others).expect("one is left");
+        lease.finish_at(Outcome::Failure, now);
+    }
+    (balancer, now)
 }
 
 /// Picks per second of two threads beside those of one, without load tracking.
@@ -74,16 +127,23 @@ fn row(what: String, taken: Vec<f64>) -> Row {
     Row::new(what, Unit::Time, taken.into_iter().collect::<Samples>())
 }
 
+fn service() -> ServiceName {
+    "bench".parse().expect("it is a name")
+}
+
 fn snapshot(name: &str, count: u32) -> Snapshot {
-    let service: ServiceName = "bench".parse().expect("it is a name");
-    let instance = |n: u32| {
+    Snapshot::fixed(&service(), instances(name, count))
+}
+
+fn instances(name: &str, count: u32) -> impl Iterator<Item = Instance> {
+    let is_weighted = name.starts_with("weighted");
+    (0..count).map(move |n| {
         let [_, a, b, c] = n.to_be_bytes();
-        let weight = if name.starts_with("weighted") { 1 + n % 5 } else { 1 };
+        let weight = if is_weighted { 1 + n % 5 } else { 1 };
         Instance::new(format!("10.{a}.{b}.{c}"), 8897)
             .with_weight(u16::try_from(weight).ok().and_then(|it| it.try_into().ok()).expect("it is small"))
             .with_zone(if n.is_multiple_of(2) { "a" } else { "b" })
-    };
-    Snapshot::fixed(&service, (0..count).map(instance))
+    })
 }
 
 fn balancer(name: &str, count: u32, tracking: Tracking) -> Arc<Balancer> {
@@ -97,8 +157,11 @@ fn balancer(name: &str, count: u32, tracking: Tracking) -> Arc<Balancer> {
 
 /// Nanoseconds per call.
 fn calls(balancer: &Balancer, seed: u64) -> f64 {
+    calls_at(balancer, seed, Instant::now())
+}
+
+fn calls_at(balancer: &Balancer, seed: u64, now: Instant) -> f64 {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let now = Instant::now();
     let mut key = seed;
     per_call(CALLS, || {
         key += 1;
