@@ -24,7 +24,7 @@ pub(crate) async fn register_if_asked() {
     registration.registered().await.expect("nobody is in the way");
     say("registered");
     end_with_input();
-    pending().await
+    pending::<()>().await;
 }
 
 /// The shortest that a server with a tick of two seconds grants.
