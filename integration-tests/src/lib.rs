@@ -10,6 +10,7 @@
 //! | to wait without a sleep | [`eventually`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
 //! | a readable, repeatable failure | [`steps`], and what is left of it [`remains`] |
+//! | a fleet under load, restarted or killed | [`under_load`] |
 //! | bad weather for hours | [`soak`] |
 //! | figures | [`mod@bench`] |
 //!
@@ -29,6 +30,7 @@ pub mod servers;
 pub mod soak;
 pub mod steps;
 pub mod truth;
+pub mod under_load;
 pub mod weather;
 pub mod zookeeper;
 

@@ -1,50 +1,24 @@
 //! What fails behind the client's back stays there: restarts and kills of servers under load, ZooKeeper away.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
 use integration_tests::process::{Process, Program, Signal};
-use integration_tests::zookeeper::{Chroot, ZooKeeper};
+use integration_tests::under_load::{Client, Fleet};
+use integration_tests::zookeeper::ZooKeeper;
 use serde_json::Value;
 
 use crate::client::{BRIEFLY, ends_with, json, summary, three_listeners, time_client};
-use crate::server::{SERVICE, SOON, registered, time_server};
+use crate::server::{SERVICE, SOON};
 
-/// Three servers of one listener each; a port of each one's own, so that a restart keeps the address.
-struct Fleet {
-    chroot: Chroot,
-    servers: Vec<(SocketAddr, Process)>,
-}
-
-impl Fleet {
-    async fn start(name: &str) -> Self {
-        let chroot = ZooKeeper::shared().chroot(name).await;
-        let ports: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let addresses: Vec<_> = ports.iter().map(|port| port.local_addr().unwrap()).collect();
-        drop(ports);
-        let mut servers = Vec::new();
-        for address in addresses {
-            servers.push((address, serve(&chroot, address).await));
-        }
-        Self { chroot, servers }
-    }
-
-    /// 500 queries a second until a signal, one line of JSON each.
-    async fn load(&self) -> Process {
-        let client = time_client(&self.chroot.connect_string())
-            .args(["--rate", "500", "--duration", "1h", "--strategy", "round-robin", "--output", "json"])
-            .start();
-        client.says("\"n\":100,", SOON).await;
-        client
-    }
-}
-
-async fn serve(chroot: &Chroot, address: SocketAddr) -> Process {
-    let server = time_server(&chroot.connect_string()).args(["--listen", &address.to_string()]).start();
-    registered(&server, 1).await;
-    server
+/// 500 queries a second by the program until a signal, one line of JSON each.
+async fn load(fleet: &Fleet) -> Process {
+    let client = time_client(&fleet.chroot().connect_string())
+        .args(["--rate", "500", "--duration", "1h", "--strategy", "round-robin", "--output", "json"])
+        .start();
+    client.says("\"n\":100,", SOON).await;
+    client
 }
 
 /// The lines of queries that were answered after a failed attempt, or not at all.
@@ -55,19 +29,15 @@ fn troubled(client: &Process) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_under_load_fails_no_query_and_no_attempt() {
-    let mut fleet = Fleet::start("restart").await;
-    let client = fleet.load().await;
-    for n in 0..fleet.servers.len() {
-        let (address, server) = &fleet.servers[n];
-        server.signal(Signal::SIGTERM);
-        assert_eq!(server.exit(SOON).await.code(), Some(0));
-        let again = serve(&fleet.chroot, *address).await;
-        fleet.servers[n].1 = again;
-    }
+    let mut fleet = Fleet::start(ZooKeeper::shared().chroot("restart").await).await;
+    let (client, beside) = (load(&fleet).await, Client::start(&fleet).await);
+    fleet.restart_each().await;
+    let counts = beside.stop().await;
     client.signal(Signal::SIGINT);
     ends_with(&client, 0).await;
     let summary = summary(&client).await;
-    println!("rolling restart of 3: {summary}");
+    println!("rolling restart of 3: {summary}, {counts:?}");
+    assert_eq!((counts.failed, counts.failed_attempts), (0, 0), "{counts:?}");
     assert!(summary["ok"].as_u64().unwrap() > 500, "{summary}");
     assert_eq!(
         (&summary["failed"], &summary["failed_attempts"]),
@@ -79,14 +49,12 @@ async fn a_rolling_restart_under_load_fails_no_query_and_no_attempt() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_one_of_three_under_load_fails_no_query() {
-    let fleet = Fleet::start("kill").await;
-    let client = fleet.load().await;
-    let (victim, server) = &fleet.servers[1];
-    let killed = Instant::now();
-    server.signal(Signal::SIGKILL);
-    // Beyond the end of its session, so that its ejection, its probes and its removal all happen under load.
+    let fleet = Fleet::start(ZooKeeper::shared().chroot("kill").await).await;
+    let (client, beside) = (load(&fleet).await, Client::start(&fleet).await);
+    let (victim, killed) = (fleet.address(1), Instant::now());
     let at_kill = client.stdout().all().len();
-    client.stdout().nth("time-client", at_kill + 2500, "\"n\":", SOON).await;
+    // Beyond the end of its session, so that its ejection, its probes and its removal all happen under load.
+    let kill = beside.kill(&fleet, 1, 2500).await;
     client.signal(Signal::SIGINT);
     ends_with(&client, 0).await;
 
@@ -95,7 +63,11 @@ async fn killing_one_of_three_under_load_fails_no_query() {
     let failed = summary["failed_attempts"].as_u64().unwrap();
     let lines = client.stdout().all();
     let last = lines.iter().rfind(|line| line.text.contains("\"attempts\":2")).map(|line| line.at - killed);
-    println!("kill -9 of one of 3: {failed} failed attempts, the last {last:?} after the kill; {summary}");
+    println!("kill -9 of one of 3: {kill:?}");
+    assert_eq!(kill.counts.failed, 0, "{kill:?}");
+    assert!(kill.counts.failed_attempts <= kill.allowed, "{kill:?}");
+    assert!(kill.ejected_after <= BRIEFLY, "{kill:?}");
+    println!("by the program: {failed} failed attempts, the last {last:?} after the kill; {summary}");
     assert_eq!(summary["failed"], 0, "{troubled:?}");
     // Those under way at once are at most 64; five in a row eject; then one probe every few seconds.
     assert!(failed <= 64 + 5 + 3, "{failed} failed attempts: {troubled:?}");

@@ -10,7 +10,8 @@ use integration_tests::bench::{Bound, Row, Samples, Subject, Unit, World};
 use integration_tests::four_letter;
 use integration_tests::process::{Process, Program};
 use integration_tests::raw::Raw;
-use integration_tests::zookeeper::Chroot;
+use integration_tests::under_load::{Client, Counts, Fleet, Kill};
+use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use time_client::client::{Options, TimeClient};
 use time_client::load::{Load, Pace, Turn, Work};
 use time_server::protocol::Request;
@@ -47,7 +48,8 @@ async fn run(world: &World) -> Vec<Row> {
         .beside(async || throughput(&client, None).await, async || throughput(&client, Some(&fixed)).await)
         .await;
     let requests = world.runs.alone(async || requests_per_query(zookeeper.address(1), &client).await).await;
-    vec![
+    let faults = faults(world, zookeeper).await;
+    let mut rows = vec![
         Row::new("resolve and pick, inside one query", Unit::Time, samples(picks))
             .against("a session and a list, as in 2016", samples(sessions))
             .bound(Bound::within(Duration::from_micros(1))),
@@ -56,6 +58,53 @@ async fn run(world: &World) -> Vec<Row> {
         Row::new("queries, 64 at once, three instances", Unit::Rate, samples(resolved))
             .beside("one fixed address", samples(unresolved))
             .bound(Bound::RatioAtLeast(0.9)),
+    ];
+    rows.extend(faults);
+    rows
+}
+
+/// What a fault of a server costs its clients: the runs of the end-to-end tests, counted.
+async fn faults(world: &World, zookeeper: &ZooKeeper) -> Vec<Row> {
+    let mut fleet = Fleet::start(zookeeper.chroot("bench-faults").await).await;
+    let restarts = world
+        .runs
+        .alone(async || {
+            let client = Client::start(&fleet).await;
+            fleet.restart_each().await;
+            client.stop().await
+        })
+        .await;
+    let kills = world
+        .runs
+        .alone(async || {
+            let kill = Client::start(&fleet).await.kill(&fleet, 0, AFTER_A_KILL).await;
+            fleet.revive(0).await;
+            kill
+        })
+        .await;
+    let of = |count: fn(&Counts) -> u64| restarts.iter().map(|run| count(run) as f64).collect::<Samples>();
+    let of_kill = |figure: fn(&Kill) -> f64| kills.iter().map(figure).collect::<Samples>();
+    let (restart, kill) = ("rolling restart of three under 500/s", "kill -9 of one of three under 500/s");
+    vec![
+        Row::new(format!("{restart}: failed queries"), Unit::Count, of(|run| run.failed))
+            .bound(Bound::AtMost(0.0)),
+        Row::new(format!("{restart}: failed attempts"), Unit::Count, of(|run| run.failed_attempts))
+            .bound(Bound::AtMost(0.0)),
+        Row::new(format!("{kill}: failed queries"), Unit::Count, of_kill(|kill| kill.counts.failed as f64))
+            .bound(Bound::AtMost(0.0)),
+        Row::new(
+            format!("{kill}: failed attempts and connections that died"),
+            Unit::Count,
+            of_kill(|kill| (kill.counts.failed_attempts + kill.counts.dead_connections) as f64),
+        )
+        .beside("under way, and so many eject", of_kill(|kill| kill.allowed as f64))
+        .bound(Bound::RatioAtMost(1.0)),
+        Row::new(
+            format!("{kill}: until it is ejected"),
+            Unit::Time,
+            of_kill(|kill| kill.ejected_after.as_nanos() as f64),
+        )
+        .bound(Bound::within(Duration::from_secs(1))),
     ]
 }
 
@@ -133,3 +182,5 @@ fn samples(values: Vec<f64>) -> Samples {
 
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 const QUERIES: u64 = 20_000;
+/// Two seconds of queries: an ejection takes a fraction of one.
+const AFTER_A_KILL: u64 = 1000;
