@@ -17,6 +17,7 @@ use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::sleep;
+use tracing::info;
 use zk_registry::{Freshness, Options, Registry, ServiceName};
 
 use crate::eventually::eventually;
@@ -79,7 +80,8 @@ pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<Report> {
         };
         let mut seeds = || StdRng::seed_from_u64(rng.random());
         let servers = break_servers(&zk, seeds(), &quiet, &report);
-        let weather = links.iter().map(|proxies| break_links(proxies, seeds(), &quiet, &report));
+        let weather = links.iter().enumerate();
+        let weather = weather.map(|(client, proxies)| break_links(client, proxies, seeds(), &quiet, &report));
         tokio::join!(join_all(weather), servers, calm);
         registrants = Vec::new();
         for one in changing {
@@ -102,11 +104,13 @@ fn service() -> ServiceName {
 }
 
 /// One fault after the other on the links of one client, with pauses.
-async fn break_links(links: &[Proxy], mut rng: StdRng, quiet: &AtomicBool, report: &Report) {
+async fn break_links(client: usize, links: &[Proxy], mut rng: StdRng, quiet: &AtomicBool, report: &Report) {
     while pause(&mut rng, 500..4_000, quiet).await {
         let fault = Fault::draw(&mut rng, T);
+        info!(client, ?fault, "begins");
         report.fault(&fault.to_string());
         fault.strike(links).await;
+        info!(client, "ends");
     }
     weather::clear(links).await;
 }
@@ -117,27 +121,28 @@ async fn break_servers(zk: &Servers, mut rng: StdRng, quiet: &AtomicBool, report
         let node = rng.random_range(1..=3);
         match rng.random_range(0..5) {
             0 => {
-                report.fault("server killed and restarted");
+                broken("server killed and restarted", node, report);
                 zk.restart(node).await;
             }
             1 => {
-                report.fault("server stopped and started");
+                broken("server stopped and started", node, report);
                 zk.stop(node).await;
                 zk.start(node).await;
             }
             2 => {
-                report.fault("leader killed and restarted");
-                zk.restart(zk.leader().await.unwrap_or(node)).await;
+                let node = zk.leader().await.unwrap_or(node);
+                broken("leader killed and restarted", node, report);
+                zk.restart(node).await;
             }
             3 => {
-                report.fault("server frozen");
                 let node = if rng.random_bool(0.5) { zk.leader().await.unwrap_or(node) } else { node };
+                broken("server frozen", node, report);
                 zk.pause(node).await;
                 sleep(T.mul_f64(rng.random_range(0.1..1.5))).await;
                 zk.resume(node).await;
             }
             _ => {
-                report.fault("majority lost");
+                broken("majority lost", node, report);
                 let other = node % 3 + 1;
                 zk.kill(node).await;
                 zk.kill(other).await;
@@ -147,7 +152,14 @@ async fn break_servers(zk: &Servers, mut rng: StdRng, quiet: &AtomicBool, report
             }
         }
         zk.wait().await;
+        info!("all servers serve again");
     }
+}
+
+/// One more fault, of this server.
+fn broken(what: &str, server: usize, report: &Report) {
+    info!(server, what, "begins");
+    report.fault(what);
 }
 
 /// Waits a moment, of that many milliseconds, and says whether to go on.

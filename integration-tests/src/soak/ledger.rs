@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::watch;
+use tracing::debug;
 use zk_registry::{RegistrationState, Withdrawn, Zxid};
 
 /// Every instance that ever was; ids are never used twice.
@@ -27,10 +28,12 @@ impl Ledger {
     }
 
     pub(super) fn leaves(&self, id: &str) {
+        debug!(id, "leaves");
         self.entries().insert(id.to_owned(), Entry::Leaving);
     }
 
     pub(super) fn left(&self, id: &str, outcome: Withdrawn) {
+        debug!(id, ?outcome, "left");
         match outcome {
             Withdrawn::Confirmed => self.entries().insert(id.to_owned(), Entry::Gone(Instant::now())),
             Withdrawn::Unconfirmed { .. } => self.entries().insert(id.to_owned(), Entry::Leaving),

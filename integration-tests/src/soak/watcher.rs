@@ -100,7 +100,8 @@ impl Check {
             };
             let lasting = since.elapsed();
             self.report.worst("registered, and missing from a live snapshot", lasting);
-            assert!(lasting <= WRONG, "{id} was registered at {zxid} and has been missing for {lasting:?}");
+            let at = snapshot.watermark();
+            assert!(lasting <= WRONG, "registered at {zxid}, and missing live at {at} for {lasting:?}: {id}");
             self.missing.insert(id, (zxid, since));
         }
     }
@@ -109,7 +110,8 @@ impl Check {
         for member in snapshot.instances() {
             if let Some(gone) = self.ledger.gone(member.id().as_str()) {
                 self.report.worst("withdrawn, and listed by a live snapshot", gone.elapsed());
-                assert!(gone.elapsed() <= WRONG, "{} was withdrawn {:?} ago", member.id(), gone.elapsed());
+                let (ago, at) = (gone.elapsed(), snapshot.watermark());
+                assert!(ago <= WRONG, "withdrawn {ago:?} ago, and listed live at {at}: {member:?}");
             }
         }
     }
