@@ -72,6 +72,7 @@ pub async fn conformance(server: &str) {
 /// What a user relies on, asked of this registry and of a real ZooKeeper. For the integration tests of this library; no part
 /// of its stable interface.
 #[doc(hidden)]
+#[cfg(feature = "testing")]
 pub mod behaviours {
     pub use crate::behaviours::{ALL, Behaviour, Network, Process, World};
 }

@@ -146,9 +146,9 @@ async fn cut(link: &Proxy, mut rng: StdRng, end: Instant, tally: &Tally) {
     while Instant::now() < end {
         sleep(Duration::from_millis(rng.random_range(100..500))).await;
         if rng.random() {
-            link.cut_fin().await
+            link.cut_fin().await;
         } else {
-            link.cut_rst().await
+            link.cut_rst().await;
         }
         count(&tally.cuts);
     }
