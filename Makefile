@@ -17,7 +17,7 @@ test: ## every test, on a ZooKeeper of its own
 	@cargo build -p time-server -p time-client && .ci/with-zk cargo test --workspace --all-features --no-fail-fast
 ci: ## what a change must pass: format, clippy, docs, scripts, features, tests, licences, the packaged crate
 	@.ci/checks && .ci/packaged && $(if $(TESTED_APART),:,$(MAKE) --no-print-directory test)
-ci-deep: ## `ci`, then the tests without an engine, the oldest supported compiler and cargo-deny
+ci-deep: ## `ci`, then tests without an engine, oldest Rust, lowest versions, cargo-deny, valgrind, fuzzing; names what is missing
 	@$(MAKE) --no-print-directory ci && .ci/deep
 bench: ## measure what is promised, beside references (ONLY=view: that alone)
 	@.ci/bench $(ONLY)

@@ -1,8 +1,8 @@
 //! Registrations and watches that come and go while connections are cut, for `.ci/memory`, which runs this under valgrind.
 //!
 //! The client crate (0.11.2) reads freed memory when a watch is requested again before the server has forgotten the one
-//! before it. Our library never lets it come to that; here it gets every opportunity. What everybody sees in the end must
-//! be what is registered, and much must have happened: a program that does nothing has no errors either.
+//! before it; our library orders its requests so that it does not come to that. What everybody sees in the end must be what
+//! is registered, and much must have happened: a program that does nothing has no errors either.
 
 use std::cell::Cell;
 use std::fmt;
