@@ -6,6 +6,7 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use super::hash;
+use super::tier::ATTEMPTS;
 use super::vitals::Clock;
 use crate::instance::InstanceId;
 
@@ -20,8 +21,6 @@ pub struct Pick<'a> {
     /// Instances that must not be picked, because this call tried them already.
     pub avoid: &'a [InstanceId],
     pub(super) attempt: u32,
-    /// Whether a proposal that is not accepted goes to another part of the set: then nobody nearer stands in.
-    pub(super) spills: bool,
     /// What stands in for chance in the balancer's own decisions; see [`follow`](Self::follow).
     pub(super) steady: Option<u64>,
     /// `now` by the balancer's clock; 0 = not worked out, because most picks do not need it.
@@ -31,7 +30,7 @@ pub struct Pick<'a> {
 impl<'a> Pick<'a> {
     /// A pick without key that avoids nothing.
     pub fn new(now: Instant, rng: &'a mut dyn Rng) -> Self {
-        Self { key: None, now, rng, avoid: &[], attempt: 0, spills: false, steady: None, at: 0 }
+        Self { key: None, now, rng, avoid: &[], attempt: 0, steady: None, at: 0 }
     }
 
     /// Sets the key.
@@ -52,6 +51,11 @@ impl<'a> Pick<'a> {
     /// the same endpoint again must take it into account.
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// Whether a proposal that is rejected now would be the last one.
+    pub(super) fn is_last_try(&self) -> bool {
+        self.attempt + 1 == ATTEMPTS
     }
 
     /// Says, from within a [`Picker`](super::Picker), that the proposal follows from `word` and not from chance: from the key,

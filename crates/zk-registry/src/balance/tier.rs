@@ -22,7 +22,7 @@ pub(super) struct Tier {
 }
 
 /// How often the picker is asked before all are gone through.
-const ATTEMPTS: u32 = 4;
+pub(super) const ATTEMPTS: u32 = 4;
 
 /// Whether a proposal is accepted.
 enum Verdict {

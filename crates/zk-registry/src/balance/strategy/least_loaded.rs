@@ -36,7 +36,6 @@ impl Picker for TwoChoices {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
         match self.compare(a, b, pick) {
-            Ordering::Greater if pick.spills && !self.set.takes_calls(&self.set[a], pick) => a,
             Ordering::Less => a,
             Ordering::Greater => b,
             Ordering::Equal if self.set[a].in_flight() == 0 => a,
@@ -49,12 +48,17 @@ impl Picker for TwoChoices {
 }
 
 impl TwoChoices {
-    /// Compares calls in flight per weight; one that takes no calls is idle, but worse than any that does.
+    /// Compares calls in flight per weight. One that takes no calls is idle and wins: then two others are drawn, so that who
+    /// takes calls gets none for having been drawn beside it. In the last try it loses.
     fn compare(&self, a: Index, b: Index, pick: &Pick<'_>) -> Ordering {
         let (a, b) = (&self.set[a], &self.set[b]);
         let load =
             |of: &Endpoint, other: &Endpoint| u64::from(of.in_flight()) * u64::from(other.weight().get());
-        let (a_is_out, b_is_out) = (!self.set.takes_calls(a, pick), !self.set.takes_calls(b, pick));
-        a_is_out.cmp(&b_is_out).then_with(|| load(a, b).cmp(&load(b, a)))
+        let by_load = load(a, b).cmp(&load(b, a));
+        if pick.is_last_try() {
+            let is_out = |one: &Endpoint| !self.set.takes_calls(one, pick);
+            return is_out(a).cmp(&is_out(b)).then(by_load);
+        }
+        by_load
     }
 }

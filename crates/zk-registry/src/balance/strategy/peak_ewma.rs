@@ -75,11 +75,9 @@ impl Picker for Cheaper {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
         let at = pick.at(*self.set.shared.clock);
-        let cost = |index: Index| {
-            let endpoint = &self.set[index];
-            (!self.set.takes_calls(endpoint, pick), self.cost(endpoint, at))
-        };
-        // One that takes no calls is idle, but worse than any that does.
-        if cost(a) <= cost(b) || pick.spills && !self.set.takes_calls(&self.set[a], pick) { a } else { b }
+        // One that takes no calls and has failed costs much: only the last try must not propose it.
+        let is_out = |index: Index| pick.is_last_try() && !self.set.takes_calls(&self.set[index], pick);
+        let cost = |index: Index| self.cost(&self.set[index], at);
+        if (is_out(a), cost(a)) <= (is_out(b), cost(b)) { a } else { b }
     }
 }

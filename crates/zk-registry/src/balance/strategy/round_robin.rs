@@ -11,9 +11,8 @@ use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
 ///
 /// Use it when calls cost the same and there are few clients: the shares are exact. It starts anywhere, so that many
 /// clients do not march in step, and goes on where it was when the set changes. The turn of an instance that must not be
-/// picked goes to any other, not to its neighbour. Each thread takes 61 turns at once and goes through them, so that
-/// threads do not queue for a counter: the order is that of each thread. As old as time sharing; the same as in nginx, HAProxy
-/// and Envoy.
+/// picked goes to any other, not to its neighbour. As old as time sharing; the same as in nginx,
+/// HAProxy and Envoy.
 #[derive(Clone, Debug)]
 pub struct RoundRobin {
     pub(super) turns: Arc<Turns>,

@@ -12,7 +12,7 @@ use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, hash};
 ///
 /// Use it when instances differ in size, calls cost the same and there are few clients. As smooth as nginx's weighted
 /// round robin, but the schedule is made beforehand (worst-case fair queueing, Bennett and Zhang 1996), so that a pick is the
-/// next number and one look into a table; each thread takes 61 turns at once, as in [`RoundRobin`]. Weights are rounded when their sum, divided by what they have in common,
+/// next number and one look into a table. Weights are rounded when their sum, divided by what they have in common,
 /// exceeds 65,536 and eight turns per instance.
 #[derive(Clone, Debug, Default)]
 pub struct WeightedRoundRobin(RoundRobin);

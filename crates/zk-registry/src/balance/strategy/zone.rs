@@ -73,8 +73,7 @@ struct Part {
 
 impl Picker for NearAndFar {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
-        pick.spills = pick.attempt() == 0 && self.stays(pick);
-        let part = if pick.spills { &self.near } else { &self.far };
+        let part = if pick.attempt() == 0 && self.stays(pick) { &self.near } else { &self.far };
         // A foreign picker may answer anything; what is outside the set is rejected by the balancer.
         let proposed = part.picker.pick(pick).get();
         part.places.get(proposed).copied().unwrap_or(Index::new(usize::MAX))
