@@ -9,6 +9,7 @@
 //! | a slow link | [`Proxy::delay`] |
 //! | a connection that breaks mid-message | [`Proxy::cut_after`] |
 //! | a request that was executed and whose reply is lost | [`Proxy::lose_reply`] |
+//! | a server that is too old for a request | [`Proxy::lacks`] |
 //!
 //! It works on streams, not on packets: what a frozen direction holds is delivered after the thaw, nothing is lost.
 //! It runs on the runtime of its test: a test that blocks its thread blocks its proxies.
@@ -204,6 +205,17 @@ impl Proxy {
         self.shared.trips.set(Wire::Reply { request, awaited: None })
     }
 
+    /// From now on no `request` of this kind reaches the server as such: its number becomes one that no server knows, and the
+    /// server's own answer to that is what comes back.
+    ///
+    /// # Panics
+    ///
+    /// When this is not a [`Proxy::zookeeper`].
+    pub fn lacks(&self, request: Request) {
+        assert_eq!(self.shared.framing, Framing::ZooKeeper, "only Proxy::zookeeper() understands requests");
+        self.shared.rules.send_modify(|rules| rules.lacking = Some(request));
+    }
+
     /// How many bytes were delivered in `direction` so far.
     pub fn carried(&self, direction: Direction) -> u64 {
         self.shared.carried[direction as usize].load(Ordering::Relaxed)
@@ -226,6 +238,8 @@ struct Rules {
     frozen: [bool; 2],
     black_hole: bool,
     delay: Duration,
+    /// What the server does not know.
+    lacking: Option<Request>,
     /// How often everything was cut: a link ends when this passes what it was at its start.
     cuts: u64,
     how: Cut,

@@ -25,6 +25,15 @@ pub(super) fn operation(message: &[u8]) -> Option<i32> {
     field(message, 8)
 }
 
+/// The same request for something that no server knows.
+pub(super) fn unknown(message: &[u8]) -> Bytes {
+    let mut message = BytesMut::from(message);
+    if let Some(operation) = message.get_mut(8..12) {
+        operation.copy_from_slice(&i32::MAX.to_be_bytes());
+    }
+    message.freeze()
+}
+
 fn field(message: &[u8], at: usize) -> Option<i32> {
     message.get(at..)?.try_get_i32().ok()
 }

@@ -145,9 +145,13 @@ impl Pump<'_> {
 
     /// Delivers until the queue is empty and its other end is gone.
     async fn write(&mut self, mut due: mpsc::Receiver<Piece>, sink: &mut WriteHalf<'_>) -> Result<(), Reset> {
-        while let Some((at, bytes)) = due.recv().await {
+        while let Some((at, mut bytes)) = due.recv().await {
             sleep_until(at).await;
             self.thawed(self.direction).await;
+            let lacking = self.rules.borrow().lacking.filter(|_| self.direction == Direction::ToServer);
+            if lacking.is_some_and(|request| request.matches(&bytes)) {
+                bytes = frames::unknown(&bytes);
+            }
             let fate = self.shared.trips.judge(self.link, self.direction, &bytes);
             let pass = match fate {
                 Fate::Pass => bytes.len(),

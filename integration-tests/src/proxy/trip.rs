@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{Direction, frames};
 
-/// Which request's reply is to be lost.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Any request of a client, pings and authentication apart.
@@ -19,6 +19,8 @@ pub enum Request {
     Create,
     /// A single delete.
     Delete,
+    /// A list of the session's own nodes, which servers know since 3.6.
+    Ephemerals,
     /// A transaction.
     Multi,
     /// A read of many nodes.
@@ -29,12 +31,16 @@ pub enum Request {
 
 impl Request {
     /// Operation numbers of the protocol: create 1, create2 15, createContainer 19, createTTL 21, and so on.
-    fn matches(self, xid: i32, operation: i32) -> bool {
+    pub(super) fn matches(self, message: &[u8]) -> bool {
+        let (Some(xid), Some(operation)) = (frames::xid(message), frames::operation(message)) else {
+            return false;
+        };
         match self {
             // Requests that a client sends for itself carry negative numbers.
             Self::Any => xid >= 0,
             Self::Create => matches!(operation, 1 | 15 | 19 | 21),
             Self::Delete => operation == 2,
+            Self::Ephemerals => operation == 103,
             Self::Multi => operation == 14,
             Self::MultiRead => operation == 22,
             Self::SetData => operation == 5,
@@ -147,10 +153,8 @@ impl Wire {
                 Fate::Reset { pass: usize::try_from(*left).unwrap_or(message.len()) }
             }
             Self::Reply { request, awaited: awaited @ None } if direction == Direction::ToServer => {
-                if let (Some(xid), Some(operation)) = (frames::xid(message), frames::operation(message))
-                    && request.matches(xid, operation)
-                {
-                    *awaited = Some((link, xid));
+                if request.matches(message) {
+                    *awaited = frames::xid(message).map(|xid| (link, xid));
                 }
                 Fate::Pass
             }

@@ -7,6 +7,7 @@ mod behaviours;
 mod client;
 mod client_faults;
 mod conformance;
+mod first_contact;
 mod frozen;
 mod harness_network;
 mod harness_process;

@@ -97,6 +97,25 @@ async fn everybody_reads_what_is_read_only_and_nobody_else_writes_it() {
 }
 
 #[tokio::test]
+async fn a_parent_that_allows_strangers_more_than_the_acl_is_said_once() {
+    let chroot = ZooKeeper::shared().chroot("wider").await;
+    let (ours, zookeeper) = (file("digest fleet:secret"), chroot.connect_string());
+    let two = ["--listen", "127.0.0.1:0", "--auth-file", path(&ours), "--acl"];
+    let read_only = serving(&zookeeper, &[&two[..], &["read-only"]].concat());
+    registered(&read_only, 2).await;
+    // It has made the parent itself.
+    assert!(read_only.stderr().containing("allows strangers").is_empty(), "{}", read_only.stderr().text());
+
+    let creator = serving(&zookeeper, &[&two[..], &["creator"]].concat());
+    registered(&creator, 2).await;
+    let warning = creator.logs("allows strangers", SOON).await.text;
+    for word in ["WARN", "path=\"/services/time\"", "asked=Creator", "found=ReadOnly"] {
+        assert!(warning.contains(word), "{word:?} in {warning}");
+    }
+    assert_eq!(creator.stderr().containing("allows strangers").len(), 1, "{}", creator.stderr().text());
+}
+
+#[tokio::test]
 async fn a_certificate_alone_is_an_identity_that_an_acl_can_name() {
     let zk = ZooKeeper::secure().start().await;
     let (at, ca, identity) = (zk.tls_address().to_string(), certificate(&zk, "ca.pem"), identity(&zk));

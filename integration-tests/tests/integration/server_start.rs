@@ -70,6 +70,17 @@ async fn what_cannot_be_advertised_registers_nothing() {
 }
 
 #[tokio::test]
+async fn a_session_timeout_that_the_server_shortens_is_said() {
+    let chroot = ZooKeeper::shared().chroot("clamped").await;
+    let server = Program::time_server()
+        .args(["--zookeeper", &chroot.connect_string(), "--listen", "127.0.0.1:0", "--session-timeout", "1h"])
+        .start();
+    let warning = server.logs("clamped the session timeout", SOON).await.text;
+    assert!(warning.contains("WARN") && warning.contains("asked=3600s"), "{warning}");
+    registered(&server, 1).await;
+}
+
+#[tokio::test]
 async fn a_stated_address_is_registered_with_all_that_was_said_of_it() {
     let chroot = ZooKeeper::shared().chroot("stated").await;
     let server = one_listener(&chroot)

@@ -28,6 +28,8 @@ pub(super) struct Round {
     pub(super) creates: Vec<Create>,
     pub(super) writes: Vec<(Key, Write)>,
     pub(super) reads: Vec<(Key, String)>,
+    /// Parents whose ACL is of interest.
+    pub(super) acls: Vec<(ServiceName, String)>,
     /// Whether to list the nodes that the session owns.
     pub(super) owned: bool,
 }
@@ -55,6 +57,8 @@ pub(super) struct Answers {
     pub(super) items: Vec<(Key, Answer)>,
     /// Services whose parents could not be made.
     pub(super) orphans: Vec<(ServiceName, Fault)>,
+    /// The parents whose ACL was asked for.
+    pub(super) acls: Vec<(ServiceName, String, Result<Acl, Fault>)>,
     pub(super) owned: Option<Vec<String>>,
 }
 
@@ -64,6 +68,7 @@ impl Round {
             && self.creates.is_empty()
             && self.writes.is_empty()
             && self.reads.is_empty()
+            && self.acls.is_empty()
             && !self.owned
     }
 
@@ -86,6 +91,12 @@ impl Round {
             .map(|chunk| {
                 let (keys, paths): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
                 (keys, store.read(&paths))
+            })
+            .collect();
+        let acls: Vec<_> = (self.acls.into_iter())
+            .map(|(service, path)| {
+                let reply = store.acl(&path);
+                (service, path, reply)
             })
             .collect();
         let owned = self.owned.then(|| store.ephemerals());
@@ -111,6 +122,9 @@ impl Round {
                             .extend(keys.into_iter().map(|key| (key, Answer::Read(Err(fault.clone())))));
                     }
                 }
+            }
+            for (service, path, reply) in acls {
+                answers.acls.push((service, path, reply.await));
             }
             if let Some(owned) = owned {
                 answers.owned = owned.await.ok();

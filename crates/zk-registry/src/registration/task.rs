@@ -52,6 +52,9 @@ pub(crate) struct Task {
     pub(super) writes: Vec<(Key, Write)>,
     /// Services whose parents are missing.
     pub(super) parents: HashSet<ServiceName>,
+    /// Services whose parents may be open to others than our nodes are, and those of which that is known.
+    pub(super) unexamined: HashSet<ServiceName>,
+    pub(super) examined: HashSet<ServiceName>,
     pub(super) round: Option<BoxFuture<'static, Answers>>,
     /// The epoch and the connection count that the entries were last checked in.
     pub(super) seen: (u64, u64),
@@ -83,6 +86,8 @@ impl Task {
             freed: mpsc::unbounded_channel(),
             writes: Vec::new(),
             parents: HashSet::new(),
+            unexamined: HashSet::new(),
+            examined: HashSet::new(),
             round: None,
             seen: (0, 0),
             audit_due: false,
@@ -151,6 +156,10 @@ impl Task {
             };
             let paths = self.context.base.parents(&service);
             round.parents.push((service, paths, kind));
+        }
+        for service in std::mem::take(&mut self.unexamined) {
+            let path = self.context.base.service(&service);
+            round.acls.push((service, path));
         }
         while round.creates.len() + round.reads.len() < ROUND
             && let Some(key) = self.due.pop_first()

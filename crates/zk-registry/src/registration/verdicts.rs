@@ -14,6 +14,7 @@ use super::requests::{Answer, Answers, Write};
 use super::task::Task;
 use super::{OnConflict, RegistrationState, Withdrawn};
 use crate::backoff::jittered;
+use crate::connect::Acl;
 use crate::error::{Error, ErrorKind};
 use crate::instance::ServiceName;
 use crate::session::Command;
@@ -27,6 +28,9 @@ impl Task {
     /// The answers of a round.
     pub(super) fn learn(&mut self, answers: Answers) {
         let orphans: HashMap<ServiceName, Fault> = answers.orphans.into_iter().collect();
+        for (service, path, acl) in answers.acls {
+            self.examine(service, &path, acl);
+        }
         for (key, answer) in answers.items {
             if let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) {
                 kept.busy = false;
@@ -169,11 +173,32 @@ impl Task {
         });
         if news {
             debug!(path = kept.path, %zxid, "registered");
+            if self.context.acl != Acl::Open && !self.examined.contains(&kept.service) {
+                self.unexamined.insert(kept.service.clone());
+            }
         }
         for done in kept.updates.drain(..) {
             // Nobody may be waiting any more.
             let _ = done.send(Ok(zxid));
         }
+    }
+
+    /// What it takes to delete an instance, or to put another one beside it, is the parent's to give.
+    fn examine(&mut self, service: ServiceName, path: &str, acl: Result<Acl, Fault>) {
+        let found = match acl {
+            Ok(found) => found,
+            Err(fault) => return debug!(path, ?fault, "the ACL of the parent could not be read"),
+        };
+        let asked = self.context.acl;
+        if found == Acl::Open || (found == Acl::ReadOnly && asked == Acl::Creator) {
+            warn!(
+                path,
+                ?asked,
+                ?found,
+                "the parent was there before us, and allows strangers more than our ACL does"
+            );
+        }
+        self.examined.insert(service);
     }
 
     /// Ours was deleted, as asked.

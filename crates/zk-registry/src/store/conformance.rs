@@ -79,6 +79,7 @@ behaviours! {
         a_request_that_is_too_large_costs_nothing
         a_creators_node_is_closed_to_others
         a_read_only_node_is_open_for_reading
+        an_acl_can_be_read_by_who_may_read_the_node
         an_identity_shows_in_the_schemes
         a_chroot_is_made_and_hidden
         a_container_may_have_children;

@@ -74,6 +74,8 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
     fn list(&self, path: &str) -> Reply<(Vec<String>, Stat)>;
     /// Data and stat of each path, each on its own; served in order, at one point of the server's history per request.
     fn read(&self, paths: &[String]) -> Reply<Vec<Result<Node, Fault>>>;
+    /// Who may do what with a node: the narrowest of our words that allows strangers as much.
+    fn acl(&self, path: &str) -> Reply<Acl>;
     /// Brings the server we are connected to up to date with its leader.
     fn sync(&self, path: &str) -> Reply<()>;
     /// The paths of the nodes that this session owns.

@@ -206,6 +206,22 @@ pub(super) async fn a_read_only_node_is_open_for_reading(world: &dyn World) {
     soon(owner.set(&path, b"", None)).await.unwrap();
 }
 
+pub(super) async fn an_acl_can_be_read_by_who_may_read_the_node(world: &dyn World) {
+    let owner = world.process(Some("owner"), "").open().await;
+    let (stranger, root) = workplace(world).await;
+    for acl in [Acl::Creator, Acl::Open, Acl::ReadOnly] {
+        let path = format!("{root}/{acl:?}");
+        soon(owner.create(&path, b"", Kind::Persistent, acl)).await.unwrap();
+        assert_eq!(soon(owner.acl(&path)).await.unwrap(), acl);
+        match (soon(stranger.acl(&path)).await, acl) {
+            (Err(Fault::NoAuth), Acl::Creator) => {}
+            (Ok(seen), acl) => assert_eq!(seen, acl),
+            (Err(fault), _) => panic!("{acl:?}: {fault:?}"),
+        }
+    }
+    assert!(matches!(soon(stranger.acl(&format!("{root}/missing"))).await, Err(Fault::NoNode)));
+}
+
 pub(super) async fn an_identity_shows_in_the_schemes(world: &dyn World) {
     let nobody = soon(session(world).await.auth_schemes()).await.unwrap();
     let somebody = soon(world.process(Some("owner"), "").open().await.auth_schemes()).await.unwrap();

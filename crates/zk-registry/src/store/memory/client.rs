@@ -168,6 +168,14 @@ impl Store for Session {
         })
     }
 
+    fn acl(&self, path: &str) -> Reply<Acl> {
+        let path = self.full(path);
+        self.read_only(move |served| {
+            let (tree, who) = served.tree();
+            tree.acl(who, &path)
+        })
+    }
+
     fn sync(&self, _path: &str) -> Reply<()> {
         self.read_only(|served| {
             served.state.catch_up(served.client, served.now);

@@ -111,6 +111,11 @@ impl Tree {
         if znode.readable_by(who) { Ok(znode.node.clone()) } else { Err(Fault::NoAuth) }
     }
 
+    pub(super) fn acl(&self, who: &Identity, path: &str) -> Result<Acl, Fault> {
+        let znode = self.nodes.get(path).ok_or(Fault::NoNode)?;
+        if znode.readable_by(who) { Ok(znode.acl) } else { Err(Fault::NoAuth) }
+    }
+
     pub(super) fn list(&self, who: &Identity, path: &str) -> Result<(Vec<String>, Stat), Fault> {
         let znode = self.nodes.get(path).ok_or(Fault::NoNode)?;
         if !znode.readable_by(who) {

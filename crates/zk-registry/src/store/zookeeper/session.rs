@@ -223,6 +223,14 @@ impl Store for Session {
         })
     }
 
+    fn acl(&self, path: &str) -> Reply<Acl> {
+        let path = path.to_owned();
+        self.request(move |clients| async move {
+            let (acl, _) = clients.chrooted.get_acl(&path).await.map_err(fault)?;
+            Ok(open_to_strangers(&acl))
+        })
+    }
+
     fn sync(&self, path: &str) -> Reply<()> {
         let path = path.to_owned();
         self.request(move |clients| async move { clients.chrooted.sync(&path).await.map_err(fault) })
@@ -416,6 +424,17 @@ fn create_options(kind: Kind, acl: Acl) -> CreateOptions<'static> {
         Acl::Open => zk::Acls::anyone_all(),
         Acl::ReadOnly => zk::Acls::new(&READ_ONLY),
     })
+}
+
+/// What the entries for everybody allow; whether the others are for us or for somebody else is not known.
+fn open_to_strangers(entries: &[zk::Acl]) -> Acl {
+    let allowed = (entries.iter().filter(|entry| entry.auth_id() == &zk::AuthId::anyone()))
+        .fold(zk::Permission::NONE, |allowed, entry| allowed | entry.permission());
+    match allowed {
+        zk::Permission::NONE => Acl::Creator,
+        zk::Permission::READ => Acl::ReadOnly,
+        _ => Acl::Open,
+    }
 }
 
 /// What the crate makes of the connection timeout that it was asked for, with the session timeout that was granted.
