@@ -1,6 +1,8 @@
 //! The mechanism: adopts snapshots, gives out leases.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,10 +14,11 @@ use super::ejection::Ejection;
 use super::event::Observer;
 use super::lease::Lease;
 use super::pick::{Key, Pick, PickError};
+use super::recall::Slot;
 use super::set::EndpointSet;
 use super::shared::Shared;
 use super::strategy::{Strategy, Tracking};
-use super::tier::Tier;
+use super::tier::{Candidates, Tier};
 use super::vitals::nanos;
 use crate::instance::InstanceId;
 use crate::resolve::{Closed, ServiceWatch};
@@ -119,6 +122,9 @@ pub struct Balancer {
     shared: Arc<Shared>,
     /// Everything a pick needs, published at once.
     state: ArcSwap<State>,
+    /// The stamp of the listed candidates; 0 = there are none.
+    stamp: AtomicU64,
+    slot: Slot,
     roster: Mutex<Roster>,
 }
 
@@ -143,6 +149,8 @@ impl Balancer {
             shared: Arc::new(Shared::new(options, tracking, Instant::now())),
             strategy: Box::new(strategy),
             state: ArcSwap::from_pointee(State { listed: None, suspects: None, nothing: PickError::Pending }),
+            stamp: AtomicU64::new(0),
+            slot: Slot::new(),
             roster: Mutex::default(),
         }
     }
@@ -177,8 +185,11 @@ impl Balancer {
         };
         let listed = tier(adopted.listed, &old.listed);
         let suspects = tier(adopted.suspects, &old.suspects);
-        self.shared.adopt(listed.as_ref().map(|tier| &tier.set), adopted.changes, now);
+        self.shared.adopt(listed.as_ref().map(|tier| tier.set()), adopted.changes, now);
+        let stamp = listed.as_ref().map_or(0, |tier| tier.stamp);
         self.state.store(Arc::new(State { listed, suspects, nothing }));
+        // Whoever sees the stamp sees the state.
+        self.stamp.store(stamp, Release);
     }
 
     /// Adopts the watch's snapshots, beginning with the current one, until its registry is closed.
@@ -230,21 +241,34 @@ impl Balancer {
     pub fn pick_with(&self, pick: &mut Pick<'_>) -> Result<Lease, PickError> {
         pick.at = if self.shared.tracking.latency { self.shared.clock.at(pick.now) } else { 0 };
         pick.steady = None;
-        let state = self.state.load();
-        if let Some(lease) = state.listed.as_ref().and_then(|tier| tier.pick(pick)) {
-            return Ok(lease);
+        if let Some(candidates) = self.listed()
+            && let Some(choice) = candidates.choose(pick)
+        {
+            return Ok(Lease::new(candidates, choice, pick));
         }
-        state.without_the_best(pick)
+        self.state.load().without_the_best(pick)
+    }
+
+    /// The listed candidates, which a thread remembers as long as they are the same.
+    #[inline]
+    fn listed(&self) -> Option<Arc<Candidates>> {
+        self.slot.recall(self.stamp.load(Acquire)).or_else(|| {
+            let state = self.state.load();
+            let tier = state.listed.as_ref()?;
+            let candidates = tier.candidates();
+            self.slot.remember(tier.stamp, &candidates);
+            Some(candidates)
+        })
     }
 
     /// The listed candidates with their load and health, in the order of their ids; `None` when there are none.
     pub fn endpoints(&self) -> Option<Arc<EndpointSet>> {
-        self.state.load().listed.as_ref().map(|tier| Arc::clone(&tier.set))
+        self.state.load().listed.as_ref().map(|tier| Arc::clone(tier.set()))
     }
 
     /// The suspects, in the order of their ids; `None` when there are none.
     pub fn suspects(&self) -> Option<Arc<EndpointSet>> {
-        self.state.load().suspects.as_ref().map(|tier| Arc::clone(&tier.set))
+        self.state.load().suspects.as_ref().map(|tier| Arc::clone(tier.set()))
     }
 
     /// Whether too few instances are available, so that ejections are ignored.
@@ -268,11 +292,18 @@ impl State {
     /// Nothing that is listed is available: a suspect, or else whatever is listed.
     #[cold]
     fn without_the_best(&self, pick: &mut Pick<'_>) -> Result<Lease, PickError> {
-        let suspect = self.suspects.as_ref().and_then(|tier| tier.pick(pick));
-        if let Some(lease) = suspect.or_else(|| self.listed.as_ref().and_then(|tier| tier.pick_any(pick))) {
-            return Ok(lease);
+        let candidates = |tier: &Option<Arc<Tier>>| tier.as_ref().map(|tier| tier.candidates());
+        if let Some(suspects) = candidates(&self.suspects)
+            && let Some(choice) = suspects.choose(pick)
+        {
+            return Ok(Lease::new(suspects, choice, pick));
         }
-        let tried = |tier: &Option<Arc<Tier>>| tier.as_ref().is_some_and(|tier| tier.has_tried(pick));
+        if let Some(listed) = candidates(&self.listed)
+            && let Some(choice) = listed.choose_any(pick)
+        {
+            return Ok(Lease::new(listed, choice, pick));
+        }
+        let tried = |tier: &Option<Arc<Tier>>| candidates(tier).is_some_and(|tier| tier.has_tried(pick));
         Err(if tried(&self.listed) || tried(&self.suspects) { PickError::AllExcluded } else { self.nothing })
     }
 }

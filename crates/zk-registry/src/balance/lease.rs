@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, Index};
-use super::lane::Padded;
 use super::pick::Pick;
 use super::set::EndpointSet;
+use super::tier::{Candidates, Choice};
 use super::vitals::Claim;
 use crate::instance::Instance;
 use crate::snapshot::Member;
@@ -44,7 +44,7 @@ pub(super) enum Kind {
 /// It holds on to the set that it was picked from: keep it for a call, not for a connection's life.
 #[must_use = "dropping a lease at once is a cancelled call"]
 pub struct Lease {
-    pin: Arc<Padded<Arc<EndpointSet>>>,
+    candidates: Arc<Candidates>,
     index: Index,
     kind: Kind,
     over: bool,
@@ -54,15 +54,12 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A call to the endpoint at `index` of the pinned set, which the caller has counted.
+    /// A call to one of the candidates begins.
     #[inline]
-    pub(super) fn new(
-        pin: &Arc<Padded<Arc<EndpointSet>>>,
-        index: Index,
-        kind: Kind,
-        pick: &Pick<'_>,
-    ) -> Self {
-        Self { pin: Arc::clone(pin), index, kind, over: false, began: pick.now, at: pick.at }
+    pub(super) fn new(candidates: Arc<Candidates>, choice: Choice, pick: &Pick<'_>) -> Self {
+        let Choice { index, kind } = choice;
+        candidates.set.shared.begin(&candidates.set[index]);
+        Self { candidates, index, kind, over: false, began: pick.now, at: pick.at }
     }
 
     /// The instance to call.
@@ -114,7 +111,7 @@ impl Lease {
 
     #[inline]
     fn set(&self) -> &EndpointSet {
-        &self.pin.0
+        &self.candidates.set
     }
 }
 

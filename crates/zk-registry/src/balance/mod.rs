@@ -41,6 +41,7 @@ mod hash;
 mod lane;
 mod lease;
 mod pick;
+mod recall;
 mod retry;
 mod set;
 mod shared;

@@ -2,27 +2,42 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::endpoint::{Endpoint, Index};
 use super::hash;
-use super::lane::{LANES, Padded, lane};
-use super::lease::{Kind, Lease};
+use super::lane::{LANES, lane};
+use super::lease::Kind;
 use super::pick::Pick;
 use super::set::EndpointSet;
 use super::shared::Shared;
 use super::strategy::{Picker, Strategy};
 use super::vitals::{Gate, nanos};
 
-/// Candidates of the same rank.
+/// Candidates of the same rank. Each lane has a handle of its own, so that threads which pick at the same time do not count
+/// references on the same cache line.
 pub(super) struct Tier {
+    /// No other tier, of any balancer, has the same; never 0.
+    pub(super) stamp: u64,
+    handles: Box<[Arc<Candidates>]>,
+}
+
+/// A set and the picker that was built for it, always together.
+#[repr(align(128))] // as `Padded` is
+pub(super) struct Candidates {
     pub(super) set: Arc<EndpointSet>,
-    picker: Box<dyn Picker>,
-    /// One handle per lane: threads that pick at the same time do not count references on the same cache line.
-    pins: Box<[Arc<Padded<Arc<EndpointSet>>>]>,
+    picker: Arc<dyn Picker>,
 }
 
 /// How often the picker is asked before all are gone through.
 pub(super) const ATTEMPTS: u32 = 4;
+
+/// Who is to be called, and why.
+pub(super) struct Choice {
+    pub(super) index: Index,
+    pub(super) kind: Kind,
+}
 
 /// Whether a proposal is accepted.
 enum Verdict {
@@ -39,8 +54,8 @@ impl Tier {
         strategy: &dyn Strategy,
     ) -> Option<Arc<Self>> {
         let same = |old: &&Arc<Self>| {
-            old.set.len() == endpoints.len()
-                && old.set.iter().zip(&endpoints).all(|(old, new)| {
+            old.set().len() == endpoints.len()
+                && old.set().iter().zip(&endpoints).all(|(old, new)| {
                     Arc::ptr_eq(&old.member, &new.member)
                         && old.life == new.life
                         && Arc::ptr_eq(&old.vitals, &new.vitals)
@@ -50,21 +65,34 @@ impl Tier {
             return Some(Arc::clone(old));
         }
         let set = EndpointSet::new(endpoints, Arc::clone(shared))?;
-        let picker = strategy.picker(&set);
-        let pins = (0..LANES).map(|_| Arc::new(Padded(Arc::clone(&set)))).collect();
-        Some(Arc::new(Self { set, picker, pins }))
+        let picker: Arc<dyn Picker> = strategy.picker(&set).into();
+        let handle = |_| Arc::new(Candidates { set: Arc::clone(&set), picker: Arc::clone(&picker) });
+        static STAMP: AtomicU64 = AtomicU64::new(1);
+        let stamp = STAMP.fetch_add(1, Relaxed);
+        Some(Arc::new(Self { stamp, handles: (0..LANES).map(handle).collect() }))
     }
 
+    /// The candidates, by the handle of this thread.
+    pub(super) fn candidates(&self) -> Arc<Candidates> {
+        Arc::clone(&self.handles[lane()])
+    }
+
+    pub(super) fn set(&self) -> &Arc<EndpointSet> {
+        &self.handles[0].set
+    }
+}
+
+impl Candidates {
     /// Picks what is available: as the strategy says, else the next one.
     #[inline]
-    pub(super) fn pick(&self, pick: &mut Pick<'_>) -> Option<Lease> {
+    pub(super) fn choose(&self, pick: &mut Pick<'_>) -> Option<Choice> {
         let mut index = Index::new(0);
         for attempt in 0..ATTEMPTS {
             pick.attempt = attempt;
             index = self.picker.pick(pick);
             let Some(endpoint) = self.set.get(index) else { continue };
             match self.judge(endpoint, pick, true) {
-                Verdict::Accepted(kind) => return Some(self.lease(index, endpoint, kind, pick)),
+                Verdict::Accepted(kind) => return Some(Choice { index, kind }),
                 Verdict::Rejected => {}
             }
         }
@@ -72,7 +100,7 @@ impl Tier {
     }
 
     /// Picks whatever was not tried.
-    pub(super) fn pick_any(&self, pick: &mut Pick<'_>) -> Option<Lease> {
+    pub(super) fn choose_any(&self, pick: &mut Pick<'_>) -> Option<Choice> {
         pick.attempt = 0;
         let first = self.picker.pick(pick);
         self.scan(first, pick, |endpoint, pick| {
@@ -97,7 +125,7 @@ impl Tier {
         last: Index,
         pick: &mut Pick<'_>,
         judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Verdict,
-    ) -> Option<Lease> {
+    ) -> Option<Choice> {
         let len = self.set.len();
         let (start, stride) = match pick.steady {
             Some(_) => (last.get().min(len - 1), 1), // a set is never empty
@@ -106,7 +134,7 @@ impl Tier {
         (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {
             let endpoint = &self.set[index];
             match judge(endpoint, pick) {
-                Verdict::Accepted(kind) => Some(self.lease(index, endpoint, kind, pick)),
+                Verdict::Accepted(kind) => Some(Choice { index, kind }),
                 Verdict::Rejected => None,
             }
         })
@@ -164,16 +192,10 @@ impl Tier {
             None => pick.rng.next_u64(),
         }
     }
-
-    #[inline]
-    fn lease(&self, index: Index, endpoint: &Endpoint, kind: Kind, pick: &Pick<'_>) -> Lease {
-        self.set.shared.begin(endpoint);
-        Lease::new(&self.pins[lane()], index, kind, pick)
-    }
 }
 
 impl fmt::Debug for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tier").field(&self.set).finish()
+        f.debug_tuple("Tier").field(self.set()).finish()
     }
 }

@@ -172,12 +172,12 @@ fn calls_at(balancer: &Balancer, seed: u64, now: Instant) -> f64 {
     })
 }
 
-/// Nanoseconds per call while another thread does the same.
+/// Nanoseconds per call while another thread does the same, at the same time by either's clock.
 fn on_two_threads(balancer: &Arc<Balancer>) -> f64 {
-    let start = Barrier::new(2);
+    let (start, now) = (Barrier::new(2), Instant::now());
     let run = |seed| {
         start.wait();
-        calls(balancer, seed)
+        calls_at(balancer, seed, now)
     };
     thread::scope(|scope| {
         let other = scope.spawn(|| run(1 << 32));

@@ -28,8 +28,8 @@ impl RoundRobin {
 /// Begins anywhere.
 impl Default for RoundRobin {
     fn default() -> Self {
-        // Half of the range is left before the counter wraps: for ever, in practice.
-        Self::starting_at(RandomState::new().hash_one(()) as usize >> 1)
+        // Small numbers, because they are divided faster.
+        Self::starting_at(RandomState::new().hash_one(()) as usize & 0xff_ffff)
     }
 }
 
@@ -49,6 +49,6 @@ impl Picker for Cycle {
         if pick.attempt() > 0 {
             return Index::new(pick.below(self.len));
         }
-        Index::new(self.turns.next() % self.len)
+        Index::new((self.turns.next(pick.now) % self.len as u64) as usize)
     }
 }

@@ -32,7 +32,11 @@ struct Schedule {
 impl Picker for Schedule {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let len = self.turns.len();
-        let turn = if pick.attempt() > 0 { pick.below(len) } else { self.taken.next() % len };
+        let turn = if pick.attempt() > 0 {
+            pick.below(len)
+        } else {
+            (self.taken.next(pick.now) % len as u64) as usize
+        };
         Index::new(self.turns[turn] as usize)
     }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::strategy::{LeastLoaded, Named, Random, RoundRobin};
-use super::{Balancer, Budget, BudgetOptions, Decision, GiveUp, Options, Outcome, PickError, Retry, Safety};
+use super::{
+    Balancer, Budget, BudgetOptions, Decision, GiveUp, Lease, Options, Outcome, PickError, Retry, Safety,
+};
 use crate::instance::Instance;
 use crate::snapshot::Freshness;
 use tokio::time::Instant;
@@ -59,6 +61,37 @@ fn the_same_members_are_adopted_without_building_anything() {
         world.balancer.endpoints().unwrap()
     };
     assert!(Arc::ptr_eq(&adopt(), &adopt()));
+}
+
+#[test]
+fn every_thread_picks_from_the_new_candidates_and_lets_go_of_the_old() {
+    let balancer = Balancer::new(Random);
+    let (adopted, adopting) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    let adopt = |n| balancer.update(&listing([alive(instance(n))]).build());
+    let id = |lease: &Lease| lease.instance().host().to_owned();
+    adopt(0);
+    let old = Arc::downgrade(&balancer.endpoints().unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let call = balancer.pick().unwrap();
+            adopting.wait();
+            adopted.wait();
+            assert_eq!(
+                (id(&call), id(&balancer.pick().unwrap())),
+                ("10.0.0.0".to_owned(), "10.0.0.1".to_owned())
+            );
+            assert!(old.upgrade().is_some(), "a call is under way");
+            drop(call);
+            assert!(old.upgrade().is_none());
+        });
+        assert_eq!(id(&balancer.pick().unwrap()), "10.0.0.0");
+        adopting.wait();
+        adopt(1);
+        assert_eq!(id(&balancer.pick().unwrap()), "10.0.0.1");
+        adopted.wait();
+    });
+    balancer.update(&listing([]).build());
+    assert_eq!(balancer.pick().unwrap_err(), PickError::Empty);
 }
 
 #[test]
