@@ -119,7 +119,7 @@ fn request_bytes(text: &str) -> Result<usize, String> {
 
 fn some_time(text: &str) -> Result<Duration, String> {
     let some = duration(text).ok().filter(|duration| !duration.is_zero());
-    some.ok_or_else(|| "use a duration above 0, such as 500ms, 10s or 1m".to_owned())
+    some.ok_or_else(|| "use a duration above 0, such as 500ms, 10s or 1m, at most 100 years".to_owned())
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {

@@ -23,7 +23,7 @@ use tracing::debug;
 
 use crate::answer::{answer, asked};
 use crate::clock::Clock;
-use crate::limits::Limits;
+use crate::limits::{Admission, Full, Limits};
 use crate::metrics::{Answers, Asked, Fault, Metrics};
 use crate::protocol::{Refusal, Reply, ServerCodec};
 
@@ -35,8 +35,35 @@ pub(crate) struct Host {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
+    pub(crate) admission: Arc<Admission>,
     /// Once cancelled, connections end as soon as nothing is under way.
     pub(crate) draining: CancellationToken,
+}
+
+/// The place of one open connection, which it gives back when it ends, in whichever way.
+#[must_use = "dropping it gives the place back"]
+#[derive(Debug)]
+pub(crate) struct Place {
+    host: Arc<Host>,
+    peer: SocketAddr,
+}
+
+impl Place {
+    pub(crate) fn take(host: &Arc<Host>, peer: SocketAddr) -> Result<Self, Full> {
+        host.admission.admit(peer.ip())?;
+        host.metrics.count_opened();
+        Ok(Self { host: Arc::clone(host), peer })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.host.admission.leave(self.peer.ip());
+        self.host.metrics.count_closed();
+        if std::thread::panicking() {
+            self.host.metrics.count_fault(Fault::Panic);
+        }
+    }
 }
 
 struct Connection<'a> {
@@ -63,7 +90,9 @@ enum Waiting {
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection at once; replies on the way may be lost.
-pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, host: &Host) {
+pub(crate) async fn serve(stream: TcpStream, place: Place) {
+    let Place { host, peer } = &place;
+    let peer = *peer;
     let codec = ServerCodec::new(host.limits.request_bytes);
     let (input, output) = (BytesMut::new(), BytesMut::new());
     let mut connection = Connection { stream, peer, host, codec, input, output, kept: false };

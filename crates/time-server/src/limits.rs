@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::protocol;
 
-/// What peers may take.
+/// What peers may take. A time of more than 100 years is as good as 100 years.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -49,6 +49,22 @@ impl Default for Limits {
     }
 }
 
+/// 100 years as humantime counts them: what can be added to any moment.
+pub(crate) const MOST_TIME: Duration = Duration::from_secs(100 * 31_557_600);
+
+impl Limits {
+    /// The same, with times that can be added to any moment.
+    pub(crate) fn bounded(self) -> Self {
+        Self {
+            daytime_after: self.daytime_after.map(|time| time.min(MOST_TIME)),
+            request_time: self.request_time.min(MOST_TIME),
+            idle: self.idle.min(MOST_TIME),
+            slow_reader: self.slow_reader.min(MOST_TIME),
+            ..self
+        }
+    }
+}
+
 /// Counts open connections and admits new ones.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -63,14 +79,6 @@ struct Open {
     by_peer: HashMap<IpAddr, usize>,
 }
 
-/// The place of one open connection; dropping it gives the place back.
-#[must_use = "dropping a permit gives the place back"]
-#[derive(Debug)]
-pub(crate) struct Permit {
-    admission: Arc<Admission>,
-    peer: IpAddr,
-}
-
 /// Why a connection was not admitted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Full {
@@ -83,37 +91,36 @@ impl Admission {
         Self { connections: limits.connections, per_peer: limits.per_peer, open: Mutex::default() }
     }
 
-    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Full> {
-        let peer = who(peer);
+    /// Admits a connection, which is to [leave](Self::leave) in the end.
+    pub(crate) fn admit(&self, peer: IpAddr) -> Result<(), Full> {
         let mut open = self.open();
         if open.total >= self.connections {
             return Err(Full::Total);
         }
-        let count = open.by_peer.entry(peer).or_default();
+        let count = open.by_peer.entry(who(peer)).or_default();
         if *count >= self.per_peer {
             return Err(Full::Peer);
         }
         *count += 1;
         open.total += 1;
-        Ok(Permit { admission: Arc::clone(self), peer })
+        Ok(())
     }
 
-    /// The counts stay true even if a thread panicked while it held them: nothing in here can panic half-way.
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut open = self.admission.open();
+    /// A connection that was admitted has ended.
+    pub(crate) fn leave(&self, peer: IpAddr) {
+        let mut open = self.open();
         open.total -= 1;
-        if let Entry::Occupied(mut count) = open.by_peer.entry(self.peer) {
+        if let Entry::Occupied(mut count) = open.by_peer.entry(who(peer)) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
             }
         }
+    }
+
+    /// The counts stay true even if a thread panicked while it held them: nothing in here can panic half-way.
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,8 +145,8 @@ fn who(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn admission(connections: usize, per_peer: usize) -> Arc<Admission> {
-        Arc::new(Admission::new(&Limits { connections, per_peer, ..Limits::default() }))
+    fn admission(connections: usize, per_peer: usize) -> Admission {
+        Admission::new(&Limits { connections, per_peer, ..Limits::default() })
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -147,22 +154,22 @@ mod tests {
     }
 
     #[test]
-    fn a_place_comes_back_when_its_permit_is_dropped() {
+    fn who_leaves_makes_room() {
         let admission = admission(1, 1);
-        let permit = admission.admit(ip("10.0.0.1")).unwrap();
-        assert_eq!(admission.admit(ip("10.0.0.2")).unwrap_err(), Full::Total);
-        drop(permit);
-        assert!(admission.admit(ip("10.0.0.2")).is_ok());
+        admission.admit(ip("10.0.0.1")).unwrap();
+        assert_eq!(admission.admit(ip("10.0.0.2")), Err(Full::Total));
+        admission.leave(ip("10.0.0.1"));
         assert!(admission.open().by_peer.is_empty(), "no trace of a peer that is gone");
+        assert_eq!(admission.admit(ip("10.0.0.2")), Ok(()));
     }
 
     #[test]
     fn one_peer_cannot_take_the_place_of_others() {
         let admission = admission(3, 1);
-        let _first = admission.admit(ip("10.0.0.1")).unwrap();
-        assert_eq!(admission.admit(ip("::ffff:10.0.0.1")).unwrap_err(), Full::Peer);
-        let _second = admission.admit(ip("2001:db8::1")).unwrap();
-        assert_eq!(admission.admit(ip("2001:db8::2")).unwrap_err(), Full::Peer);
-        assert!(admission.admit(ip("2001:db8:0:1::1")).is_ok());
+        admission.admit(ip("10.0.0.1")).unwrap();
+        assert_eq!(admission.admit(ip("::ffff:10.0.0.1")), Err(Full::Peer));
+        admission.admit(ip("2001:db8::1")).unwrap();
+        assert_eq!(admission.admit(ip("2001:db8::2")), Err(Full::Peer));
+        assert_eq!(admission.admit(ip("2001:db8:0:1::1")), Ok(()));
     }
 }

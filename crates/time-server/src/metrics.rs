@@ -65,10 +65,6 @@ pub enum Fault {
     Unknown,
 }
 
-/// Counts a connection as open until it is dropped, and as a panic if that is why it is dropped.
-#[derive(Debug)]
-pub(crate) struct Counted(Metrics);
-
 /// The answers of one batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Answers([u64; Asked::ALL.len()]);
@@ -105,10 +101,13 @@ impl Metrics {
         Ok(text)
     }
 
-    pub(crate) fn count_connection(&self) -> Counted {
+    pub(crate) fn count_opened(&self) {
         self.0.accepted.inc();
         self.0.open.inc();
-        Counted(self.clone())
+    }
+
+    pub(crate) fn count_closed(&self) {
+        self.0.open.dec();
     }
 
     pub(crate) fn count_answers(&self, answers: Answers) {
@@ -168,15 +167,6 @@ impl From<Asked> for Answers {
         let mut one = Self::default();
         one.count(kind);
         one
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.0.open.dec();
-        if std::thread::panicking() {
-            self.0.count_fault(Fault::Panic);
-        }
     }
 }
 

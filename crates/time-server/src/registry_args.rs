@@ -13,6 +13,8 @@ use clap::ValueEnum;
 use zk_registry::format::{Curator, CuratorStrict, Format, Plain};
 use zk_registry::{Acl, BasePath, ConnectString, Credentials, Options, ServiceName, Tls};
 
+use crate::limits::MOST_TIME;
+
 /// Where ZooKeeper is, who we are to it, and which service is meant.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "ZooKeeper")]
@@ -219,9 +221,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed = humantime::parse_duration(text).ok().filter(|duration| *duration <= MOST_TIME);
     parsed.ok_or_else(|| "use a duration such as 500ms, 10s or 1m, at most 100 years".to_owned())
 }
-
-/// 100 years as humantime counts them.
-const MOST_TIME: Duration = Duration::from_secs(100 * 31_557_600);
 
 fn session_timeout(text: &str) -> Result<Duration, String> {
     const ACCEPTED: std::ops::RangeInclusive<Duration> =

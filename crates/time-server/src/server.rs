@@ -17,8 +17,8 @@ use tracing::debug;
 
 use crate::backoff::{Backoff, Throttle};
 use crate::clock::{Clock, SystemClock};
-use crate::connection::{Host, serve, turn_away};
-use crate::limits::{Admission, Full, Limits};
+use crate::connection::{Host, Place, serve, turn_away};
+use crate::limits::{Admission, Full, Limits, MOST_TIME};
 use crate::metrics::{Fault, Metrics};
 use crate::tasks::Tasks;
 
@@ -41,7 +41,7 @@ pub struct Finished {
 impl Server {
     /// A server with these limits and the system's clock.
     pub fn new(limits: Limits) -> Self {
-        Self { clock: Arc::new(SystemClock), limits, metrics: Metrics::default() }
+        Self { clock: Arc::new(SystemClock), limits: limits.bounded(), metrics: Metrics::default() }
     }
 
     /// Tells the time of this clock instead.
@@ -85,14 +85,15 @@ impl Server {
                 clock: Arc::clone(&self.clock),
                 limits: self.limits.clone(),
                 metrics: self.metrics.clone(),
+                admission: Arc::clone(&admission),
                 draining: draining.clone(),
             };
             hosts.push((listener, Arc::new(host)));
         }
         let mut accepting = JoinSet::new();
         for (listener, host) in hosts {
-            let (admission, last_words) = (Arc::clone(&admission), Arc::clone(&last_words));
-            let door = Door { host, admission, tasks: Tasks::default(), last_words };
+            let last_words = Arc::clone(&last_words);
+            let door = Door { host, tasks: Tasks::default(), last_words };
             accepting.spawn(door.accept_until(listener, stopping.clone()));
         }
 
@@ -100,7 +101,7 @@ impl Server {
         stopping.cancel();
         let accepted = accepting.join_all().await;
         draining.cancel();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + patience.min(MOST_TIME);
         let mut dropped = 0;
         for tasks in accepted {
             dropped += tasks.finish(deadline).await;
@@ -138,7 +139,6 @@ fn queued<T>(mut accept: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = 
 /// Where connections of one listener come in.
 struct Door {
     host: Arc<Host>,
-    admission: Arc<Admission>,
     tasks: Tasks,
     last_words: Arc<Semaphore>,
 }
@@ -192,17 +192,11 @@ impl Door {
     }
 
     fn enter(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let permit = match self.admission.admit(peer.ip()) {
-            Ok(permit) => permit,
-            Err(full) => return self.turn_away(stream, peer, full),
-        };
-        let counted = self.host.metrics.count_connection();
-        let host = Arc::clone(&self.host);
-        // A panic ends this task alone; the guards give back what it held.
-        self.tasks.spawn(async move {
-            let _held = (permit, counted);
-            serve(stream, peer, &host).await;
-        });
+        match Place::take(&self.host, peer) {
+            // A panic ends this task alone, and gives the place back.
+            Ok(place) => self.tasks.spawn(serve(stream, place)),
+            Err(full) => self.turn_away(stream, peer, full),
+        }
     }
 
     /// Says why, and ends the connection as gently as any other, unless there are too many of these: under attack nobody

@@ -202,6 +202,24 @@ async fn an_idle_connection_ends_without_a_word() {
 }
 
 #[tokio::test]
+async fn times_without_end_are_only_very_long() {
+    let server = Running::start(|limits| {
+        limits.daytime_after = Some(Duration::MAX);
+        limits.request_time = Duration::MAX;
+        limits.idle = Duration::MAX;
+        limits.slow_reader = Duration::MAX;
+    });
+    let mut stream = server.connect().await;
+    for part in ["n", "ow\n", "now\n"] {
+        stream.write_all(part.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_is_time(&line(&mut stream).await);
+    assert_is_time(&line(&mut stream).await);
+    assert_eq!(server.metrics.faults(Fault::Lost), 0);
+}
+
+#[tokio::test]
 async fn junk_gets_one_line_and_the_end_without_a_reset() {
     let server = Running::start(|_| {});
     let unknown = "error: unknown request; use `timestamp`, `now` or `sync <nanoseconds>`\n";

@@ -23,6 +23,8 @@ use zk_registry::{Freshness, Instance, Options, Registration, Registry, Resolve,
 const LASTING: Duration = Duration::from_secs(20);
 /// For what takes as long as a busy machine and a slow program need.
 const SOON: Duration = Duration::from_secs(60);
+/// How long a packet to or from the reader takes: several changes of every service.
+const DELAY: Duration = Duration::from_millis(10);
 const SERVICES: [&str; 3] = ["kept", "one", "other"];
 const REGISTRANTS: usize = 8;
 const STIRRED: u16 = 10;
@@ -51,6 +53,8 @@ async fn main() {
     let zk = ZooKeeper::shared();
     let chroot = zk.chroot("churn").await;
     let links = [Proxy::to(zk.address(1)).await, Proxy::to(zk.address(1)).await];
+    // Events of a watch that was given up are still on their way when the next request for one is.
+    links[1].delay(DELAY);
     let [writing, reading] = links.each_ref().map(|link| chroot.through(link.address()));
     let (writer, reader, raw) = (open(&writing), open(&reading), chroot.raw().await);
     let kept = reader.watch(&service(SERVICES[0]));
@@ -133,11 +137,11 @@ async fn register(
 async fn watch(registry: &Registry, name: &str, mut rng: StdRng, end: Instant, tally: &Tally) {
     while Instant::now() < end {
         let mut watch = registry.watch(&service(name));
-        if timeout(Duration::from_millis(rng.random_range(0..100)), watch.live()).await.is_ok() {
+        if timeout(DELAY * rng.random_range(0..30), watch.live()).await.is_ok() {
             count(&tally.views);
         }
         drop(watch);
-        sleep(Duration::from_millis(rng.random_range(0..10))).await;
+        sleep(DELAY * rng.random_range(0..2)).await;
     }
 }
 

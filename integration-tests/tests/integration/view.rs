@@ -221,6 +221,7 @@ async fn a_child_that_may_not_be_read_is_rejected_and_costs_no_request() {
     always(T / 2, "still live", async || world.watch.current().freshness() == Freshness::Live).await;
     // Pings, and at most two audits of one request each.
     let sent = world.link.carried(Direction::ToServer) - before;
+    println!("measured: {sent} bytes of requests in {:?}", T / 2);
     assert!(sent < 600, "{sent} bytes of requests in {:?} in which nothing happened", T / 2);
 }
 
