@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use integration_tests::eventually::eventually;
 use integration_tests::process::{Program, Signal};
