@@ -2,17 +2,17 @@
 //!
 //! Events are dirty marks and reads are the truth, so the inputs are marks, listings, batches of reads and losses of the
 //! connection; the output is the next snapshot. It never asks for anything: `discovery.rs` does.
-//!
-//! Why the watermark is right: everything that the server sent before a reply is queued when the reply is seen. So once
-//! the marks that were queued at a batch's reply have been read again, every change up to the highest zxid of that batch
-//! is in the view. Marks are read first in, first out; the count of them is the clock of that argument.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+mod marks;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+pub(crate) use self::marks::Barrier;
+use self::marks::{Marks, Watermark};
 use crate::connect::Suspicion;
 use crate::format::{Format, NodeKind};
 use crate::instance::{InstanceId, ServiceName};
@@ -36,12 +36,7 @@ pub(crate) struct View {
     marks: Marks,
     /// Children whose own children changed while reads were under way, when what was known of them may have been older.
     stirred: BTreeMap<String, Instant>,
-    watermark: Zxid,
-    /// Zxids that become the watermark once so many marks have been read.
-    candidates: VecDeque<(u64, Zxid)>,
-    /// How many of them there were so far, and how many of those came to it.
-    proposed: u64,
-    accepted: u64,
+    watermark: Watermark,
     freshness: Freshness,
     /// Since when something may be missing that no mark stands for.
     doubted: Option<Instant>,
@@ -62,48 +57,6 @@ struct Other {
     /// Whether having children or none makes a difference to what it is.
     minds_children: bool,
 }
-
-/// Names to read again, each once, first in, first out, and since when.
-#[derive(Debug, Default)]
-struct Marks {
-    queue: VecDeque<(String, Instant)>,
-    queued: HashSet<String>,
-    enqueued: u64,
-    read: u64,
-}
-
-impl Marks {
-    fn push(&mut self, name: &str, now: Instant) {
-        if self.queued.insert(name.to_owned()) {
-            self.queue.push_back((name.to_owned(), now));
-            self.enqueued += 1;
-        }
-    }
-
-    fn take(&mut self, most: usize) -> Vec<String> {
-        let names: Vec<_> = self.queue.drain(..most.min(self.queue.len())).map(|(name, _)| name).collect();
-        for name in &names {
-            self.queued.remove(name);
-        }
-        names
-    }
-
-    /// The time of the oldest.
-    fn since(&self) -> Option<Instant> {
-        self.queue.front().map(|(_, since)| *since)
-    }
-
-    /// Everything is read: nothing that was marked so far is left to read.
-    fn cover(&mut self) {
-        self.queue.clear();
-        self.queued.clear();
-        self.read = self.enqueued;
-    }
-}
-
-/// A point of a view's reads; see [`View::barrier`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Barrier(u64);
 
 /// The answer to one batch of reads.
 #[derive(Debug)]
@@ -142,10 +95,7 @@ impl View {
             suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
             marks: Marks::default(),
             stirred: BTreeMap::new(),
-            watermark: Zxid(0),
-            candidates: VecDeque::new(),
-            proposed: 0,
-            accepted: 0,
+            watermark: Watermark::default(),
             freshness: Freshness::Pending,
             doubted: None,
             reading: None,
@@ -196,7 +146,7 @@ impl View {
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
-        !self.marks.queue.is_empty()
+        !self.marks.is_empty()
     }
 
     /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded) or [`failed`](Self::failed).
@@ -283,7 +233,7 @@ impl View {
         let (mut gone, mut came) = (Vec::new(), Vec::new());
         let mut changed = Vec::new();
         let (reach, gapless) = (batch.reach(), batch.gapless);
-        self.marks.read += batch.items.len() as u64;
+        self.marks.read(batch.items.len());
         for (name, answer) in batch.items {
             let judged = self.judge(&name, answer);
             if matches!(judged, Judged::Kept) {
@@ -322,12 +272,12 @@ impl View {
     pub(crate) fn barrier(&mut self) -> Barrier {
         // Up to which zxid that is, nobody says: it is a point of this view's reads, and no watermark.
         self.propose(Zxid(0));
-        Barrier(self.proposed)
+        self.watermark.barrier()
     }
 
     /// Whether everything that had sent its mark at the barrier has been read.
     pub(crate) fn has_passed(&self, barrier: Barrier) -> bool {
-        barrier.0 <= self.accepted
+        self.watermark.has_passed(barrier)
     }
 
     /// The view agrees with a server that was heard within its connection timeout.
@@ -368,7 +318,7 @@ impl View {
     }
 
     pub(crate) fn watermark(&self) -> Zxid {
-        self.watermark
+        self.watermark.zxid()
     }
 
     /// Whether [`publish`](Self::publish) would give something.
@@ -397,7 +347,7 @@ impl View {
             rejected: rejected.clone(),
             freshness: self.freshness,
             revision: self.revision,
-            watermark: self.watermark,
+            watermark: self.watermark.zxid(),
         }))
     }
 
@@ -421,18 +371,7 @@ impl View {
 
     /// `zxid` becomes the watermark once every mark that is queued now has been read.
     fn propose(&mut self, zxid: Zxid) {
-        self.candidates.push_back((self.marks.enqueued, zxid));
-        self.proposed += 1;
-        while let Some((required, zxid)) = self.candidates.front().copied()
-            && required <= self.marks.read
-        {
-            self.candidates.pop_front();
-            self.accepted += 1;
-            if zxid > self.watermark {
-                self.watermark = zxid;
-                self.changed = true;
-            }
-        }
+        self.changed |= self.watermark.propose(zxid, &self.marks);
     }
 
     /// What a child turned out to be.

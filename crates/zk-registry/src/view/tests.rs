@@ -1,7 +1,7 @@
 //! The view against a model of the server: any interleaving of writes, reads, lost requests and lost events ends equal to
 //! what the server holds, and on the way no snapshot claims to know more than it does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use proptest::prelude::*;
