@@ -35,6 +35,10 @@ impl Picker for TwoChoices {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
+        // None has less than nothing to do: the other need not be looked at.
+        if !pick.is_last_try() && self.set[a].in_flight() == 0 {
+            return a;
+        }
         match self.compare(a, b, pick) {
             Ordering::Less => a,
             Ordering::Greater => b,
