@@ -240,7 +240,6 @@ impl Balancer {
     /// [`PickError`] says why there is nothing to pick.
     pub fn pick_with(&self, pick: &mut Pick<'_>) -> Result<Lease, PickError> {
         pick.at = if self.shared.tracking.latency { self.shared.clock.at(pick.now) } else { 0 };
-        pick.steady = None;
         if let Some(candidates) = self.listed()
             && let Some(choice) = candidates.choose(pick)
         {

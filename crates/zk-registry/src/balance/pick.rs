@@ -21,8 +21,6 @@ pub struct Pick<'a> {
     /// Instances that must not be picked, because this call tried them already.
     pub avoid: &'a [InstanceId],
     pub(super) attempt: u32,
-    /// What stands in for chance in the balancer's own decisions; see [`follow`](Self::follow).
-    pub(super) steady: Option<u64>,
     /// `now` by the balancer's clock; 0 = not worked out, because most picks do not need it.
     pub(super) at: u64,
 }
@@ -30,7 +28,7 @@ pub struct Pick<'a> {
 impl<'a> Pick<'a> {
     /// A pick without key that avoids nothing.
     pub fn new(now: Instant, rng: &'a mut dyn Rng) -> Self {
-        Self { key: None, now, rng, avoid: &[], attempt: 0, steady: None, at: 0 }
+        Self { key: None, now, rng, avoid: &[], attempt: 0, at: 0 }
     }
 
     /// Sets the key.
@@ -56,13 +54,6 @@ impl<'a> Pick<'a> {
     /// Whether a proposal that is rejected now would be the last one.
     pub(super) fn is_last_try(&self) -> bool {
         self.attempt + 1 == ATTEMPTS
-    }
-
-    /// Says, from within a [`Picker`](super::Picker), that the proposal follows from `word` and not from chance: from the key,
-    /// say. What else the balancer decides about this call, as whether an instance in its slow start takes it, then follows from
-    /// `word` too, so that calls with the same word stay together.
-    pub fn follow(&mut self, word: u64) {
-        self.steady = Some(word);
     }
 
     /// `now` by `clock`.

@@ -127,7 +127,7 @@ impl Candidates {
         judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Verdict,
     ) -> Option<Choice> {
         let len = self.set.len();
-        let (start, stride) = match pick.steady {
+        let (start, stride) = match self.picker.follows(pick) {
             Some(_) => (last.get().min(len - 1), 1), // a set is never empty
             None => (pick.below(len), hash::stride(pick.rng, len)),
         };
@@ -165,7 +165,7 @@ impl Candidates {
                 }
                 let left = end.saturating_sub(at) as f64;
                 let share = 1.0 - 0.9 * left / nanos(shared.options.slow_start).max(1) as f64;
-                if slow_start && left > 0.0 && hash::unit(Self::coin(endpoint, pick)) > share {
+                if slow_start && left > 0.0 && hash::unit(self.coin(endpoint, pick)) > share {
                     return Verdict::Rejected;
                 }
                 Verdict::Accepted(Kind::Plain)
@@ -186,8 +186,8 @@ impl Candidates {
     }
 
     /// A random word for this endpoint and this call; always the same one if the choice does not follow from chance.
-    fn coin(endpoint: &Endpoint, pick: &mut Pick<'_>) -> u64 {
-        match pick.steady {
+    fn coin(&self, endpoint: &Endpoint, pick: &mut Pick<'_>) -> u64 {
+        match self.picker.follows(pick) {
             Some(word) => hash::mix(word ^ hash::bytes(endpoint.id().as_str().as_bytes())),
             None => pick.rng.next_u64(),
         }

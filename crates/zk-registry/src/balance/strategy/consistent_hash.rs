@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::load::Load;
 use super::ring::Ring;
-use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, Tracking};
+use crate::balance::{EndpointSet, Index, Key, Pick, Picker, Strategy, Tracking};
 
 /// Picks by the key of the call, so that calls with the same key meet the same instance, from every client.
 ///
@@ -71,13 +71,7 @@ const CHOICES: u32 = 8;
 
 impl Picker for Keyed {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
-        let key = match pick.key {
-            Some(key) => {
-                pick.follow(key.hash());
-                key.hash()
-            }
-            None => pick.rng.next_u64(),
-        };
+        let key = pick.key.map_or_else(|| pick.rng.next_u64(), Key::hash);
         let choice = |n: u32| self.ring.choice(key, pick.attempt() + n);
         let first = choice(0);
         let Some(bound) = self.bound else { return first };
@@ -92,5 +86,9 @@ impl Picker for Keyed {
         // With a bound of c, a share of 1 - 1/c is below it at any time: the walk is short.
         let walk = (0..self.set.len()).map(|step| Index::new((first.get() + step) % self.set.len()));
         (0..CHOICES).map(choice).chain(walk).find(fits).unwrap_or(first)
+    }
+
+    fn follows(&self, pick: &Pick<'_>) -> Option<u64> {
+        pick.key.map(Key::hash)
     }
 }

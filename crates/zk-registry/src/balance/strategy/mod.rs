@@ -101,6 +101,13 @@ pub trait Strategy: fmt::Debug + Send + Sync + 'static {
 pub trait Picker: Send + Sync + 'static {
     /// The next proposal. It may be rejected; [`Pick::attempt`] counts.
     fn pick(&self, pick: &mut Pick<'_>) -> Index;
+
+    /// What the proposals for this call follow from, if not from chance: the key, say. What else is decided about the call, as
+    /// whether an instance in its slow start takes it, or whether it leaves the zone, then follows from this too, so that
+    /// calls with the same word stay together.
+    fn follows(&self, _: &Pick<'_>) -> Option<u64> {
+        None
+    }
 }
 
 fn _object_safe(_: &dyn Strategy, _: &dyn Picker) {}

@@ -78,14 +78,21 @@ impl Picker for NearAndFar {
         let proposed = part.picker.pick(pick).get();
         part.places.get(proposed).copied().unwrap_or(Index::new(usize::MAX))
     }
+
+    fn follows(&self, pick: &Pick<'_>) -> Option<u64> {
+        self.near.picker.follows(pick)
+    }
 }
 
 impl NearAndFar {
     fn stays(&self, pick: &mut Pick<'_>) -> bool {
-        // The same key always goes the same way.
-        self.stay >= 1.0
-            || hash::unit(
-                pick.key.map_or_else(|| pick.rng.next_u64(), |key| hash::nth(key.hash(), u64::MAX >> 1)),
-            ) < self.stay
+        if self.stay >= 1.0 {
+            return true;
+        }
+        let coin = match self.near.picker.follows(pick) {
+            Some(word) => hash::nth(word, u64::MAX >> 1),
+            None => pick.rng.next_u64(),
+        };
+        hash::unit(coin) < self.stay
     }
 }

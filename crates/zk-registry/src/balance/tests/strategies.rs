@@ -410,6 +410,20 @@ fn the_same_key_meets_the_same_instance_in_every_version() {
 }
 
 #[test]
+fn a_client_sticks_to_its_instance_although_its_zone_is_too_small_for_all() {
+    let zones = || (0..10).map(|n| alive(in_zone(n, if n < 2 { "a" } else { "b" })));
+    let mut abroad = 0;
+    for seed in 0..200 {
+        let world = World::new(Zone::new("a", Sticky::with_seed(seed)), listing(zones()));
+        let first = world.pick_id();
+        assert!((0..20).all(|_| world.pick_id() == first));
+        abroad += u32::from(!["i-0", "i-1"].contains(&first.as_str()));
+    }
+    // Two of ten instances in one of two zones are two fifths of what the zone needs.
+    assert!((90..150).contains(&abroad), "{abroad} of 200 clients went abroad");
+}
+
+#[test]
 fn the_local_zone_comes_first_and_spills_over_when_small_or_unwell() {
     let zoned = |local: u32, far: u32| -> Listing {
         let near = (0..local).map(|n| alive(in_zone(n, "a")));
