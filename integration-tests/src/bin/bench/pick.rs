@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use integration_tests::bench::runs::per_call;
@@ -34,6 +35,7 @@ const STRATEGIES: [(&str, f64); 9] = [
 ];
 
 async fn run(world: &World) -> Vec<Row> {
+    warm_up();
     let mut rows = Vec::new();
     for count in [3, 100, 10_000] {
         for (name, promise) in STRATEGIES {
@@ -70,6 +72,14 @@ async fn run(world: &World) -> Vec<Row> {
         rows.push(row(format!("update of 10000 instances, one changed, {name}"), taken));
     }
     rows
+}
+
+/// A processor that was idle takes a while to reach its speed: the first second is a third slower.
+fn warm_up() {
+    let (balancer, began) = (balancer("random", 100, Tracking::default()), Instant::now());
+    while began.elapsed() < Duration::from_secs(3) {
+        black_box(calls(&balancer, 1));
+    }
 }
 
 /// What a publication costs the balancer.

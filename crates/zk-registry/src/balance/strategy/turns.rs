@@ -46,27 +46,32 @@ impl Turns {
         Self { epoch: Instant::now(), shared: Padded(shared), blocks: Default::default() }
     }
 
+    #[inline]
     pub(super) fn next(&self, now: Instant) -> u64 {
         let lane = lane();
+        let (word, last) = (self.blocks[lane].0.load(Relaxed), self.shared.0.lane.load(Relaxed));
+        if word & LEFT == 0 && last == lane {
+            return self.shared.0.next.fetch_add(1, Relaxed) & HIGHEST;
+        }
+        self.next_among_others(lane, word, now)
+    }
+
+    /// Another lane asked last, or did when this one took its block.
+    fn next_among_others(&self, lane: usize, word: u64, now: Instant) -> u64 {
         let block = &self.blocks[lane].0;
-        let word = block.load(Relaxed);
         // Two threads of the same lane may be in each other's way here.
         if word & LEFT > 0 && block.compare_exchange(word, word + TURN - 1, Relaxed, Relaxed).is_ok() {
             return word / TURN;
         }
-        let turn = self.shared.0.next.fetch_add(1, Relaxed) & HIGHEST;
         if self.is_crowded(lane, now) {
             self.take_block(block, word);
         }
-        turn
+        self.shared.0.next.fetch_add(1, Relaxed) & HIGHEST
     }
 
     /// Whether lanes ask in turns within a microsecond. Two at once may miss each other; they meet again.
     fn is_crowded(&self, lane: usize, now: Instant) -> bool {
         let shared = &self.shared.0;
-        if shared.lane.load(Relaxed) == lane {
-            return false;
-        }
         shared.lane.store(lane, Relaxed);
         let since = now.saturating_duration_since(self.epoch);
         let micros = since.as_secs().wrapping_mul(1_000_000).wrapping_add(u64::from(since.subsec_micros()));

@@ -33,7 +33,7 @@ async fn run(world: &World) -> Vec<Row> {
 /// Connections with one `timestamp` each.
 async fn one_shot(world: &World, clients: usize) -> Vec<Row> {
     let [ours, tokio, epoll] = [Kind::Ours, Kind::Tokio, Kind::Epoll].map(Served::start);
-    let total = if clients == 1 { 4_000 } else { 10_000 };
+    let total = if clients == 1 { 8_000 } else { 40_000 };
     let run = |served: &Served| Run::of(served, clients, total);
     let (ours, others) = world.runs.beside(async || run(&ours), async || (run(&tokio), run(&epoll))).await;
     let (tokio, epoll): (Vec<_>, Vec<_>) = others.into_iter().unzip();
