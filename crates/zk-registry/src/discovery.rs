@@ -7,6 +7,7 @@ mod reads;
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,6 +108,8 @@ struct Epoch {
     resync: bool,
     /// Whether the service's own node has to be read.
     look: bool,
+    /// Whether a reply took longer than silence may last.
+    unanswered: bool,
     /// How many children one request reads: fewer after a listing that failed, which may have been too large.
     chunk: usize,
     /// How many audits there were.
@@ -224,6 +227,7 @@ impl Driver {
                         armed: true,
                         resync: true,
                         look: false,
+                        unanswered: false,
                         chunk: CHUNK,
                         audits: 0,
                         audit_at: Instant::now() + jittered(self.settings.audit_interval, &mut self.rng),
@@ -268,6 +272,10 @@ impl Driver {
             };
             if let Err(over) = done {
                 return over;
+            }
+            if epoch.unanswered && epoch.connected && !epoch.resync {
+                epoch.unanswered = false;
+                self.view.live();
             }
             if self.publication_due() {
                 self.publish();
@@ -369,9 +377,13 @@ impl Driver {
         self.publish();
     }
 
-    /// Awaits a reply while hearing the watch, so that a lost connection is told at once.
+    /// Awaits a reply while hearing the watch, so that a lost connection is told at once. So is that nothing is answered:
+    /// where only the way to the server is dead, its events go on to come until it has given up the session.
     async fn answer<T>(&mut self, epoch: &mut Epoch, reply: Reply<T>) -> Result<Result<T, Fault>, Over> {
         let mut reply = reply;
+        let asked = Instant::now();
+        let mut overdue = pin!(sleep_until(asked + epoch.store.connection_timeout()));
+        let mut is_overdue = false;
         loop {
             tokio::select! {
                 biased;
@@ -392,6 +404,11 @@ impl Driver {
                         }
                     }
                     return Ok(answer);
+                }
+                () = overdue.as_mut(), if !is_overdue => {
+                    (is_overdue, epoch.unanswered) = (true, true);
+                    self.view.lost(asked);
+                    self.publish();
                 }
             }
         }

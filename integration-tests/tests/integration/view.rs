@@ -284,6 +284,34 @@ async fn a_parent_that_came_while_the_reader_was_cut_off_is_found() {
 }
 
 #[tokio::test]
+async fn a_server_that_tells_of_changes_and_answers_nothing_is_not_believed_for_long() {
+    let mut world = World::new("half-dead").await;
+    world.put("a", 1).await;
+    world.agrees().await;
+    world.link.freeze(Direction::ToServer);
+    let frozen = tokio::time::Instant::now();
+    let World { link, raw, watch, .. } = &mut world;
+    let busy = async {
+        for n in 1.. {
+            raw.set(&path("a"), &Record::Instance(n).bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let heard = link.carried(Direction::ToClient);
+    tokio::select! {
+        () = busy => {}
+        () = becomes_stale(watch) => {}
+    }
+    let took = frozen.elapsed();
+    println!("measured: stale within {took:?}");
+    assert!(took < T / 2, "the session would have been given up after {T:?}; stale after {took:?}");
+    assert!(link.carried(Direction::ToClient) > heard + 1_000, "its events came all the while");
+    link.thaw();
+    live(watch).await;
+    world.agrees().await;
+}
+
+#[tokio::test]
 async fn without_zookeeper_the_instances_stay_and_are_stale() {
     let zk = ZooKeeper::single().start().await;
     let chroot = zk.chroot("down").await;
