@@ -7,7 +7,6 @@ mod reads;
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use crate::heard::Heard;
 use crate::instance::ServiceName;
 use crate::session::{Link, Phase};
 use crate::snapshot::{Freshness, Snapshot};
-use crate::store::{Event, Fault, Reply, Stat, Store, Watch};
+use crate::store::{Event, Stat, Store, Watch};
 use crate::view::{Barrier, View};
 use crate::views::{Channel, Views, Wish};
 
@@ -375,43 +374,6 @@ impl Driver {
         let until = self.settings.heard.until(self.received_at).or(self.received_at);
         self.view.lost(until.unwrap_or_else(Instant::now));
         self.publish();
-    }
-
-    /// Awaits a reply while hearing the watch, so that a lost connection is told at once. So is that nothing is answered:
-    /// where only the way to the server is dead, its events go on to come until it has given up the session.
-    async fn answer<T>(&mut self, epoch: &mut Epoch, reply: Reply<T>) -> Result<Result<T, Fault>, Over> {
-        let mut reply = reply;
-        let asked = Instant::now();
-        let mut overdue = pin!(sleep_until(asked + epoch.store.connection_timeout()));
-        let mut is_overdue = false;
-        loop {
-            tokio::select! {
-                biased;
-                event = epoch.watch.next() => match event {
-                    Some(event) => match self.hear(epoch, event) {
-                        ControlFlow::Break(over) => return Err(over),
-                        ControlFlow::Continue(()) => {}
-                    },
-                    None => return Err(Over::Epoch),
-                },
-                over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
-                answer = &mut reply => {
-                    self.received_at = Some(Instant::now());
-                    // Whatever was sent before the reply is queued by now.
-                    while let Some(event) = epoch.watch.try_next() {
-                        if let ControlFlow::Break(over) = self.hear(epoch, event) {
-                            return Err(over);
-                        }
-                    }
-                    return Ok(answer);
-                }
-                () = overdue.as_mut(), if !is_overdue => {
-                    (is_overdue, epoch.unanswered) = (true, true);
-                    self.view.lost(asked);
-                    self.publish();
-                }
-            }
-        }
     }
 
     /// Those who do not wait any more go when somebody else begins to.

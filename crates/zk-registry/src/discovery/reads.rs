@@ -1,13 +1,15 @@
 //! What a view's driver asks of the server, and what the answers mean for the next question.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::pin::pin;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::{CHUNK, Driver, Epoch, Over};
+use super::{CHUNK, Driver, Epoch, Over, lost_epoch};
 use crate::backoff::jittered;
-use crate::store::{Fault, Node, Stat};
+use crate::store::{Fault, Node, Reply, Stat};
 use crate::view::Batch;
 
 /// How many such requests are under way at once.
@@ -204,6 +206,43 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Awaits a reply while hearing the watch, so that a lost connection is told at once. So is that nothing is answered:
+    /// where only the way to the server is dead, its events go on to come until it has given up the session.
+    async fn answer<T>(&mut self, epoch: &mut Epoch, reply: Reply<T>) -> Result<Result<T, Fault>, Over> {
+        let mut reply = reply;
+        let asked = Instant::now();
+        let mut overdue = pin!(sleep_until(asked + epoch.store.connection_timeout()));
+        let mut is_overdue = false;
+        loop {
+            tokio::select! {
+                biased;
+                event = epoch.watch.next() => match event {
+                    Some(event) => match self.hear(epoch, event) {
+                        ControlFlow::Break(over) => return Err(over),
+                        ControlFlow::Continue(()) => {}
+                    },
+                    None => return Err(Over::Epoch),
+                },
+                over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
+                answer = &mut reply => {
+                    self.received_at = Some(Instant::now());
+                    // Whatever was sent before the reply is queued by now.
+                    while let Some(event) = epoch.watch.try_next() {
+                        if let ControlFlow::Break(over) = self.hear(epoch, event) {
+                            return Err(over);
+                        }
+                    }
+                    return Ok(answer);
+                }
+                () = overdue.as_mut(), if !is_overdue => {
+                    (is_overdue, epoch.unanswered) = (true, true);
+                    self.view.lost(asked);
+                    self.publish();
+                }
+            }
+        }
     }
 
     /// What a read of the service's own node says.
