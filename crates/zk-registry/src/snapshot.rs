@@ -90,13 +90,13 @@ pub enum Freshness {
         /// When the file was written.
         written: SystemTime,
     },
-    /// The server was heard within 1.125 connection timeouts, and every change that it told of is in here or being read. A
-    /// connection timeout is a fifth of the session timeout, at least a second. Where the background thread does not run,
-    /// [`ServiceWatch::freshness`](crate::ServiceWatch::freshness) notices half a connection timeout later.
+    /// The server was heard within 1.125 connection timeouts, and every change that it told of is in here or being read, by a
+    /// request that has waited for less than one connection timeout: a fifth of the session timeout, at least a second. Where
+    /// the background thread does not run, [`ServiceWatch::freshness`](crate::ServiceWatch::freshness) notices half a connection timeout later.
     Live,
     /// Nothing is known yet.
     Pending,
-    /// ZooKeeper is not heard, or does not let us read what changed; this is what it said last.
+    /// ZooKeeper is not heard, does not answer, or does not let us read what changed; this is what it said last.
     Stale {
         /// Up to when the contents are known to have been true.
         since: Instant,
