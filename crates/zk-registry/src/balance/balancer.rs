@@ -18,7 +18,7 @@ use super::recall::Slot;
 use super::set::EndpointSet;
 use super::shared::Shared;
 use super::strategy::{Strategy, Tracking};
-use super::tier::{Candidates, Tier};
+use super::tier::{Candidates, Choice, Tier};
 use super::vitals::nanos;
 use crate::instance::InstanceId;
 use crate::resolve::{Closed, ServiceWatch};
@@ -238,18 +238,27 @@ impl Balancer {
     /// # Errors
     ///
     /// [`PickError`] says why there is nothing to pick.
+    #[inline]
     pub fn pick_with(&self, pick: &mut Pick<'_>) -> Result<Lease, PickError> {
-        pick.at = if self.shared.tracking.latency { self.shared.clock.at(pick.now) } else { 0 };
-        if let Some(candidates) = self.listed()
-            && let Some(choice) = candidates.choose(pick)
-        {
-            return Ok(Lease::new(candidates, choice, pick));
-        }
+        let began = pick.now;
+        let best = self.listed().and_then(|candidates| {
+            let choice = candidates.choose(pick)?;
+            Some((candidates, choice))
+        });
+        let (candidates, choice) = match best {
+            Some(best) => best,
+            None => self.without_the_best(pick)?,
+        };
+        Ok(Lease::new(candidates, choice, began, pick.at))
+    }
+
+    /// Picks although nothing that is listed is available.
+    #[cold]
+    fn without_the_best(&self, pick: &mut Pick<'_>) -> Result<(Arc<Candidates>, Choice), PickError> {
         self.state.load().without_the_best(pick)
     }
 
     /// The listed candidates, which a thread remembers as long as they are the same.
-    #[inline]
     fn listed(&self) -> Option<Arc<Candidates>> {
         self.slot.recall(self.stamp.load(Acquire)).or_else(|| {
             let state = self.state.load();
@@ -289,18 +298,17 @@ impl Balancer {
 
 impl State {
     /// Nothing that is listed is available: a suspect, or else whatever is listed.
-    #[cold]
-    fn without_the_best(&self, pick: &mut Pick<'_>) -> Result<Lease, PickError> {
+    fn without_the_best(&self, pick: &mut Pick<'_>) -> Result<(Arc<Candidates>, Choice), PickError> {
         let candidates = |tier: &Option<Arc<Tier>>| tier.as_ref().map(|tier| tier.candidates());
         if let Some(suspects) = candidates(&self.suspects)
             && let Some(choice) = suspects.choose(pick)
         {
-            return Ok(Lease::new(suspects, choice, pick));
+            return Ok((suspects, choice));
         }
         if let Some(listed) = candidates(&self.listed)
             && let Some(choice) = listed.choose_any(pick)
         {
-            return Ok(Lease::new(listed, choice, pick));
+            return Ok((listed, choice));
         }
         let tried = |tier: &Option<Arc<Tier>>| candidates(tier).is_some_and(|tier| tier.has_tried(pick));
         Err(if tried(&self.listed) || tried(&self.suspects) { PickError::AllExcluded } else { self.nothing })

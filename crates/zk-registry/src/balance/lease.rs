@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::endpoint::{Endpoint, Index};
-use super::pick::Pick;
+use super::endpoint::Endpoint;
 use super::set::EndpointSet;
 use super::tier::{Candidates, Choice};
-use super::vitals::Claim;
 use crate::instance::Instance;
 use crate::snapshot::Member;
 
@@ -36,7 +34,7 @@ pub(super) enum Kind {
     /// It is available.
     Plain,
     /// It may return: this one call finds out.
-    Probe(Claim),
+    Probe,
 }
 
 /// The permission to make one call. Finish it with the outcome; dropping it counts as [`Outcome::Cancelled`].
@@ -44,25 +42,25 @@ pub(super) enum Kind {
 /// It holds on to the set that it was picked from: keep it for a call, not for a connection's life.
 #[must_use = "dropping a lease at once is a cancelled call"]
 pub struct Lease {
+    // Flat, and inlined where it is picked and finished: a processor that copies in one piece what it has just written in several
+    // waits for them, as long as for the rest of a pick.
     candidates: Arc<Candidates>,
-    index: Index,
-    kind: Kind,
-    over: bool,
+    choice: Choice,
     began: Instant,
-    /// `began` by the balancer's clock; 0 unless latency is tracked.
+    /// `began` by the balancer's clock; 0 if that does not matter.
     at: u64,
+    over: bool,
 }
 
 impl Lease {
-    /// A call to one of the candidates begins.
+    /// The lease of a call to one of the candidates, which began at `began`.
     #[inline]
-    pub(super) fn new(candidates: Arc<Candidates>, choice: Choice, pick: &Pick<'_>) -> Self {
-        let Choice { index, kind } = choice;
-        candidates.set.shared.begin(&candidates.set[index]);
-        Self { candidates, index, kind, over: false, began: pick.now, at: pick.at }
+    pub(super) fn new(candidates: Arc<Candidates>, choice: Choice, began: Instant, at: u64) -> Self {
+        Self { candidates, choice, began, at, over: false }
     }
 
     /// The instance to call.
+    #[inline]
     pub fn instance(&self) -> &Instance {
         self.endpoint()
     }
@@ -73,13 +71,14 @@ impl Lease {
     }
 
     /// The instance to call, its load and its health.
+    #[inline]
     pub fn endpoint(&self) -> &Endpoint {
-        &self.set()[self.index]
+        &self.set()[self.choice.index]
     }
 
     /// Whether this call finds out whether an ejected instance is well again.
     pub fn is_probe(&self) -> bool {
-        matches!(self.kind, Kind::Probe(_))
+        self.choice.kind == Kind::Probe
     }
 
     /// How many instances it was picked from: those of its rank, whatever their health.
@@ -98,15 +97,10 @@ impl Lease {
     }
 
     /// Ends the call at `now`.
-    pub fn finish_at(mut self, outcome: Outcome, now: Instant) {
-        self.end(outcome, now);
-    }
-
     #[inline]
-    fn end(&mut self, outcome: Outcome, now: Instant) {
+    pub fn finish_at(mut self, outcome: Outcome, now: Instant) {
         self.over = true;
-        let set = self.set();
-        set.shared.end(&set[self.index], outcome, self.kind, self.at, now);
+        self.candidates.end(self.choice, self.at, outcome, now);
     }
 
     #[inline]
@@ -116,9 +110,10 @@ impl Lease {
 }
 
 impl Drop for Lease {
+    #[inline]
     fn drop(&mut self) {
         if !self.over {
-            self.end(Outcome::Cancelled, Instant::now());
+            self.candidates.cancel(self.choice, self.at);
         }
     }
 }
@@ -127,7 +122,7 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("instance", self.instance())
-            .field("kind", &self.kind)
+            .field("kind", &self.choice.kind)
             .field("began", &self.began)
             .finish_non_exhaustive()
     }

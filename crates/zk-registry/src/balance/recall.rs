@@ -19,7 +19,7 @@ const SLOTS: usize = 8;
 type Remembered = (u64, Weak<Candidates>);
 
 thread_local! {
-    static MEMORY: [RefCell<Remembered>; SLOTS] = Default::default();
+    static MEMORY: [RefCell<Remembered>; SLOTS] = const { [const { RefCell::new((0, Weak::new())) }; SLOTS] };
 }
 
 impl Slot {

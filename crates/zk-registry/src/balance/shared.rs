@@ -19,7 +19,7 @@ use super::hash;
 use super::lease::{Kind, Outcome};
 use super::set::EndpointSet;
 use super::strategy::Tracking;
-use super::vitals::{Clock, Gate, nanos};
+use super::vitals::{Claim, Clock, Gate, nanos};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -43,6 +43,14 @@ struct Phases {
     log: Throttle,
 }
 
+/// What the end of a call must know of its beginning.
+#[derive(Clone, Copy)]
+pub(super) struct Call {
+    pub(super) kind: Kind,
+    /// When it began by our clock; 0 if that does not matter.
+    pub(super) at: u64,
+}
+
 impl Shared {
     pub(super) fn new(options: Options, tracking: Tracking, epoch: Instant) -> Self {
         Self {
@@ -62,6 +70,12 @@ impl Shared {
         self.panic.load(Relaxed)
     }
 
+    /// `now` by our clock, if a call that begins then must know it; else 0.
+    #[inline]
+    pub(super) fn beginning(&self, now: Instant) -> u64 {
+        if self.tracking.latency { self.clock.at(now) } else { 0 }
+    }
+
     /// A call to `endpoint` begins.
     #[inline]
     pub(super) fn begin(&self, endpoint: &Endpoint) {
@@ -70,9 +84,13 @@ impl Shared {
         }
     }
 
-    /// A call to `endpoint`, which began at `began` by our clock, is over.
-    #[inline]
-    pub(super) fn end(&self, endpoint: &Endpoint, outcome: Outcome, kind: Kind, began: u64, now: Instant) {
+    /// The right to probe that a call has which began at `at`: an ejection's shortest time is enough to find out.
+    pub(super) fn claim(&self, at: u64) -> Claim {
+        Claim::until(at.saturating_add(nanos(self.options.ejection.base)))
+    }
+
+    /// A call to `endpoint` is over.
+    pub(super) fn end(&self, endpoint: &Endpoint, call: Call, outcome: Outcome, now: Instant) {
         if self.tracking.in_flight {
             endpoint.vitals.end();
         }
@@ -81,7 +99,7 @@ impl Shared {
         }
         if self.tracking.latency {
             let at = self.clock.at(now);
-            let elapsed = at.saturating_sub(began) as f64;
+            let elapsed = at.saturating_sub(call.at) as f64;
             match outcome {
                 Outcome::Success => endpoint.vitals.answered(*self.clock, at, elapsed),
                 // That somebody gave up soon says nothing of an instance that was never measured.
@@ -90,12 +108,12 @@ impl Shared {
             }
         }
         match outcome {
-            Outcome::Cancelled => self.released(endpoint, kind, now),
-            Outcome::Failure | Outcome::Refused => self.failed(endpoint, outcome, kind, now),
+            Outcome::Cancelled => self.released(endpoint, call, now),
+            Outcome::Failure | Outcome::Refused => self.failed(endpoint, call, outcome, now),
             Outcome::Success => {
                 endpoint.vitals.succeeded();
-                if kind != Kind::Plain {
-                    self.passed(endpoint, kind, now);
+                if call.kind != Kind::Plain {
+                    self.passed(endpoint, call, now);
                 }
             }
         }
@@ -103,7 +121,7 @@ impl Shared {
 
     /// A call failed: that may be the one too many.
     #[cold]
-    fn failed(&self, endpoint: &Endpoint, outcome: Outcome, kind: Kind, now: Instant) {
+    fn failed(&self, endpoint: &Endpoint, call: Call, outcome: Outcome, now: Instant) {
         let vitals = &endpoint.vitals;
         let streak = vitals.failed();
         if endpoint.suspect {
@@ -111,12 +129,12 @@ impl Shared {
                 vitals.drop_suspect();
                 self.tell(now, Change::Dropped { instance: endpoint.id().clone() });
             }
-            self.released(endpoint, kind, now);
+            self.released(endpoint, call, now);
             return;
         }
         let rules = &self.options.ejection;
         let own = endpoint.success_rate();
-        let probe = matches!(kind, Kind::Probe(claim) if vitals.is_claimed_by(claim));
+        let probe = call.kind == Kind::Probe && vitals.is_claimed_by(self.claim(call.at));
         if !probe && !rules.is_streak(streak) && !rules.is_suspicious(own) {
             return;
         }
@@ -150,14 +168,14 @@ impl Shared {
 
     /// A call to an instance that was not available succeeded: so many of them, and the instance is back.
     #[cold]
-    fn passed(&self, endpoint: &Endpoint, kind: Kind, now: Instant) {
+    fn passed(&self, endpoint: &Endpoint, call: Call, now: Instant) {
         let at = self.clock.at(now);
         let mut phases = self.lock();
         if endpoint.vitals.gate() == Gate::OPEN {
             return; // another call was faster
         }
         if endpoint.vitals.probe_passed() < self.options.ejection.probes.get() {
-            self.released(endpoint, kind, now);
+            self.released(endpoint, call, now);
             return;
         }
         // Its record is clean once it has been well for as long as it was ejected.
@@ -167,9 +185,9 @@ impl Shared {
     }
 
     /// A probe found nothing out, or not enough: the next call may try.
-    fn released(&self, endpoint: &Endpoint, kind: Kind, now: Instant) {
-        if let Kind::Probe(claim) = kind {
-            endpoint.vitals.release_probe(claim, self.clock.at(now));
+    fn released(&self, endpoint: &Endpoint, call: Call, now: Instant) {
+        if call.kind == Kind::Probe {
+            endpoint.vitals.release_probe(self.claim(call.at), self.clock.at(now));
         }
     }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tokio::time::Instant;
+
 use super::endpoint::{Endpoint, Index};
 use super::hash;
 use super::lane::{LANES, lane};
-use super::lease::Kind;
+use super::lease::{Kind, Outcome};
 use super::pick::Pick;
 use super::set::EndpointSet;
-use super::shared::Shared;
+use super::shared::{Call, Shared};
 use super::strategy::{Picker, Strategy};
 use super::vitals::{Gate, nanos};
 
@@ -34,6 +36,7 @@ pub(super) struct Candidates {
 pub(super) const ATTEMPTS: u32 = 4;
 
 /// Who is to be called, and why.
+#[derive(Clone, Copy)]
 pub(super) struct Choice {
     pub(super) index: Index,
     pub(super) kind: Kind,
@@ -83,24 +86,42 @@ impl Tier {
 }
 
 impl Candidates {
-    /// Picks what is available: as the strategy says, else the next one.
-    #[inline]
+    /// Picks what is available: as the strategy says, else the next one. The call has begun.
     pub(super) fn choose(&self, pick: &mut Pick<'_>) -> Option<Choice> {
-        let mut index = Index::new(0);
-        for attempt in 0..ATTEMPTS {
-            pick.attempt = attempt;
-            index = self.picker.pick(pick);
-            let Some(endpoint) = self.set.get(index) else { continue };
-            match self.judge(endpoint, pick, true) {
-                Verdict::Accepted(kind) => return Some(Choice { index, kind }),
-                Verdict::Rejected => {}
+        let shared = &self.set.shared;
+        pick.at = shared.beginning(pick.now);
+        pick.attempt = 0;
+        let index = self.picker.pick(pick);
+        match self.set.get(index) {
+            Some(endpoint) if pick.avoid.is_empty() && endpoint.vitals.is_plain() => {
+                shared.begin(endpoint);
+                Some(Choice { index, kind: Kind::Plain })
             }
+            _ => self.choose_closely(index, pick),
         }
-        self.scan(index, pick, |endpoint, pick| self.judge(endpoint, pick, false))
     }
 
-    /// Picks whatever was not tried.
+    /// Picks with a close look at each proposal, of which `index` is the first.
+    #[cold]
+    fn choose_closely(&self, mut index: Index, pick: &mut Pick<'_>) -> Option<Choice> {
+        loop {
+            if let Some(endpoint) = self.set.get(index)
+                && let Verdict::Accepted(kind) = self.judge(endpoint, pick, true)
+            {
+                self.set.shared.begin(endpoint);
+                return Some(Choice { index, kind });
+            }
+            if pick.is_last_try() {
+                return self.scan(index, pick, |endpoint, pick| self.judge(endpoint, pick, false));
+            }
+            pick.attempt += 1;
+            index = self.picker.pick(pick);
+        }
+    }
+
+    /// Picks whatever was not tried. The call has begun.
     pub(super) fn choose_any(&self, pick: &mut Pick<'_>) -> Option<Choice> {
+        pick.at = self.set.shared.beginning(pick.now);
         pick.attempt = 0;
         let first = self.picker.pick(pick);
         self.scan(first, pick, |endpoint, pick| {
@@ -134,29 +155,22 @@ impl Candidates {
         (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {
             let endpoint = &self.set[index];
             match judge(endpoint, pick) {
-                Verdict::Accepted(kind) => Some(Choice { index, kind }),
+                Verdict::Accepted(kind) => {
+                    self.set.shared.begin(endpoint);
+                    Some(Choice { index, kind })
+                }
                 Verdict::Rejected => None,
             }
         })
     }
 
-    #[inline]
     fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Verdict {
-        let plain = endpoint.vitals.gate() == Gate::OPEN && endpoint.vitals.ramp_end() == 0;
-        if plain && pick.avoid.is_empty() {
-            Verdict::Accepted(Kind::Plain)
-        } else {
-            self.judge_closely(endpoint, pick, slow_start)
-        }
-    }
-
-    #[cold]
-    fn judge_closely(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Verdict {
         if pick.avoid.contains(endpoint.id()) {
             return Verdict::Rejected;
         }
         let shared = &self.set.shared;
         let (vitals, at) = (&endpoint.vitals, pick.at(*shared.clock));
+        pick.at = at; // that of a probe matters
         match vitals.gate() {
             Gate::OPEN => {
                 let end = vitals.ramp_end();
@@ -172,16 +186,11 @@ impl Candidates {
             }
             Gate::DROPPED => Verdict::Rejected,
             _ if shared.is_panic() => Verdict::Accepted(Kind::LastResort),
-            word => {
-                let patience = nanos(shared.options.ejection.base);
-                match vitals.claim_probe(word, at, at.saturating_add(patience)) {
-                    Some(claim) => {
-                        shared.probing(endpoint, pick.now);
-                        Verdict::Accepted(Kind::Probe(claim))
-                    }
-                    None => Verdict::Rejected,
-                }
+            word if vitals.claim_probe(word, at, shared.claim(at)) => {
+                shared.probing(endpoint, pick.now);
+                Verdict::Accepted(Kind::Probe)
             }
+            _ => Verdict::Rejected,
         }
     }
 
@@ -191,6 +200,17 @@ impl Candidates {
             Some(word) => hash::mix(word ^ hash::bytes(endpoint.id().as_str().as_bytes())),
             None => pick.rng.next_u64(),
         }
+    }
+
+    /// A call was given up, now.
+    #[cold]
+    pub(super) fn cancel(&self, choice: Choice, at: u64) {
+        self.end(choice, at, Outcome::Cancelled, Instant::now());
+    }
+
+    /// A call is over.
+    pub(super) fn end(&self, choice: Choice, at: u64, outcome: Outcome, now: Instant) {
+        self.set.shared.end(&self.set[choice.index], Call { kind: choice.kind, at }, outcome, now);
     }
 }
 

@@ -26,8 +26,7 @@ impl Clock {
 
     /// `now` in this clock's time; 0 before the epoch.
     pub(super) fn at(self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.epoch);
-        since.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(since.subsec_nanos())) // 584 years
+        nanos(now.saturating_duration_since(self.epoch))
     }
 
     pub(super) fn instant(self, at: u64) -> Instant {
@@ -48,7 +47,7 @@ impl Clock {
 
 /// The duration in nanoseconds; what is longer than five centuries is that long.
 pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// The load and the health of one instance. Times are nanoseconds since the balancer's epoch.
@@ -109,6 +108,13 @@ impl Gate {
 /// The right to probe: the gate's word while nobody else has it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Claim(u64);
+
+impl Claim {
+    /// The claim of a probe that has time until `deadline`.
+    pub(super) const fn until(deadline: u64) -> Self {
+        Self(Gate::PROBING | Gate::ejected(deadline))
+    }
+}
 
 /// How much one outcome moves the success rate. Five failures in a row take it from 1 to 0.72.
 const SUCCESS_GAIN: f32 = 1.0 / 16.0;
@@ -199,6 +205,7 @@ impl Vitals {
 
     /// What a call is expected to cost at `at`, in nanoseconds: the answer time plus `penalty` for each failure to be expected.
     /// Both fade without news, so that what was bad long ago is tried again. `None` before anything was measured.
+    #[inline]
     pub(super) fn cost(&self, clock: Clock, at: u64, penalty: f64) -> Option<f64> {
         let stamp = self.stamp.load(Relaxed);
         let known = f64::from_bits(self.latency.load(Relaxed)) + penalty * f64::from(1.0 - self.success());
@@ -239,6 +246,12 @@ impl Vitals {
 
     // Phase.
 
+    /// Whether it takes calls like any other: it is neither out nor in its slow start.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.gate() == Gate::OPEN && self.ramp_end() == 0
+    }
+
     #[inline]
     pub(super) fn gate(&self) -> u64 {
         self.gate.load(Relaxed)
@@ -259,11 +272,9 @@ impl Vitals {
     }
 
     /// Takes the one probe of an ejection that ended at `at`, or whose last probe was not over in time, unless another call was
-    /// faster. It has until `deadline`; returns what proves the claim.
-    pub(super) fn claim_probe(&self, seen: u64, at: u64, deadline: u64) -> Option<Claim> {
-        let claim = Gate::PROBING | Gate::ejected(deadline);
-        (Gate::is_due(seen, at) && self.gate.compare_exchange(seen, claim, Relaxed, Relaxed).is_ok())
-            .then_some(Claim(claim))
+    /// faster.
+    pub(super) fn claim_probe(&self, seen: u64, at: u64, claim: Claim) -> bool {
+        Gate::is_due(seen, at) && self.gate.compare_exchange(seen, claim.0, Relaxed, Relaxed).is_ok()
     }
 
     /// Whether this claim is the one that counts.

@@ -1,6 +1,8 @@
 //! What a pick and its outcome cost, for every strategy: alone, on two threads, and when the set is built.
 
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -59,6 +61,10 @@ async fn run(world: &World) -> Vec<Row> {
     let balancer = balancer("random", 100, Tracking::NOTHING.with_in_flight());
     let taken = world.runs.alone(async || on_two_threads(&balancer)).await;
     rows.push(row("random with load tracking, 100 instances, two threads".to_owned(), taken));
+    rows.push(row(
+        "a cache line, from one thread to the other".to_owned(),
+        world.runs.alone(async || a_line_passes()).await,
+    ));
     rows.push(scaling(world).await);
     for (name, _) in STRATEGIES {
         let snapshot = snapshot(name, 10_000);
@@ -120,6 +126,29 @@ fn ejected(name: &str) -> (Arc<Balancer>, Instant) {
         lease.finish_at(Outcome::Failure, now);
     }
     (balancer, now)
+}
+
+/// How long a cache line takes from one thread to another: what strategies that count calls in flight wait for once or twice
+/// per pick.
+fn a_line_passes() -> f64 {
+    const PASSES: u32 = 50_000;
+    let (line, start) = (AtomicU32::new(0), Barrier::new(2));
+    let pass = |mine: u32| {
+        start.wait();
+        let mut turn = mine;
+        per_call(PASSES, || {
+            while line.load(Acquire) != turn {
+                spin_loop();
+            }
+            line.store(turn + 1, Release);
+            turn += 2;
+        })
+    };
+    // A round is two passes.
+    thread::scope(|scope| {
+        let other = scope.spawn(|| pass(1));
+        f64::midpoint(pass(0), other.join().expect("it measures only")) / 2.0
+    })
 }
 
 /// Picks per second of two threads beside those of one, without load tracking.

@@ -31,6 +31,7 @@ impl Alias {
     }
 
     /// Two places: different ones with equal weights, nearly always different ones otherwise.
+    #[inline]
     pub(super) fn draw_two(&self, pick: &mut Pick<'_>) -> (usize, usize) {
         if self.columns.is_empty() {
             let (first, second) = hash::halves(pick.rng.next_u64());

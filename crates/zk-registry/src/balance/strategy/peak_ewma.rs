@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::alias::Alias;
+use crate::balance::vitals::Clock;
 use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Tracking};
 
 /// Draws two instances by weight and picks the one where a call is expected to be over sooner.
@@ -60,10 +61,11 @@ struct Cheaper {
 }
 
 impl Cheaper {
-    fn cost(&self, endpoint: &Endpoint, at: u64) -> f64 {
+    #[inline]
+    fn cost(&self, endpoint: &Endpoint, clock: Clock, at: u64) -> f64 {
         let queue = f64::from(endpoint.in_flight());
         let queue = self.mean_weight.map_or(queue, |mean| queue * mean / f64::from(endpoint.weight().get()));
-        match endpoint.vitals.cost(*self.set.shared.clock, at, self.penalty) {
+        match endpoint.vitals.cost(clock, at, self.penalty) {
             Some(cost) => cost * (queue + 1.0),
             None => self.penalty * queue,
         }
@@ -74,10 +76,16 @@ impl Picker for Cheaper {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
-        let at = pick.at(*self.set.shared.clock);
+        let (one, other) = (&self.set[a], &self.set[b]);
         // One that takes no calls and has failed costs much: only the last try must not propose it.
-        let is_out = |index: Index| pick.is_last_try() && !self.set.takes_calls(&self.set[index], pick);
-        let cost = |index: Index| self.cost(&self.set[index], at);
-        if (is_out(a), cost(a)) <= (is_out(b), cost(b)) { a } else { b }
+        if pick.is_last_try() {
+            let (one, other) = (self.set.takes_calls(one, pick), self.set.takes_calls(other, pick));
+            if one != other {
+                return if one { a } else { b };
+            }
+        }
+        let clock = *self.set.shared.clock;
+        let at = pick.at(clock);
+        if self.cost(one, clock, at) <= self.cost(other, clock, at) { a } else { b }
     }
 }
