@@ -7,6 +7,7 @@
 
 pub(crate) mod lines;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use self::lines::nonsense;
@@ -30,6 +31,8 @@ const WRITE_EVERY: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A write that took long is followed by a pause of so many times that.
 const PAUSE: u32 = 20;
+/// How old a temporary file is whose writer is no more.
+const REMAINS: Duration = Duration::from_secs(60 * 60);
 /// How long a file system may take: it may be a network that is down.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest first line, and the largest file, that is looked at.
@@ -126,6 +129,10 @@ async fn keep_writing(
 ) {
     let file = place.file.display().to_string();
     let mut failing = false;
+    let to = place.clone();
+    if let Ok(Err(error)) = spawn_blocking(move || to.clear_remains()).await {
+        debug!(file, %error, "what killed writers left is not looked for");
+    }
     loop {
         let retry = OptionFuture::from(failing.then(|| sleep(RETRY_AFTER)));
         tokio::select! {
@@ -168,7 +175,7 @@ impl Place {
         fs::create_dir_all(directory)?;
         self.check_ours()?;
         let bytes = lines::encode(&self.root, snapshot, SystemTime::now())?;
-        let temporary = self.file.with_extension(format!("{}.tmp", Uuid::new_v4().simple()));
+        let temporary = self.temporary(Uuid::new_v4());
         let write = || {
             let mut file = File::options().write(true).create_new(true).open(&temporary)?;
             file.write_all(&bytes)?;
@@ -181,6 +188,30 @@ impl Place {
             return Err(error);
         }
         sync_directory(directory)
+    }
+
+    /// What is written before it replaces the file. Each write has one of its own.
+    fn temporary(&self, write: Uuid) -> PathBuf {
+        self.file.with_extension(format!("{}.tmp", write.simple()))
+    }
+
+    /// Deletes the temporary files of writers that were killed long ago.
+    fn clear_remains(&self) -> io::Result<()> {
+        let directory = self.file.parent().unwrap_or_else(|| Path::new("."));
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            // It may be gone before it is looked at: another process clears the same directory.
+            if self.is_temporary(&path) && age(&path).is_ok_and(|age| age > REMAINS) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a write to this file has, or had, this temporary file.
+    fn is_temporary(&self, path: &Path) -> bool {
+        let write = path.file_stem().map(Path::new).and_then(Path::extension).and_then(OsStr::to_str);
+        write.and_then(|write| Uuid::try_parse(write).ok()).is_some_and(|write| self.temporary(write) == path)
     }
 
     /// Refuses to replace a file that somebody else wrote.
@@ -200,6 +231,11 @@ impl Place {
             Err(error) => Err(error),
         }
     }
+}
+
+/// How long ago the file was written.
+fn age(path: &Path) -> io::Result<Duration> {
+    Ok(fs::metadata(path)?.modified()?.elapsed().unwrap_or_default())
 }
 
 /// Makes a rename durable.

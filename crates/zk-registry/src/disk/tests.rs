@@ -179,6 +179,21 @@ async fn fields_of_a_later_release_are_ignored() {
 }
 
 #[tokio::test]
+async fn what_a_killed_writer_left_is_deleted_once_it_is_old() {
+    let directory = Directory::new();
+    let place = directory.disk().place;
+    let [old, young] = [1, 2].map(|write| place.temporary(Uuid::from_u128(write)));
+    let foreign = directory.file().with_extension("draft.tmp");
+    let long_ago = SystemTime::now() - REMAINS - Duration::from_secs(1);
+    for (file, written) in [(&old, long_ago), (&young, SystemTime::now()), (&foreign, long_ago)] {
+        File::create(file).unwrap().set_modified(written).unwrap();
+    }
+    directory.write(&snapshot([1])).await;
+    assert_eq!([&old, &young, &foreign].map(|file| file.exists()), [false, true, true]);
+    assert!(directory.load().await.is_some());
+}
+
+#[tokio::test]
 async fn a_disk_that_fails_is_tried_again() {
     let directory = Directory::new();
     let nested = directory.0.path().join("a/b");
