@@ -36,9 +36,8 @@ use watcher::Watcher;
 const T: Duration = Duration::from_secs(4);
 /// For how long a live snapshot may lack an instance that is registered, or list one that was withdrawn: a server may be
 /// 2 seconds behind its leader without being silent, and silence is announced within 1.125 seconds, or 1.625 where the
-/// machine lets the thread wait that would say so. What two busy cores add to that comes on top, as to every bound.
-const WRONG: Duration = Duration::from_secs(4).saturating_add(BUSY);
-const BUSY: Duration = Duration::from_secs(1);
+/// machine lets the thread wait that would say so.
+const WRONG: Duration = Duration::from_secs(4);
 /// Within what a quiet fleet is as it should be: the longest pause between two attempts to connect, two sessions, and
 /// what a busy machine adds.
 const CONVERGED: Duration = Duration::from_secs(20);
