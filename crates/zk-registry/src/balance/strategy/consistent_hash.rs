@@ -16,7 +16,7 @@ use crate::balance::{EndpointSet, Index, Key, Pick, Picker, Strategy, Tracking};
 /// without a key goes anywhere, by weight.
 ///
 /// Without the bound the shares are within some 3 % of the weights with 100 instances, 10 % with 1,000, 30 % with 10,000. A
-/// pick is one look into a table of 1 MiB.
+/// pick is one look into a table of 512 KiB, of which there are two.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ConsistentHash {
