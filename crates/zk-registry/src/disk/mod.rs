@@ -171,7 +171,7 @@ impl Place {
 
     /// Replaces the file as a whole: whoever reads it meanwhile, or after a power failure, finds the old or the new one.
     fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
-        let directory = self.file.parent().unwrap_or_else(|| Path::new("."));
+        let directory = self.directory();
         fs::create_dir_all(directory)?;
         self.check_ours()?;
         let bytes = lines::encode(&self.root, snapshot, SystemTime::now())?;
@@ -197,8 +197,7 @@ impl Place {
 
     /// Deletes the temporary files of writers that were killed long ago.
     fn clear_remains(&self) -> io::Result<()> {
-        let directory = self.file.parent().unwrap_or_else(|| Path::new("."));
-        for entry in fs::read_dir(directory)? {
+        for entry in fs::read_dir(self.directory())? {
             let path = entry?.path();
             // It may be gone before it is looked at: another process clears the same directory.
             if self.is_temporary(&path) && age(&path).is_ok_and(|age| age > REMAINS) {
@@ -208,10 +207,16 @@ impl Place {
         Ok(())
     }
 
+    /// Where the file is.
+    fn directory(&self) -> &Path {
+        self.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+    }
+
     /// Whether a write to this file has, or had, this temporary file.
     fn is_temporary(&self, path: &Path) -> bool {
         let write = path.file_stem().map(Path::new).and_then(Path::extension).and_then(OsStr::to_str);
-        write.and_then(|write| Uuid::try_parse(write).ok()).is_some_and(|write| self.temporary(write) == path)
+        let is_its = |write| self.temporary(write).file_name() == path.file_name();
+        write.and_then(|write| Uuid::try_parse(write).ok()).is_some_and(is_its)
     }
 
     /// Refuses to replace a file that somebody else wrote.

@@ -298,3 +298,10 @@ fn names_of_files_are_harmless_and_tell_services_apart() {
     assert!(long("a").len() < 200);
     assert_ne!(long("a"), long("b"));
 }
+
+#[test]
+fn a_directory_without_a_name_is_the_current_one() {
+    let place = Disk::new(Path::new(""), ROOT.to_owned()).place;
+    assert_eq!(place.directory(), Path::new("."));
+    assert!(place.is_temporary(&place.directory().join(place.temporary(Uuid::nil()))));
+}
