@@ -6,7 +6,6 @@
 mod reads;
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -254,10 +253,8 @@ impl Driver {
     /// One session, from the armed watch to its end.
     async fn epoch(&mut self, mut epoch: Epoch) -> Over {
         loop {
-            while let Some(event) = epoch.watch.try_next() {
-                if let ControlFlow::Break(over) = self.hear(&mut epoch, event) {
-                    return over;
-                }
+            if let Err(over) = self.hear_queued(&mut epoch) {
+                return over;
             }
             self.fulfil();
             let step = self.next_step(&epoch, Instant::now());
@@ -308,13 +305,7 @@ impl Driver {
         let wake = OptionFuture::from(wake.map(sleep_until));
         tokio::select! {
             biased;
-            event = epoch.watch.next() => match event {
-                Some(event) => match self.hear(epoch, event) {
-                    ControlFlow::Break(over) => return Err(over),
-                    ControlFlow::Continue(()) => {}
-                },
-                None => return Err(Over::Epoch),
-            },
+            event = epoch.watch.next() => self.hear(epoch, event)?,
             over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
             Some(wish) = self.wished.recv() => self.wish(wish),
             () = self.snapshots.closed() => self.unwatched()?,
@@ -335,10 +326,18 @@ impl Driver {
         (jitter >= Duration::from_millis(1)).then(|| Instant::now() + jitter)
     }
 
-    /// One event of the watch: a dirty mark, or the connection's state.
-    fn hear(&mut self, epoch: &mut Epoch, event: Event) -> ControlFlow<Over> {
+    /// The events that are here already.
+    fn hear_queued(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        while let Some(event) = epoch.watch.try_next() {
+            self.hear(epoch, Some(event))?;
+        }
+        Ok(())
+    }
+
+    /// One event of the watch: a dirty mark, or the connection's state. `None`: there will be no more.
+    fn hear(&mut self, epoch: &mut Epoch, event: Option<Event>) -> Result<(), Over> {
         let now = Instant::now();
-        match event {
+        match event.unwrap_or(Event::Over) {
             Event::Node(path) => {
                 self.received_at = Some(now);
                 match path.strip_prefix(self.settings.root.as_str()) {
@@ -364,9 +363,9 @@ impl Driver {
                 epoch.connected = false;
                 self.lost();
             }
-            Event::Over => return ControlFlow::Break(Over::Epoch),
+            Event::Over => return Err(Over::Epoch),
         }
-        ControlFlow::Continue(())
+        Ok(())
     }
 
     /// The server is not heard any more.

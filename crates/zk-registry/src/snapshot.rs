@@ -90,9 +90,10 @@ pub enum Freshness {
         /// When the file was written.
         written: SystemTime,
     },
-    /// The server was heard within 1.125 connection timeouts, and every change that it told of is in here or being read, by a
-    /// request that has waited for less than one connection timeout: a fifth of the session timeout, at least a second. Where
-    /// the background thread does not run, [`ServiceWatch::freshness`](crate::ServiceWatch::freshness) notices half a connection timeout later.
+    /// The server was heard within 1.125 connection timeouts, and every change that it told of is in here or being read, by
+    /// a request that has waited for less than one connection timeout: a fifth of the session timeout, at least a second.
+    /// Where the background thread does not run, [`ServiceWatch::freshness`](crate::ServiceWatch::freshness) notices half a
+    /// connection timeout later.
     Live,
     /// Nothing is known yet.
     Pending,

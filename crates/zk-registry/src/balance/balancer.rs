@@ -252,10 +252,23 @@ impl Balancer {
         Ok(Lease::new(candidates, choice, began, pick.at))
     }
 
-    /// Picks although nothing that is listed is available.
+    /// Nothing that is listed is available: a suspect, or else whatever is listed.
     #[cold]
     fn without_the_best(&self, pick: &mut Pick<'_>) -> Result<(Arc<Candidates>, Choice), PickError> {
-        self.state.load().without_the_best(pick)
+        let State { listed, suspects, nothing } = &**self.state.load();
+        let candidates = |tier: &Option<Arc<Tier>>| tier.as_ref().map(|tier| tier.candidates());
+        if let Some(suspects) = candidates(suspects)
+            && let Some(choice) = suspects.choose(pick)
+        {
+            return Ok((suspects, choice));
+        }
+        if let Some(listed) = candidates(listed)
+            && let Some(choice) = listed.choose_any(pick)
+        {
+            return Ok((listed, choice));
+        }
+        let tried = |tier: &Option<Arc<Tier>>| candidates(tier).is_some_and(|tier| tier.has_tried(pick));
+        Err(if tried(listed) || tried(suspects) { PickError::AllExcluded } else { *nothing })
     }
 
     /// The listed candidates, which a thread remembers as long as they are the same.
@@ -293,25 +306,6 @@ impl Balancer {
     /// The strategy.
     pub fn strategy(&self) -> &dyn Strategy {
         &*self.strategy
-    }
-}
-
-impl State {
-    /// Nothing that is listed is available: a suspect, or else whatever is listed.
-    fn without_the_best(&self, pick: &mut Pick<'_>) -> Result<(Arc<Candidates>, Choice), PickError> {
-        let candidates = |tier: &Option<Arc<Tier>>| tier.as_ref().map(|tier| tier.candidates());
-        if let Some(suspects) = candidates(&self.suspects)
-            && let Some(choice) = suspects.choose(pick)
-        {
-            return Ok((suspects, choice));
-        }
-        if let Some(listed) = candidates(&self.listed)
-            && let Some(choice) = listed.choose_any(pick)
-        {
-            return Ok((listed, choice));
-        }
-        let tried = |tier: &Option<Arc<Tier>>| candidates(tier).is_some_and(|tier| tier.has_tried(pick));
-        Err(if tried(&self.listed) || tried(&self.suspects) { PickError::AllExcluded } else { self.nothing })
     }
 }
 

@@ -42,8 +42,8 @@ pub(super) enum Kind {
 /// It holds on to the set that it was picked from: keep it for a call, not for a connection's life.
 #[must_use = "dropping a lease at once is a cancelled call"]
 pub struct Lease {
-    // Flat, and inlined where it is picked and finished: a processor that copies in one piece what it has just written in several
-    // waits for them, as long as for the rest of a pick.
+    // Flat, and inlined where it is picked and finished: a processor that copies in one piece what it has just written in
+    // several waits for them, as long as for the rest of a pick.
     candidates: Arc<Candidates>,
     choice: Choice,
     began: Instant,

@@ -42,12 +42,6 @@ pub(super) struct Choice {
     pub(super) kind: Kind,
 }
 
-/// Whether a proposal is accepted.
-enum Verdict {
-    Accepted(Kind),
-    Rejected,
-}
-
 impl Tier {
     /// The tier for these endpoints: the old one if it has the same.
     pub(super) fn renew(
@@ -88,14 +82,10 @@ impl Tier {
 impl Candidates {
     /// Picks what is available: as the strategy says, else the next one. The call has begun.
     pub(super) fn choose(&self, pick: &mut Pick<'_>) -> Option<Choice> {
-        let shared = &self.set.shared;
-        pick.at = shared.beginning(pick.now);
-        pick.attempt = 0;
-        let index = self.picker.pick(pick);
+        let index = self.first_proposal(pick);
         match self.set.get(index) {
             Some(endpoint) if pick.avoid.is_empty() && endpoint.vitals.is_plain() => {
-                shared.begin(endpoint);
-                Some(Choice { index, kind: Kind::Plain })
+                Some(self.begin(index, endpoint, Kind::Plain))
             }
             _ => self.choose_closely(index, pick),
         }
@@ -106,10 +96,9 @@ impl Candidates {
     fn choose_closely(&self, mut index: Index, pick: &mut Pick<'_>) -> Option<Choice> {
         loop {
             if let Some(endpoint) = self.set.get(index)
-                && let Verdict::Accepted(kind) = self.judge(endpoint, pick, true)
+                && let Some(kind) = self.judge(endpoint, pick, true)
             {
-                self.set.shared.begin(endpoint);
-                return Some(Choice { index, kind });
+                return Some(self.begin(index, endpoint, kind));
             }
             if pick.is_last_try() {
                 return self.scan(index, pick, |endpoint, pick| self.judge(endpoint, pick, false));
@@ -121,16 +110,24 @@ impl Candidates {
 
     /// Picks whatever was not tried. The call has begun.
     pub(super) fn choose_any(&self, pick: &mut Pick<'_>) -> Option<Choice> {
+        let first = self.first_proposal(pick);
+        self.scan(first, pick, |endpoint, pick| {
+            (!pick.avoid.contains(endpoint.id())).then_some(Kind::LastResort)
+        })
+    }
+
+    #[inline]
+    fn first_proposal(&self, pick: &mut Pick<'_>) -> Index {
         pick.at = self.set.shared.beginning(pick.now);
         pick.attempt = 0;
-        let first = self.picker.pick(pick);
-        self.scan(first, pick, |endpoint, pick| {
-            if pick.avoid.contains(endpoint.id()) {
-                Verdict::Rejected
-            } else {
-                Verdict::Accepted(Kind::LastResort)
-            }
-        })
+        self.picker.pick(pick)
+    }
+
+    /// A call begins.
+    #[inline]
+    fn begin(&self, index: Index, endpoint: &Endpoint, kind: Kind) -> Choice {
+        self.set.shared.begin(endpoint);
+        Choice { index, kind }
     }
 
     /// Whether there are candidates that this call tried.
@@ -145,7 +142,7 @@ impl Candidates {
         &self,
         last: Index,
         pick: &mut Pick<'_>,
-        judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Verdict,
+        judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Option<Kind>,
     ) -> Option<Choice> {
         let len = self.set.len();
         let (start, stride) = match self.picker.follows(pick) {
@@ -154,19 +151,15 @@ impl Candidates {
         };
         (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {
             let endpoint = &self.set[index];
-            match judge(endpoint, pick) {
-                Verdict::Accepted(kind) => {
-                    self.set.shared.begin(endpoint);
-                    Some(Choice { index, kind })
-                }
-                Verdict::Rejected => None,
-            }
+            let kind = judge(endpoint, pick)?;
+            Some(self.begin(index, endpoint, kind))
         })
     }
 
-    fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Verdict {
+    /// As what the endpoint is picked, if it is accepted.
+    fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Option<Kind> {
         if pick.avoid.contains(endpoint.id()) {
-            return Verdict::Rejected;
+            return None;
         }
         let shared = &self.set.shared;
         let (vitals, at) = (&endpoint.vitals, pick.at(*shared.clock));
@@ -180,17 +173,17 @@ impl Candidates {
                 let left = end.saturating_sub(at) as f64;
                 let share = 1.0 - 0.9 * left / nanos(shared.options.slow_start).max(1) as f64;
                 if slow_start && left > 0.0 && hash::unit(self.coin(endpoint, pick)) > share {
-                    return Verdict::Rejected;
+                    return None;
                 }
-                Verdict::Accepted(Kind::Plain)
+                Some(Kind::Plain)
             }
-            Gate::DROPPED => Verdict::Rejected,
-            _ if shared.is_panic() => Verdict::Accepted(Kind::LastResort),
+            Gate::DROPPED => None,
+            _ if shared.is_panic() => Some(Kind::LastResort),
             word if vitals.claim_probe(word, at, shared.claim(at)) => {
                 shared.probing(endpoint, pick.now);
-                Verdict::Accepted(Kind::Probe)
+                Some(Kind::Probe)
             }
-            _ => Verdict::Rejected,
+            _ => None,
         }
     }
 

@@ -1,7 +1,6 @@
 //! What a view's driver asks of the server, and what the answers mean for the next question.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::pin::pin;
 
 use tokio::time::{Instant, sleep_until};
@@ -218,22 +217,12 @@ impl Driver {
         loop {
             tokio::select! {
                 biased;
-                event = epoch.watch.next() => match event {
-                    Some(event) => match self.hear(epoch, event) {
-                        ControlFlow::Break(over) => return Err(over),
-                        ControlFlow::Continue(()) => {}
-                    },
-                    None => return Err(Over::Epoch),
-                },
+                event = epoch.watch.next() => self.hear(epoch, event)?,
                 over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
                 answer = &mut reply => {
                     self.received_at = Some(Instant::now());
                     // Whatever was sent before the reply is queued by now.
-                    while let Some(event) = epoch.watch.try_next() {
-                        if let ControlFlow::Break(over) = self.hear(epoch, event) {
-                            return Err(over);
-                        }
-                    }
+                    self.hear_queued(epoch)?;
                     return Ok(answer);
                 }
                 () = overdue.as_mut(), if !is_overdue => {
