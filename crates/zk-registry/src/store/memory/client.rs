@@ -11,8 +11,9 @@ use tokio::time::{Instant, timeout};
 
 use super::super::{End, Event, Fault, Kind, Node, Op, Reply, Stat, State, States, Store, Watch, limits};
 use super::Cluster;
-use super::server::{self, Packet, Request, Served};
+use super::server;
 use super::tree::parent;
+use super::wire::{Packet, Request, Served};
 use crate::connect::Acl;
 
 /// One session. Dropping it closes the session, unacknowledged.

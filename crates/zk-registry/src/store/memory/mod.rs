@@ -10,6 +10,7 @@
 mod client;
 mod server;
 mod tree;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,8 +22,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::client::Session;
-use self::server::{Client, Network, Next, Packet, Request, Settings, State};
+use self::server::{Client, Network, Next, Settings, State};
 use self::tree::{Actor, Identity};
+use self::wire::{Packet, Request, Served};
 use super::{Connect, ConnectFault, End, Fault, Kind, Node, Op, Store};
 use crate::connect::Acl;
 
@@ -232,7 +234,7 @@ impl Cluster {
     }
 
     fn close(&self, key: i64) {
-        let execute = Box::new(move |served: Result<server::Served<'_>, Fault>| {
+        let execute = Box::new(move |served: Result<Served<'_>, Fault>| {
             if let Ok(served) = served {
                 served.state.close_session(key, served.now);
             }
