@@ -72,42 +72,37 @@
 //! ZooKeeper's default lets anybody who reaches it write anything: an open registry lets anyone redirect traffic. Use
 //! [`Credentials`], an [`Acl`] and [`Tls`].
 
-mod address;
-mod backoff;
-pub mod balance;
-#[cfg(feature = "testing")]
-mod behaviours;
-mod connect;
-mod discovery;
-mod disk;
+// What a user meets first.
 mod error;
-pub mod format;
-mod heard;
-mod host;
-mod instance;
-mod lookup;
-mod members;
-mod path;
-mod registration;
+mod options;
 mod registry;
-mod resolve;
-mod runtime;
-mod services;
-mod session;
+
+// What exists: names, instances, their records, what a service looks like.
+pub mod format;
+mod instance;
 mod snapshot;
+
+// The flow: register, watch, pick.
+pub mod balance;
+mod discovery;
+mod registration;
+mod resolve;
+
+// What it rests on: sessions with ZooKeeper.
+mod backoff;
+mod session;
 mod store;
-mod suspects;
+mod withdrawn;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod view;
-mod views;
 
-pub use connect::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
 pub use error::{Error, ErrorKind};
-pub use instance::{Attributes, Instance, InstanceId, ServiceName, Status};
-pub use path::BasePath;
-pub use registration::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState, Withdrawn};
+pub use instance::{Attributes, BasePath, Instance, InstanceId, ServiceName, Status};
+pub use options::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
+pub use registration::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState};
 pub use registry::Registry;
 pub use resolve::{Closed, Resolve, ServiceWatch, SnapshotSender, StaticResolver};
 pub use session::ConnectionState;
 pub use snapshot::{Change, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
+pub use withdrawn::Withdrawn;

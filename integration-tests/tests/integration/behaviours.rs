@@ -8,7 +8,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Error, Raw};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
-use zk_registry::testing::behaviours::{ALL, Network, Process, World};
+use zk_registry::testing::internal::behaviours::{ALL, Network, Process, World};
 use zk_registry::{ConnectionState, Registry, ServiceName};
 
 use crate::registration::open;

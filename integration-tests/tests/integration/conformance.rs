@@ -6,5 +6,5 @@ use integration_tests::zookeeper::ZooKeeper;
 #[tokio::test]
 async fn the_store_in_memory_is_like_zookeeper() {
     init_tracing();
-    zk_registry::testing::conformance(&ZooKeeper::shared().address(1).to_string()).await;
+    zk_registry::testing::internal::conformance(&ZooKeeper::shared().address(1).to_string()).await;
 }

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use super::sealed::Codec;
 use super::{Decoded, Format, NodeKind, Owner, Parents, refuse_attributes};
-use crate::address;
 use crate::error::{Error, ErrorKind};
+use crate::instance::address;
 use crate::instance::{Instance, InstanceId, ServiceName};
 
 /// Node names that are addresses, and no data.

@@ -1,307 +1,133 @@
-//! The decision: what to do about one node, given what we want and what was just read. Pure.
-//!
-//! Every delete or set carries the version of the stat, read immediately before, that showed one of our sessions as the
-//! owner; never a remembered one.
+//! One registration as its registrar holds it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use uuid::Uuid;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tracing::warn;
 
-use super::OnConflict;
-use crate::format::Owner;
-use crate::instance::{Attributes, Instance};
-use crate::session::Ids;
-use crate::store::{Fault, Node, Stat};
+use super::context::Context;
+use super::decision::{Intent, Seen};
+use super::desired::{Wanted, Wish};
+use super::state::{RegistrationState, closed};
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::instance::{Attributes, Instance, InstanceId, ServiceName};
+use crate::snapshot::Zxid;
+use crate::withdrawn::Withdrawn;
 
-/// Who we are, as far as a node can tell.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    pub(crate) owner: Owner,
+/// Ghosts are nodes that our session owns and nobody here wants: they are read, and deleted if they are ours.
+pub(super) enum Entry {
+    Ghost(String),
+    Kept(Box<Kept>),
 }
 
-impl Identity {
-    pub(crate) fn new(host: Option<String>) -> Self {
-        Self { owner: Owner { host, incarnation: Uuid::new_v4() } }
-    }
+pub(super) struct Kept {
+    pub(super) service: ServiceName,
+    pub(super) id: InstanceId,
+    pub(super) path: String,
+    pub(super) instance: Instance,
+    pub(super) registered: SystemTime,
+    pub(super) wanted: Arc<Wanted>,
+    /// Which of its wishes the record says.
+    pub(super) revision: u64,
+    pub(super) intent: Intent,
+    pub(super) exclusive: bool,
+    pub(super) approach: Approach,
+    pub(super) states: watch::Sender<RegistrationState>,
+    pub(super) updates: Vec<oneshot::Sender<Result<Zxid, Error>>>,
+    pub(super) withdrawals: Vec<oneshot::Sender<Withdrawn>>,
+    pub(super) backoff: Backoff,
+    /// When it is due by itself.
+    pub(super) timer: Option<Instant>,
+    /// Whether a request for it is under way.
+    pub(super) busy: bool,
+    /// Whether the node was ever seen to say what it should.
+    pub(super) settled: bool,
+    /// Whether anything was ever sent: if not, there is nothing to undo.
+    pub(super) touched: bool,
 }
 
-/// What a read showed.
-#[derive(Clone, Debug)]
-pub(super) enum Seen {
-    Absent,
-    /// A node, and what its record says, if anything.
-    Node {
-        node: Node,
-        instance: Option<Box<Instance>>,
-        owner: Option<Owner>,
-    },
-    /// There, but not for us to read.
-    Unreadable,
-}
-
-/// Whose node it is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Whose {
-    /// A session of this registry that is over.
-    Earlier,
-    Foreign(String),
-    /// Our own uuid under a session that we never had: the server put another session in the place of ours.
-    Replaced,
-    /// Another process of this host.
-    Sibling,
-    Ours,
-}
-
-/// What one registration wants and remembers; the part that the decision depends on.
-#[derive(Debug)]
-pub(super) struct Intent {
-    /// The bytes that the node should hold; `None`: there should be no node of ours.
-    pub(super) record: Option<Bytes>,
-    /// Every record that we may have written there, or have judged already: the last one that stood there as it should,
-    /// and those since.
-    pub(super) sent: Vec<Bytes>,
-    /// Whether the record is newer than whatever stands there, since nobody has seen it there yet.
-    pub(super) insist: bool,
-    /// Whether a node that another process of this host left behind may be taken over: exclusive, and this registry's
-    /// first registration of the id.
-    pub(super) inherit: bool,
-    pub(super) on_conflict: OnConflict,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
-    Adopt(Attributes),
-    Conflict(String),
+/// How the next round begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Approach {
+    /// Create at once: nothing of ours can be there.
     Create,
-    Delete {
-        version: i32,
-    },
-    /// Nothing of ours is there, as it should be.
-    Gone,
-    /// Lose the session and start over: this one stands in its place.
-    Replaced {
-        by: i64,
-    },
-    /// The node is ours and says what it should.
-    Rest(Stat),
-    Set {
-        version: i32,
-    },
-    /// Nothing of ours is there, but somebody else's.
-    Superseded,
-    TakeOver {
-        version: i32,
-    },
-    /// Somebody else wrote our node, and none of it is adopted.
-    WriteOver,
+    /// Read first.
+    Read,
 }
 
-impl Intent {
-    /// The next step after a read.
-    pub(super) fn step(&self, seen: &Seen, us: &Identity, ids: &Ids) -> Step {
-        let (node, instance, owner) = match seen {
-            Seen::Absent if self.record.is_some() => return Step::Create,
-            Seen::Absent => return Step::Gone,
-            Seen::Unreadable if self.record.is_some() => {
-                return Step::Conflict("a node that we may not read".to_owned());
-            }
-            Seen::Unreadable => return Step::Superseded,
-            Seen::Node { node, instance, owner } => (node, instance, owner),
-        };
-        let version = node.stat.version;
-        let Some(record) = &self.record else {
-            return match whose(&node.stat, owner.as_ref(), us, ids) {
-                Whose::Earlier | Whose::Ours | Whose::Replaced => Step::Delete { version },
-                Whose::Foreign(_) | Whose::Sibling => Step::Superseded,
-            };
-        };
-        match whose(&node.stat, owner.as_ref(), us, ids) {
-            Whose::Ours if node.data == *record => Step::Rest(node.stat),
-            Whose::Ours => self.reconcile(node, instance.as_deref()),
-            // Written after the session was lost, or just before: it survives that.
-            Whose::Earlier => match self.reconcile(node, instance.as_deref()) {
-                Step::Adopt(attributes) => Step::Adopt(attributes),
-                _ => Step::TakeOver { version },
-            },
-            Whose::Replaced => Step::Replaced { by: node.stat.owner },
-            Whose::Sibling if self.inherit => Step::TakeOver { version },
-            Whose::Sibling => Step::Conflict("another process of this host".to_owned()),
-            Whose::Foreign(who) => Step::Conflict(who),
+impl Kept {
+    /// Makes the record say what is wanted now.
+    pub(super) fn rewrite(&mut self, context: &Context) -> Result<(), Error> {
+        let Wish { attributes, revision, .. } = self.wanted.wish();
+        let instance = self.instance.clone().with_attributes(attributes);
+        let record =
+            context.format.encode(&self.service, &self.id, &instance, &context.us.owner, self.registered)?;
+        (self.intent.record, self.revision) = (Some(record.into()), revision);
+        Ok(())
+    }
+
+    /// From now on these bytes may stand there.
+    pub(super) fn sending(&mut self, record: Bytes) {
+        self.touched = true;
+        self.intent.sent.retain(|sent| *sent != record);
+        self.intent.sent.push(record);
+    }
+
+    /// Somebody else wrote our node: status and weight are theirs to change, the rest is not. A wish that is newer than the
+    /// record wins all the same.
+    pub(super) fn adopt(&mut self, foreign: &Attributes, seen: &Seen, context: &Context) {
+        if !self.wanted.adopt(self.revision, foreign) {
+            self.intent.insist = true;
+            self.write_over(seen);
+        } else {
+            warn!(
+                path = self.path,
+                status = %foreign.status,
+                weight = foreign.weight,
+                "somebody else wrote our node; its status and weight are adopted, the rest is restored"
+            );
+            self.judged(seen);
+        }
+        if let Err(error) = self.rewrite(context) {
+            // It was checked before it was wanted.
+            warn!(path = self.path, %error, "what is wanted cannot be written; the last record stays");
         }
     }
 
-    /// Our node says something else than it should: an update of ours on its way, or a foreign write.
-    fn reconcile(&self, node: &Node, instance: Option<&Instance>) -> Step {
-        if self.sent.contains(&node.data) {
-            return Step::Set { version: node.stat.version };
+    /// Somebody else wrote our node, and none of it is adopted: it cannot be read, or there is a newer wish.
+    pub(super) fn write_over(&mut self, seen: &Seen) {
+        // What stood there before a registration ever did is that of the one before it.
+        if self.settled {
+            warn!(path = self.path, "somebody else wrote our node; what it should say is restored");
+            self.wanted.written_over();
         }
-        match instance {
-            // The newest update wins over whatever stands there.
-            Some(instance) if !self.insist => Step::Adopt(instance.attributes().clone()),
-            _ => Step::WriteOver,
-        }
-    }
-}
-
-/// Whose the node is, decided by its owning session and, where there is one, the owner record.
-fn whose(stat: &Stat, record: Option<&Owner>, us: &Identity, ids: &Ids) -> Whose {
-    if stat.owner == 0 {
-        return Whose::Foreign("a static node".to_owned());
-    }
-    if ids.live.contains(&stat.owner) {
-        return Whose::Ours;
-    }
-    if ids.earlier.contains(&stat.owner) {
-        return Whose::Earlier;
-    }
-    let Some(record) = record else {
-        return Whose::Foreign(format!("a node of session {:#x}", stat.owner));
-    };
-    if record.incarnation == us.owner.incarnation {
-        return Whose::Replaced;
-    }
-    match (&record.host, &us.owner.host) {
-        (Some(theirs), Some(ours)) if theirs == ours => Whose::Sibling,
-        _ => Whose::Foreign(format!("a node of session {:#x} (process {})", stat.owner, record.incarnation)),
-    }
-}
-
-impl Seen {
-    /// What a per-item answer shows; `None` when the request has to be made again.
-    pub(super) fn new(
-        answer: Result<Node, Fault>,
-        decode: impl FnOnce(&[u8]) -> Option<(Instance, Option<Owner>)>,
-    ) -> Option<Self> {
-        match answer {
-            Ok(node) => {
-                let (instance, owner) = decode(&node.data).unzip();
-                Some(Self::Node { node, instance: instance.map(Box::new), owner: owner.flatten() })
-            }
-            Err(Fault::NoNode) => Some(Self::Absent),
-            Err(Fault::NoAuth) => Some(Self::Unreadable),
-            Err(_) => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OURS: i64 = 7;
-    const EARLIER: i64 = 6;
-    const STRANGER: i64 = 99;
-
-    fn us() -> Identity {
-        Identity::new(Some("boot net host".to_owned()))
+        self.judged(seen);
     }
 
-    fn ids() -> Ids {
-        Ids { live: [OURS].into(), earlier: [EARLIER].into() }
-    }
-
-    fn intent(record: Option<&'static str>) -> Intent {
-        Intent {
-            record: record.map(Bytes::from),
-            sent: record.map(Bytes::from).into_iter().collect(),
-            insist: false,
-            inherit: false,
-            on_conflict: OnConflict::Wait,
+    /// What was there needs no second thought.
+    fn judged(&mut self, seen: &Seen) {
+        if let Seen::Node { node, .. } = seen {
+            self.intent.sent.push(node.data.clone());
         }
     }
 
-    fn node(owner: i64, version: i32, data: &'static str, record: Option<Owner>) -> Seen {
-        let stat = Stat { owner, version, ..Stat::default() };
-        let instance = Some(Box::new(Instance::new("h", 1)));
-        Seen::Node { node: Node { data: Bytes::from(data), stat }, instance, owner: record }
+    pub(super) fn is_failed(&self) -> bool {
+        matches!(*self.states.borrow(), RegistrationState::Failed(_)) && self.intent.record.is_some()
     }
 
-    #[test]
-    fn a_node_of_ours_that_says_what_it_should_is_left_alone() {
-        let step = intent(Some("a")).step(&node(OURS, 3, "a", None), &us(), &ids());
-        assert!(matches!(step, Step::Rest(_)), "{step:?}");
-    }
-
-    #[test]
-    fn a_node_of_an_earlier_session_is_taken_over_at_its_version() {
-        let step = intent(Some("a")).step(&node(EARLIER, 3, "a", None), &us(), &ids());
-        assert_eq!(step, Step::TakeOver { version: 3 });
-    }
-
-    #[test]
-    fn a_strangers_node_is_never_touched() {
-        for owner in [0, STRANGER] {
-            let seen = node(owner, 0, "a", None);
-            assert!(matches!(intent(Some("a")).step(&seen, &us(), &ids()), Step::Conflict(_)));
-            assert_eq!(intent(None).step(&seen, &us(), &ids()), Step::Superseded);
+    pub(super) fn end(self, outcome: Withdrawn) {
+        for done in self.updates {
+            // Nobody may be waiting any more.
+            let _ = done.send(Err(closed()));
         }
-    }
-
-    #[test]
-    fn a_sibling_is_inherited_only_by_the_exclusive_first_registration() {
-        let us = us();
-        let sibling = Owner { host: us.owner.host.clone(), incarnation: Uuid::new_v4() };
-        let seen = node(STRANGER, 5, "b", Some(sibling.clone()));
-        let mut intent = intent(Some("a"));
-        assert!(matches!(intent.step(&seen, &us, &ids()), Step::Conflict(_)));
-        intent.inherit = true;
-        assert_eq!(intent.step(&seen, &us, &ids()), Step::TakeOver { version: 5 });
-        let elsewhere = Owner { host: Some("other".to_owned()), ..sibling };
-        assert!(matches!(
-            intent.step(&node(STRANGER, 5, "b", Some(elsewhere)), &us, &ids()),
-            Step::Conflict(_)
-        ));
-        let unknown = Identity { owner: Owner { host: None, ..us.owner } };
-        assert!(matches!(intent.step(&seen, &unknown, &ids()), Step::Conflict(_)));
-    }
-
-    #[test]
-    fn our_own_uuid_under_a_session_we_never_had_starts_over() {
-        let us = us();
-        let seen = node(STRANGER, 0, "a", Some(us.owner.clone()));
-        assert_eq!(intent(Some("a")).step(&seen, &us, &ids()), Step::Replaced { by: STRANGER });
-    }
-
-    #[test]
-    fn a_foreign_write_is_adopted_unless_an_update_is_on_its_way() {
-        let seen = node(OURS, 4, "foreign", None);
-        let settled = intent(Some("a"));
-        assert!(matches!(settled.step(&seen, &us(), &ids()), Step::Adopt(_)));
-        let mut updating = Intent { sent: vec![Bytes::from("old")], insist: true, ..intent(Some("a")) };
-        assert_eq!(updating.step(&seen, &us(), &ids()), Step::WriteOver);
-        let own = node(OURS, 4, "old", None);
-        assert_eq!(updating.step(&own, &us(), &ids()), Step::Set { version: 4 });
-        // Also when it was sent already, and may have failed.
-        updating.sent.push(Bytes::from("a"));
-        assert_eq!(updating.step(&seen, &us(), &ids()), Step::WriteOver);
-    }
-
-    #[test]
-    fn what_nobody_can_read_is_written_over() {
-        let Seen::Node { node, owner, .. } = node(OURS, 4, "foreign", None) else { unreachable!() };
-        let seen = Seen::Node { node, owner, instance: None };
-        assert_eq!(intent(Some("a")).step(&seen, &us(), &ids()), Step::WriteOver);
-        let judged = Intent { sent: vec![Bytes::from("foreign")], ..intent(Some("a")) };
-        assert_eq!(judged.step(&seen, &us(), &ids()), Step::Set { version: 4 });
-    }
-
-    #[test]
-    fn a_foreign_write_survives_the_loss_of_the_session() {
-        let seen = node(EARLIER, 4, "foreign", None);
-        assert!(matches!(intent(Some("a")).step(&seen, &us(), &ids()), Step::Adopt(_)));
-        let judged = Intent { sent: vec![Bytes::from("foreign")], ..intent(Some("a")) };
-        assert_eq!(judged.step(&seen, &us(), &ids()), Step::TakeOver { version: 4 });
-        let insisting = Intent { insist: true, ..intent(Some("a")) };
-        assert_eq!(insisting.step(&seen, &us(), &ids()), Step::TakeOver { version: 4 });
-    }
-
-    #[test]
-    fn a_withdrawal_deletes_what_is_ours_at_the_version_just_read() {
-        assert_eq!(intent(None).step(&node(OURS, 2, "a", None), &us(), &ids()), Step::Delete { version: 2 });
-        assert_eq!(
-            intent(None).step(&node(EARLIER, 2, "a", None), &us(), &ids()),
-            Step::Delete { version: 2 }
-        );
-        assert_eq!(intent(None).step(&Seen::Absent, &us(), &ids()), Step::Gone);
+        self.states.send_replace(RegistrationState::Withdrawn(outcome));
+        for done in self.withdrawals {
+            // Nobody may be waiting any more.
+            let _ = done.send(outcome);
+        }
     }
 }

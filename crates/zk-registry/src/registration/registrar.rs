@@ -11,29 +11,13 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::book::Book;
-use super::entry::Identity;
-use super::task::Task;
-use super::{Registering, RegistrationState, Wanted, Withdrawn};
-use crate::connect::Acl;
+use super::desired::Wanted;
+use super::holders::{Book, Key};
+use super::state::{Registering, RegistrationState};
 use crate::error::Error;
-use crate::format::Format;
 use crate::instance::{Instance, InstanceId, ServiceName};
-use crate::path::BasePath;
-use crate::session::{Command, Link, Sessions};
 use crate::snapshot::Zxid;
-
-/// One registration of one registry.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Key(pub(super) u64);
-
-impl Key {
-    /// A key that was never used in this process.
-    pub(crate) fn fresh() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
+use crate::withdrawn::Withdrawn;
 
 /// What the registrar is told.
 pub(crate) enum Order {
@@ -68,10 +52,10 @@ pub(crate) struct New {
 /// The handle to one session's registrar.
 #[derive(Clone)]
 pub(crate) struct Registrar {
-    book: Arc<Book>,
-    orders: mpsc::UnboundedSender<Order>,
-    session_timeout: Arc<AtomicU64>,
-    load: Arc<AtomicUsize>,
+    pub(super) book: Arc<Book>,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    pub(super) session_timeout: Arc<AtomicU64>,
+    pub(super) load: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for Registrar {
@@ -107,45 +91,6 @@ impl Registrar {
     pub(crate) fn load(&self) -> &AtomicUsize {
         &self.load
     }
-}
-
-/// What a registrar needs to know of its registry.
-#[derive(Clone, Debug)]
-pub(crate) struct Context {
-    pub(crate) base: BasePath,
-    pub(crate) format: Arc<dyn Format>,
-    pub(crate) acl: Acl,
-    pub(crate) audit_interval: Duration,
-    pub(crate) session_timeout: Duration,
-    pub(crate) chroot_len: usize,
-    /// Where every jitter of this registry comes from.
-    pub(crate) seed: u64,
-    pub(crate) us: Arc<Identity>,
-    pub(crate) sessions: Arc<Sessions>,
-    pub(crate) book: Arc<Book>,
-}
-
-/// A registrar and the task behind it, which has to be run.
-pub(crate) fn registrar(
-    context: Context,
-    link: watch::Receiver<Link>,
-    supervisor: mpsc::WeakUnboundedSender<Command>,
-) -> (Registrar, Task) {
-    let (sender, orders) = mpsc::unbounded_channel();
-    let session_timeout = Arc::new(AtomicU64::new(millis(context.session_timeout)));
-    let load = Arc::new(AtomicUsize::new(0));
-    let handle = Registrar {
-        book: context.book.clone(),
-        orders: sender,
-        session_timeout: session_timeout.clone(),
-        load: load.clone(),
-    };
-    (handle, Task::new(context, orders, link, supervisor, session_timeout, load))
-}
-
-/// What a path costs the transaction that closes its session: the server writes every path into it.
-pub(crate) fn path_load(path: &str, chroot_len: usize) -> usize {
-    path.len() + chroot_len + 4
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -27,8 +27,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::connect::Acl;
 use crate::error::{Error, ErrorKind};
+use crate::options::Acl;
 
 /// The answer to a request that is already on its way.
 pub(crate) type Reply<T> = BoxFuture<'static, Result<T, Fault>>;

@@ -5,13 +5,13 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use crate::connect::Options;
-use crate::disk::{Remembered, lines};
+use crate::discovery::snapshot_file::{Remembered, encoding};
+use crate::discovery::view::View;
 use crate::error::Error;
 use crate::format::{Decoded, Format, Owner};
 use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::options::Options;
 use crate::snapshot::Snapshot;
-use crate::view::View;
 
 /// What a node of that name and with that data says, or why it says nothing.
 ///
@@ -42,7 +42,7 @@ pub fn encode(
 ///
 /// Why the file is ignored.
 pub fn read_snapshot(root: &str, bytes: &[u8]) -> io::Result<Snapshot> {
-    let Remembered { members, written } = lines::decode(bytes, root)?;
+    let Remembered { members, written } = encoding::decode(bytes, root)?;
     let Options { format, suspicion, .. } = Options::default();
     let mut view = View::new(service(), format, suspicion, Duration::from_secs(10));
     view.restore(members, written);
@@ -55,7 +55,7 @@ pub fn read_snapshot(root: &str, bytes: &[u8]) -> io::Result<Snapshot> {
 ///
 /// As JSON has them; none is known.
 pub fn write_snapshot(root: &str, snapshot: &Snapshot, now: SystemTime) -> io::Result<Vec<u8>> {
-    lines::encode(root, snapshot, now)
+    encoding::encode(root, snapshot, now)
 }
 
 fn service() -> ServiceName {

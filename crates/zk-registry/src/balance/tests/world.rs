@@ -13,7 +13,7 @@ use crate::balance::{
     Balancer, Change, Endpoint, Event, Key, Lease, Options, Outcome, Phase, Pick, PickError, Strategy,
 };
 use crate::instance::{Attributes, Instance, InstanceId, Status};
-use crate::members::Members;
+use crate::snapshot::members::Members;
 use crate::snapshot::{Contents, Freshness, Incarnation, Member, Snapshot, Zxid};
 
 /// What ZooKeeper lists: instances with their incarnations.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::{Fault, Kind, Op};
 use super::{World, exists, make, session, soon, workplace};
-use crate::connect::Acl;
+use crate::options::Acl;
 
 pub(super) async fn a_created_node_can_be_read(world: &dyn World) {
     let (store, root) = workplace(world).await;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::super::zookeeper::ZooKeeper;
 use super::{Network, Process, TIMEOUT, World};
-use crate::connect::{Credentials, Options};
+use crate::options::{Credentials, Options};
 
 /// A behaviour, and its name.
 pub(super) type Behaviour = (&'static str, for<'a> fn(&'a dyn World) -> LocalBoxFuture<'a, ()>);

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::super::{ConnectFault, End, Fault, Kind, State};
 use super::{SOON, World, eventually, exists, gone, make, session, soon, until, workplace};
-use crate::connect::Acl;
+use crate::options::Acl;
 
 pub(super) async fn a_session_lists_its_own_ephemerals(world: &dyn World) {
     let (store, root) = workplace(world).await;

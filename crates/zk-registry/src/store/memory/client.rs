@@ -14,7 +14,7 @@ use super::Cluster;
 use super::server;
 use super::tree::parent;
 use super::wire::{Packet, Request, Served};
-use crate::connect::Acl;
+use crate::options::Acl;
 
 /// One session. Dropping it closes the session, unacknowledged.
 pub(super) struct Session {

@@ -26,7 +26,7 @@ use self::server::{Client, Network, Next, Settings, State};
 use self::tree::{Actor, Identity};
 use self::wire::{Packet, Request, Served};
 use super::{Connect, ConnectFault, End, Fault, Kind, Node, Op, Store};
-use crate::connect::Acl;
+use crate::options::Acl;
 
 /// What becomes of a request that is under way when its connection is cut. Either way the client learns nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

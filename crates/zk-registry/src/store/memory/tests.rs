@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{Connect, ConnectFault, End, Event, Fault, Kind, State, States, Store};
 use super::*;
-use crate::connect::Acl;
+use crate::options::Acl;
 
 const T: Duration = Duration::from_secs(10);
 

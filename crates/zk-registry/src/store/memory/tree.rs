@@ -6,7 +6,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use bytes::Bytes;
 
 use super::super::{Fault, Kind, Node, Op, Stat};
-use crate::connect::Acl;
+use crate::options::Acl;
 
 /// Who asks: nobody, or a user of this name.
 pub(super) type Identity = Option<String>;

@@ -1,15 +1,15 @@
 //! The store on a real ZooKeeper. The only folder that names `zookeeper_client`.
 //!
 //! The crate has traps, and each is closed where it would snap: a task that spins (`lifeline`), watchers that panic or leave
-//! dangling pointers, watches that are not armed again (`watcher`), errors that say too little (`faults`, `probe`), TLS names
+//! dangling pointers, watches that are not armed again (`watcher`), errors that say too little (`faults`, `diagnosis`), TLS names
 //! that panic (`tls`), requests so large that they cost the connection (`super::limits`).
 //!
 //! It does not use one-shot watches, the crate's lock recipes, read-only or detached sessions, and never re-attaches to a
 //! session.
 
+mod diagnosis;
 mod faults;
 mod lifeline;
-mod probe;
 mod session;
 mod tls;
 mod watcher;
@@ -26,8 +26,8 @@ use zookeeper_client::{Client, Connector, Error, SaslOptions};
 use self::lifeline::Lifeline;
 use self::session::Session;
 use super::{Connect, ConnectFault, Store};
-use crate::connect::{ConnectString, Credentials, Host, Options, Tls};
 use crate::error::ErrorKind;
+use crate::options::{ConnectString, Credentials, Host, Options, Tls};
 
 /// Opens sessions with a real ZooKeeper.
 #[derive(Clone)]
@@ -125,7 +125,7 @@ impl Template {
             Ok(Err(error)) => return Err(self.fault(error).await),
             Err(_) => return Err(self.fault(Error::Timeout).await),
         };
-        let local = probe::local(&self.hosts, self.connection_timeout).await;
+        let local = diagnosis::local(&self.hosts, self.connection_timeout).await;
         Session::new(client, self, lifeline, runtime, local)
     }
 
@@ -136,7 +136,7 @@ impl Template {
             // Only what is wrong with a certificate or a key is found before the first host is tried.
             Error::Custom(error) => ConnectFault::Invalid(error.to_string()),
             _ => {
-                let finding = probe::diagnose(&self.hosts, self.tls.as_ref(), self.connection_timeout);
+                let finding = diagnosis::diagnose(&self.hosts, self.tls.as_ref(), self.connection_timeout);
                 ConnectFault::Unavailable(finding.await)
             }
         }

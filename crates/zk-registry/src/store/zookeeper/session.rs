@@ -24,7 +24,7 @@ use super::Template;
 use super::faults::{fault, multi_fault};
 use super::lifeline::Lifeline;
 use super::watcher::Watches;
-use crate::connect::Acl;
+use crate::options::Acl;
 
 /// One session with a real ZooKeeper.
 pub(super) struct Session {

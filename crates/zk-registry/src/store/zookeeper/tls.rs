@@ -18,7 +18,7 @@ mod with_feature {
     use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
     use zookeeper_client::{Connector, TlsOptions};
 
-    use crate::connect::Tls;
+    use crate::options::Tls;
 
     pub(in super::super) fn apply(connector: Connector, tls: &Tls) -> Result<Connector, String> {
         let mut options = TlsOptions::new()
@@ -97,7 +97,7 @@ mod without_feature {
 
     use zookeeper_client::Connector;
 
-    use crate::connect::Tls;
+    use crate::options::Tls;
 
     const MISSING: &str =
         "tls: needs the feature `tls` of the crate zk-registry, which is not enabled in this build";
@@ -120,7 +120,7 @@ mod tests {
     use zookeeper_client::Client;
 
     use super::{apply, server_name};
-    use crate::connect::Tls;
+    use crate::options::Tls;
 
     /// Nobody's: made for this test.
     const CERTIFICATE: &str = "\

@@ -15,7 +15,7 @@ use crate::fleet::{Fleet, SOON, open, time};
 pub(super) async fn publications(world: &World) -> Vec<Row> {
     let mut rows = Vec::new();
     for (size, bound) in [(10_000, Duration::from_micros(100)), (100_000, Duration::from_millis(2))] {
-        let mut next = testing::publications(size);
+        let mut next = testing::internal::publications(size);
         let first = next();
         let (sender, mut watch) = ServiceWatch::channel(first.clone());
         let ours = async || {

@@ -1,0 +1,17 @@
+//! The view of a service: from changes in ZooKeeper to published snapshots.
+//!
+//! One task per watched service (`driver.rs`) feeds a pure [`View`](view::View) from one recursive watch, and publishes.
+
+mod driver;
+pub(crate) mod lookup;
+mod requests;
+pub(crate) mod services;
+pub(crate) mod snapshot_file;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+pub(crate) mod view;
+
+pub(crate) use self::driver::{Driver, Settings};
+pub(crate) use self::snapshot_file::Disk;
+pub(crate) use self::subscriptions::{Channel, Subscription, Views};

@@ -1,0 +1,196 @@
+//! The lines of a snapshot file: JSON in UTF-8. A head, an instance per line in the order of the ids, and a CRC-32 (the one
+//! of zlib and PNG) of every byte before its own line.
+//!
+//! ```text
+//! {"file":"zk-registry snapshot","version":1,"root":"/services/time","written":1753920000000,"instances":1}
+//! {"id":"10.0.0.1:80","host":"10.0.0.1","port":80,"weight":1,"incarnation":"5c0e...","session":72057594,"created":17,"modified":17}
+//! {"crc32":907060870}
+//! ```
+//!
+//! A reader ignores fields that it does not know; a change that such a reader would misunderstand gets another version.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::Remembered;
+use crate::instance::{Attributes, Instance, InstanceId, Status};
+use crate::snapshot::members::Members;
+use crate::snapshot::{Incarnation, Member, Snapshot, Zxid};
+
+/// What the first line of every file of ours says.
+const MAGIC: &str = "zk-registry snapshot";
+const VERSION: u32 = 1;
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct Head<'a> {
+    #[serde(borrow)]
+    file: Cow<'a, str>,
+    version: u32,
+    #[serde(borrow)]
+    root: Cow<'a, str>,
+    /// Milliseconds since 1970.
+    written: u64,
+    instances: usize,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    host: Cow<'a, str>,
+    port: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ssl_port: Option<u16>,
+    weight: NonZeroU16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    draining: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// Hexadecimal.
+    incarnation: String,
+    session: i64,
+    created: i64,
+    modified: i64,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Tail {
+    crc32: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+pub(crate) fn encode(root: &str, snapshot: &Snapshot, now: SystemTime) -> io::Result<Vec<u8>> {
+    let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let head = Head {
+        file: MAGIC.into(),
+        version: VERSION,
+        root: root.into(),
+        written: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        instances: snapshot.len(),
+    };
+    let mut bytes = Vec::with_capacity(256 * (snapshot.len() + 1));
+    push_line(&mut bytes, &head)?;
+    for member in snapshot.instances() {
+        push_line(&mut bytes, &line_of(member))?;
+    }
+    let crc32 = crc32fast::hash(&bytes);
+    push_line(&mut bytes, &Tail { crc32 })?;
+    Ok(bytes)
+}
+
+fn push_line(bytes: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *bytes, line)?;
+    bytes.push(b'\n');
+    Ok(())
+}
+
+pub(crate) fn decode(bytes: &[u8], root: &str) -> io::Result<Remembered> {
+    let torn = || nonsense("it is damaged");
+    let head = head_of(bytes, root)?.ok_or_else(torn)?;
+    if head.version != VERSION {
+        return Err(nonsense(&format!("it has version {}, not {VERSION}", head.version)));
+    }
+    let (covered, tail) = split_last_line(bytes).ok_or_else(torn)?;
+    let tail: Tail = serde_json::from_slice(tail).map_err(|_| torn())?;
+    if crc32fast::hash(covered) != tail.crc32 {
+        return Err(torn());
+    }
+    let mut members: Vec<Arc<Member>> = Vec::new();
+    for line in covered.split_inclusive(|byte| *byte == b'\n').skip(1) {
+        let member = member_of(serde_json::from_slice(line)?)?;
+        if members.last().is_some_and(|last| last.id >= member.id) {
+            return Err(nonsense("its instances are out of order"));
+        }
+        members.push(Arc::new(member));
+    }
+    if members.len() != head.instances {
+        return Err(torn());
+    }
+    let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(head.written));
+    Ok(Remembered { members: Members::from_sorted(members), written: written.ok_or_else(torn)? })
+}
+
+/// Everything up to the last line, and that line without its end.
+fn split_last_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let whole = bytes.strip_suffix(b"\n")?;
+    let at = whole.iter().rposition(|byte| *byte == b'\n')? + 1;
+    Some((&bytes[..at], &whole[at..]))
+}
+
+/// The head of a file of ours, about this service; `None` when all that can be told is that it began as one of ours.
+pub(super) fn head_of<'a>(bytes: &'a [u8], root: &str) -> io::Result<Option<Head<'a>>> {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match serde_json::from_slice::<Head<'a>>(line) {
+        Ok(head) if head.file == MAGIC && head.root == root => Ok(Some(head)),
+        Ok(head) if head.file == MAGIC => Err(nonsense(&format!("it is about {}", head.root))),
+        Err(_) if begins_as_ours(bytes) => Ok(None),
+        _ => Err(nonsense("it is not a snapshot file of ours")),
+    }
+}
+
+/// As far as it goes: an empty file is nobody's loss.
+fn begins_as_ours(bytes: &[u8]) -> bool {
+    let ours = format!("{{\"file\":\"{MAGIC}\",");
+    bytes.starts_with(ours.as_bytes()) || ours.as_bytes().starts_with(bytes)
+}
+
+fn line_of(member: &Member) -> Line<'_> {
+    let borrowed = |(key, value)| (Cow::from(key), Cow::from(value));
+    Line {
+        id: member.id.as_str().into(),
+        host: member.host().into(),
+        port: member.port(),
+        ssl_port: member.ssl_port(),
+        weight: member.weight(),
+        zone: member.zone().map(Cow::from),
+        draining: member.status() == Status::Draining,
+        metadata: member.metadata().iter().map(borrowed).collect(),
+        incarnation: format!("{:x}", member.incarnation.0),
+        session: member.session,
+        created: member.created.0,
+        modified: member.modified.0,
+    }
+}
+
+fn member_of(line: Line<'_>) -> io::Result<Member> {
+    let id: InstanceId = line.id.parse().map_err(io::Error::other)?;
+    let attributes = Attributes {
+        weight: line.weight,
+        zone: line.zone.map(Cow::into_owned),
+        status: if line.draining { Status::Draining } else { Status::Up },
+        metadata: line
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key.into_owned(), value.into_owned()))
+            .collect(),
+    };
+    let instance = Instance::new(line.host, line.port).with_id(id.clone()).with_attributes(attributes);
+    Ok(Member {
+        instance: match line.ssl_port {
+            Some(port) => instance.with_ssl_port(port),
+            None => instance,
+        },
+        id,
+        incarnation: Incarnation(u128::from_str_radix(&line.incarnation, 16).map_err(io::Error::other)?),
+        session: line.session,
+        created: Zxid(line.created),
+        modified: Zxid(line.modified),
+    })
+}
+
+pub(super) fn nonsense(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}

@@ -1,0 +1,270 @@
+//! The snapshot file: what a service looked like when it was last live, so that a program can start while ZooKeeper is
+//! down.
+//!
+//! The file is a cache: it is replaced as a whole or not at all, a file that makes no sense is ignored with a warning, and
+//! whatever was not written by us is neither deleted nor overwritten. Several processes may share a directory (the last
+//! one to write wins), several ZooKeepers may not.
+
+pub(crate) mod encoding;
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::OptionFuture;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use self::encoding::nonsense;
+use crate::snapshot::Snapshot;
+use crate::snapshot::members::Members;
+
+/// The least time between two writes.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// After which time a write that failed is tried again; the disk may have room by then.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A write that took long is followed by a pause of so many times that.
+const PAUSE: u32 = 20;
+/// How old a temporary file is whose writer is no more.
+const REMAINS: Duration = Duration::from_secs(60 * 60);
+/// How long a file system may take: it may be a network that is down.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest first line, and the largest file, that is looked at.
+const MAX_HEAD: u64 = 64 << 10;
+const MAX_FILE: u64 = 1 << 30;
+/// The longest name that is written out; file systems allow 255 bytes, and the temporary file needs some of them.
+const MAX_NAME: usize = 180;
+
+/// The snapshot file of one service.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    place: Place,
+    writer: Option<Writer>,
+}
+
+/// What a file remembers.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    pub(crate) members: Members,
+    pub(crate) written: SystemTime,
+}
+
+/// Which file it is, and whose.
+#[derive(Clone, Debug)]
+struct Place {
+    file: PathBuf,
+    /// The service's node.
+    root: String,
+}
+
+/// The task that writes; it always writes the newest snapshot, and skips those that came too fast.
+#[derive(Debug)]
+struct Writer {
+    newest: watch::Sender<Option<Snapshot>>,
+    hurry: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Disk {
+    /// The file of the service whose node is `root`. Nothing is touched yet.
+    pub(crate) fn new(directory: &Path, root: String) -> Self {
+        Self { place: Place { file: directory.join(file_name(&root)), root }, writer: None }
+    }
+
+    /// What the file remembers, if there is one that makes sense.
+    pub(crate) async fn load(&self) -> Option<Remembered> {
+        let place = self.place.clone();
+        let file = place.file.display().to_string();
+        match timeout(PATIENCE, spawn_blocking(move || place.read())).await {
+            Ok(Ok(Ok(remembered))) => remembered,
+            Ok(Ok(Err(error))) => {
+                warn!(file, %error, "the snapshot file is ignored");
+                None
+            }
+            Ok(Err(error)) => {
+                warn!(file, %error, "the snapshot file is ignored");
+                None
+            }
+            Err(_) => {
+                warn!(file, "the snapshot file is ignored: reading it takes too long");
+                None
+            }
+        }
+    }
+
+    /// Has the snapshot written soon, unless a newer one comes first. Never blocks.
+    pub(crate) fn remember(&mut self, snapshot: &Snapshot) {
+        let writer = self.writer.get_or_insert_with(|| {
+            let (newest, snapshots) = watch::channel(None);
+            let hurry = CancellationToken::new();
+            let task = tokio::spawn(keep_writing(self.place.clone(), snapshots, hurry.clone()));
+            Writer { newest, hurry, task }
+        });
+        writer.newest.send_replace(Some(snapshot.clone()));
+    }
+
+    /// Writes what is not written yet, and ends.
+    pub(crate) async fn flush(self) {
+        let Some(Writer { newest, hurry, task }) = self.writer else { return };
+        hurry.cancel();
+        drop(newest);
+        if timeout(PATIENCE, task).await.is_err() {
+            warn!(file = %self.place.file.display(), "the snapshot file was not written in time");
+        }
+    }
+}
+
+/// Writes each snapshot that is still the newest when its turn comes, until there will be no more. One that could not be
+/// written is tried again, as there may be no newer one for long.
+async fn keep_writing(
+    place: Place,
+    mut snapshots: watch::Receiver<Option<Snapshot>>,
+    hurry: CancellationToken,
+) {
+    let file = place.file.display().to_string();
+    let mut failing = false;
+    let to = place.clone();
+    if let Ok(Err(error)) = spawn_blocking(move || to.clear_remains()).await {
+        debug!(file, %error, "what killed writers left is not looked for");
+    }
+    loop {
+        let retry = OptionFuture::from(failing.then(|| sleep(RETRY_AFTER)));
+        tokio::select! {
+            changed = snapshots.changed() => if changed.is_err() { return },
+            Some(()) = retry => {}
+        }
+        let Some(snapshot) = snapshots.borrow_and_update().clone() else { continue };
+        let began = Instant::now();
+        let to = place.clone();
+        let written = spawn_blocking(move || to.write(&snapshot)).await.unwrap_or_else(|e| Err(e.into()));
+        match &written {
+            Ok(()) if failing => info!(file, "the snapshot file is written again"),
+            Ok(()) => {}
+            Err(error) if !failing => warn!(file, %error, "the snapshot file cannot be written, trying on"),
+            Err(_) => {}
+        }
+        failing = written.is_err();
+        tokio::select! {
+            () = sleep(WRITE_EVERY.max(began.elapsed() * PAUSE)) => {}
+            () = hurry.cancelled() => {}
+        }
+    }
+}
+
+impl Place {
+    /// `None` when there is no file; an error says what is wrong with it.
+    fn read(&self) -> io::Result<Option<Remembered>> {
+        let Some(mut file) = self.open()? else { return Ok(None) };
+        if file.metadata()?.len() > MAX_FILE {
+            return Err(nonsense("it is too large"));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        encoding::decode(&bytes, &self.root).map(Some)
+    }
+
+    /// Replaces the file as a whole: whoever reads it meanwhile, or after a power failure, finds the old or the new one.
+    fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
+        let directory = self.directory();
+        fs::create_dir_all(directory)?;
+        self.check_ours()?;
+        let bytes = encoding::encode(&self.root, snapshot, SystemTime::now())?;
+        let temporary = self.temporary(Uuid::new_v4());
+        let write = || {
+            let mut file = File::options().write(true).create_new(true).open(&temporary)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &self.file)
+        };
+        if let Err(error) = write() {
+            // It may not even exist, and the next try takes another name.
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
+        sync_directory(directory)
+    }
+
+    /// What is written before it replaces the file. Each write has one of its own.
+    fn temporary(&self, write: Uuid) -> PathBuf {
+        self.file.with_extension(format!("{}.tmp", write.simple()))
+    }
+
+    /// Deletes the temporary files of writers that were killed long ago.
+    fn clear_remains(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.directory())? {
+            let path = entry?.path();
+            // It may be gone before it is looked at: another process clears the same directory.
+            if self.is_temporary(&path) && age(&path).is_ok_and(|age| age > REMAINS) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the file is.
+    fn directory(&self) -> &Path {
+        self.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+    }
+
+    /// Whether a write to this file has, or had, this temporary file.
+    fn is_temporary(&self, path: &Path) -> bool {
+        let write = path.file_stem().map(Path::new).and_then(Path::extension).and_then(OsStr::to_str);
+        let is_its = |write| self.temporary(write).file_name() == path.file_name();
+        write.and_then(|write| Uuid::try_parse(write).ok()).is_some_and(is_its)
+    }
+
+    /// Refuses to replace a file that somebody else wrote.
+    fn check_ours(&self) -> io::Result<()> {
+        let Some(file) = self.open()? else { return Ok(()) };
+        let mut head = Vec::new();
+        file.take(MAX_HEAD).read_to_end(&mut head)?;
+        encoding::head_of(&head, &self.root).map(drop)
+    }
+
+    /// `None` when there is nothing. Opens nothing but a plain file: a pipe would wait for its other end.
+    fn open(&self) -> io::Result<Option<File>> {
+        match fs::metadata(&self.file) {
+            Ok(metadata) if metadata.is_file() => File::open(&self.file).map(Some),
+            Ok(_) => Err(nonsense("it is not a file")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// How long ago the file was written.
+fn age(path: &Path) -> io::Result<Duration> {
+    Ok(fs::metadata(path)?.modified()?.elapsed().unwrap_or_default())
+}
+
+/// Makes a rename durable.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+}
+
+/// The service's node as the name of a file: what is not harmless everywhere is percent-encoded, what is too long is cut
+/// and told apart by a checksum.
+fn file_name(root: &str) -> String {
+    let mut name = String::new();
+    for byte in root.trim_start_matches('/').bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            b'.' if !name.is_empty() => name.push('.'),
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if name.len() > MAX_NAME {
+        name.truncate(MAX_NAME);
+        name.push_str(&format!("~{:08x}", crc32fast::hash(root.as_bytes())));
+    }
+    name + ".snapshot"
+}
+
+#[cfg(test)]
+mod tests;

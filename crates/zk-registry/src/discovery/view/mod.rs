@@ -1,0 +1,449 @@
+//! What a service looks like, built from reads: the pure core of a watch.
+//!
+//! Events are dirty marks and reads are the truth, so the inputs are marks, listings, batches of reads and losses of the
+//! connection; the output is the next snapshot. It never asks for anything: `discovery.rs` does.
+
+mod marks;
+mod suspects;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+pub(crate) use self::marks::Barrier;
+use self::marks::{Marks, Watermark};
+use self::suspects::Suspects;
+use crate::format::{Format, NodeKind};
+use crate::instance::{InstanceId, ServiceName};
+use crate::options::Suspicion;
+use crate::snapshot::members::Members;
+use crate::snapshot::{Change, Contents, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
+use crate::store::{Fault, Node, Stat};
+
+/// The largest record that is looked at.
+const MAX_RECORD: usize = 1_000_000;
+
+/// A view of one service.
+#[derive(Debug)]
+pub(crate) struct View {
+    service: ServiceName,
+    format: Arc<dyn Format>,
+    members: Members,
+    /// Children that are no instance, by name.
+    others: BTreeMap<String, Other>,
+    suspects: Option<Suspects>,
+    marks: Marks,
+    /// Children whose own children changed while reads were under way, when what was known of them may have been older.
+    stirred: BTreeMap<String, Instant>,
+    watermark: Watermark,
+    freshness: Freshness,
+    /// Since when something may be missing that no mark stands for.
+    doubted: Option<Instant>,
+    /// Since when what is being read has been missing.
+    reading: Option<Instant>,
+    revision: u64,
+    /// Whether the next snapshot would differ from the last one.
+    changed: bool,
+    rejected: Option<Arc<[Rejected]>>,
+}
+
+/// A child that is no instance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Other {
+    identity: Option<(i64, i64)>,
+    /// `None`: a namespace, neither listed nor rejected.
+    reason: Option<String>,
+    /// Whether having children or none makes a difference to what it is.
+    minds_children: bool,
+}
+
+/// The answer to one batch of reads.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) items: Vec<(String, Result<Node, Fault>)>,
+    /// The service's own node; `None`: it does not exist.
+    pub(crate) parent: Option<Stat>,
+    /// Whether the watch was armed all the while. What was read is true anyway, but only then is the batch a point of
+    /// history up to which no mark is missing.
+    pub(crate) gapless: bool,
+}
+
+impl Batch {
+    /// The highest zxid that the batch speaks of.
+    fn reach(&self) -> Zxid {
+        let of_item = |(_, answer): &(String, Result<Node, Fault>)| {
+            answer.as_ref().map_or(0, |node| node.stat.mzxid.max(node.stat.czxid))
+        };
+        let items = self.items.iter().map(of_item).max().unwrap_or(0);
+        Zxid(items.max(self.parent.map_or(0, |parent| parent.pzxid)))
+    }
+}
+
+impl View {
+    pub(crate) fn new(
+        service: ServiceName,
+        format: Arc<dyn Format>,
+        suspicion: Suspicion,
+        session_timeout: Duration,
+    ) -> Self {
+        Self {
+            service,
+            format,
+            members: Members::default(),
+            others: BTreeMap::new(),
+            suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
+            marks: Marks::default(),
+            stirred: BTreeMap::new(),
+            watermark: Watermark::default(),
+            freshness: Freshness::Pending,
+            doubted: None,
+            reading: None,
+            revision: 0,
+            changed: false,
+            rejected: None,
+        }
+    }
+
+    /// Begins with what a file remembered.
+    pub(crate) fn restore(&mut self, members: Members, written: SystemTime) {
+        self.members = members;
+        self.freshness = Freshness::Disk { written };
+        self.changed = true;
+    }
+
+    /// A child has to be read again.
+    pub(crate) fn mark(&mut self, name: &str, now: Instant) {
+        self.marks.push(name, now);
+    }
+
+    /// Something may be missing since then that no mark stands for: only a listing can tell.
+    pub(crate) fn doubt(&mut self, since: Instant) {
+        self.doubted = earliest([self.doubted, Some(since)]);
+    }
+
+    /// A child of a child came, went or changed: the first one makes a namespace of an instance, and without the last one it
+    /// is an instance again. A namespace that is one anyway is left alone, however busy the tree below it is.
+    pub(crate) fn stir(&mut self, name: &str, now: Instant) {
+        if self.reading.is_some() {
+            self.stirred.entry(name.to_owned()).or_insert(now);
+        } else if self.minds_children(name) {
+            self.marks.push(name, now);
+        }
+    }
+
+    fn minds_children(&self, name: &str) -> bool {
+        let is_member = || name.parse().is_ok_and(|id: InstanceId| self.members.get(&id).is_some());
+        self.others.get(name).map_or_else(is_member, |other| other.minds_children)
+    }
+
+    /// The reads that were under way are known.
+    fn end_reading(&mut self) {
+        self.reading = None;
+        for (name, since) in std::mem::take(&mut self.stirred) {
+            self.stir(&name, since);
+        }
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
+    /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded) or [`failed`](Self::failed).
+    pub(crate) fn take_marks(&mut self, most: usize) -> Vec<String> {
+        self.reading = earliest([self.reading, self.marks.since()]);
+        self.marks.take(most)
+    }
+
+    /// A full listing is about to be asked for: it covers every mark so far, also those that were taken in vain. The answer
+    /// is [`listed`](Self::listed) or [`failed`](Self::failed).
+    pub(crate) fn begin_resync(&mut self, now: Instant) {
+        self.reading = earliest([self.missing_since(), Some(now)]);
+        self.doubted = None;
+        self.marks.cover();
+    }
+
+    /// What was asked for did not come: it is missing, and only a listing can do without the marks that were taken.
+    pub(crate) fn failed(&mut self) {
+        self.doubted = earliest([self.doubted, self.reading.take()]);
+        if let Some(since) = self.doubted {
+            self.lost(since);
+        }
+    }
+
+    /// A full listing came back, with every child read: this, and nothing else, is the service. Returns the names of the
+    /// instances that went or changed, not of those that came.
+    pub(crate) fn listed(&mut self, batch: Batch, now: Instant) -> Vec<String> {
+        let mut members = Vec::with_capacity(batch.items.len());
+        let mut others = BTreeMap::new();
+        let (mut gone, mut came) = (Vec::new(), Vec::new());
+        let (reach, gapless) = (batch.reach(), batch.gapless);
+        let on_disk = matches!(self.freshness, Freshness::Disk { .. });
+        // A file may be about another ZooKeeper, or written by a release that read records in another way.
+        let remembered = if on_disk { std::mem::take(&mut self.members) } else { Members::default() };
+        let asked = self.reading.take().unwrap_or(now);
+        if matches!(self.freshness, Freshness::Disk { .. } | Freshness::Pending) {
+            self.become_fresh(Freshness::Stale { since: asked });
+        }
+        for (name, answer) in batch.items {
+            match self.judge(&name, answer) {
+                Judged::Gone => {}
+                Judged::Kept => {
+                    if let Some(member) = name.parse().ok().and_then(|id| self.members.get(&id)) {
+                        members.push(member.clone());
+                    } else if let Some(other) = self.others.remove(&name) {
+                        others.insert(name, other);
+                    }
+                }
+                Judged::Member(member) => {
+                    came.push(member.clone());
+                    members.push(member);
+                }
+                Judged::Other(other) => {
+                    others.insert(name, other);
+                }
+            }
+        }
+        members.sort_by(|a, b| a.id.cmp(&b.id));
+        let members = Members::from_sorted(members);
+        for change in self.members.diff(&members) {
+            match change {
+                Change::Removed(member) | Change::Updated { old: member, .. } => gone.push(member),
+                Change::Added(_) => {}
+            }
+        }
+        let news = !gone.is_empty() || !came.is_empty();
+        self.changed |= news || remembered.len() > 0 || self.others != others;
+        // With no news, the leaves stay shared with the snapshots that are out.
+        if news {
+            self.members = members;
+        }
+        self.others = others;
+        self.rejected = None;
+        self.suspect(&gone, &came, now);
+        self.end_reading();
+        if gapless {
+            self.propose(reach);
+        }
+        gone.iter().map(|member| member.id.to_string()).collect()
+    }
+
+    /// Marked children were read; returns the names of those that changed.
+    pub(crate) fn loaded(&mut self, batch: Batch, now: Instant) -> Vec<String> {
+        let (mut gone, mut came) = (Vec::new(), Vec::new());
+        let mut changed = Vec::new();
+        let (reach, gapless) = (batch.reach(), batch.gapless);
+        self.marks.read(batch.items.len());
+        for (name, answer) in batch.items {
+            let judged = self.judge(&name, answer);
+            if matches!(judged, Judged::Kept) {
+                continue;
+            }
+            let removed = name.parse().ok().and_then(|id: InstanceId| self.members.remove(&id));
+            let other = self.others.remove(&name);
+            let news = removed.is_some() || other.is_some() || !matches!(judged, Judged::Gone);
+            gone.extend(removed);
+            self.rejected = self.rejected.take().filter(|_| other.is_none());
+            match judged {
+                Judged::Gone | Judged::Kept => {}
+                Judged::Member(member) => {
+                    self.members.insert(member.clone());
+                    came.push(member);
+                }
+                Judged::Other(other) => {
+                    self.rejected = None;
+                    self.others.insert(name.clone(), other);
+                }
+            }
+            if news {
+                self.changed = true;
+                changed.push(name);
+            }
+        }
+        self.suspect(&gone, &came, now);
+        self.end_reading();
+        if gapless {
+            self.propose(reach);
+        }
+        changed
+    }
+
+    /// Every change that was acknowledged before now has sent its mark. It is in the view once that [`Barrier`] has passed.
+    pub(crate) fn barrier(&mut self) -> Barrier {
+        // Up to which zxid that is, nobody says: it is a point of this view's reads, and no watermark.
+        self.propose(Zxid(0));
+        self.watermark.barrier()
+    }
+
+    /// Whether everything that had sent its mark at the barrier has been read.
+    pub(crate) fn has_passed(&self, barrier: Barrier) -> bool {
+        self.watermark.has_passed(barrier)
+    }
+
+    /// The view agrees with a server that was heard within its connection timeout.
+    pub(crate) fn live(&mut self) {
+        self.become_fresh(Freshness::Live);
+    }
+
+    /// The server is not heard any more, or does not answer; the contents were true up to `since`, as far as nothing was
+    /// missing by then.
+    pub(crate) fn lost(&mut self, since: Instant) {
+        if self.freshness == Freshness::Live {
+            let since = self.missing_since().map_or(since, |missing| missing.min(since));
+            self.become_fresh(Freshness::Stale { since });
+        }
+    }
+
+    /// Time passed.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if let Some(suspects) = &mut self.suspects {
+            self.changed |= suspects.release(now);
+        }
+    }
+
+    /// When `tick` has something to do.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        self.suspects.as_ref()?.next_release()
+    }
+
+    /// How many children the service has, as far as known.
+    pub(crate) fn children(&self) -> usize {
+        self.members.len() + self.others.len()
+    }
+
+    /// The children that could not be read.
+    pub(crate) fn unreadable(&self) -> Vec<String> {
+        let unreadable = self.others.iter().filter(|(_, other)| other.identity.is_none());
+        unreadable.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(crate) fn watermark(&self) -> Zxid {
+        self.watermark.zxid()
+    }
+
+    /// Whether [`publish`](Self::publish) would give something.
+    pub(crate) fn has_news(&self) -> bool {
+        self.changed
+    }
+
+    /// The next snapshot, if it differs from the last one.
+    pub(crate) fn publish(&mut self) -> Option<Snapshot> {
+        if !self.changed {
+            return None;
+        }
+        self.changed = false;
+        self.revision += 1;
+        let others = &self.others;
+        let rejected = self.rejected.get_or_insert_with(|| {
+            let rejected = |(name, other): (&String, &Other)| {
+                Some(Rejected { id: name.clone(), reason: other.reason.clone()? })
+            };
+            others.iter().filter_map(rejected).collect()
+        });
+        Some(Snapshot::new(Contents {
+            service: self.service.clone(),
+            members: self.members.clone(),
+            suspects: self.suspects.as_ref().map(Suspects::current).unwrap_or_default(),
+            rejected: rejected.clone(),
+            freshness: self.freshness,
+            revision: self.revision,
+            watermark: self.watermark.zxid(),
+        }))
+    }
+
+    /// Since when something is known to be missing.
+    fn missing_since(&self) -> Option<Instant> {
+        earliest([self.doubted, self.reading, self.marks.since()])
+    }
+
+    fn become_fresh(&mut self, freshness: Freshness) {
+        self.changed |= self.freshness != freshness;
+        self.freshness = freshness;
+    }
+
+    fn suspect(&mut self, gone: &[Arc<Member>], came: &[Arc<Member>], now: Instant) {
+        if let Some(suspects) = &mut self.suspects
+            && !(gone.is_empty() && came.is_empty())
+        {
+            self.changed |= suspects.changed(gone, came, &self.members, now);
+        }
+    }
+
+    /// `zxid` becomes the watermark once every mark that is queued now has been read.
+    fn propose(&mut self, zxid: Zxid) {
+        self.changed |= self.watermark.propose(zxid, &self.marks);
+    }
+
+    /// What a child turned out to be.
+    fn judge(&self, name: &str, answer: Result<Node, Fault>) -> Judged {
+        let reject = |identity: Option<(i64, i64)>, reason: String| {
+            // What may not be read says as little again.
+            let other = Other { identity, reason: Some(reason), minds_children: identity.is_some() };
+            if self.others.get(name) == Some(&other) { Judged::Kept } else { Judged::Other(other) }
+        };
+        let node = match answer {
+            Ok(node) => node,
+            Err(Fault::NoNode) => return Judged::Gone,
+            Err(Fault::NoAuth) => return reject(None, "it may not be read with our identity".to_owned()),
+            Err(fault) => return reject(None, format!("it cannot be read: {fault:?}")),
+        };
+        let identity = (node.stat.czxid, node.stat.mzxid);
+        let kind = NodeKind { ephemeral: node.stat.owner != 0, children: node.stat.children };
+        if self.format.is_namespace(kind, &node.data) {
+            let alone = NodeKind { children: 0, ..kind };
+            let minds_children = !self.format.is_namespace(alone, &node.data);
+            let namespace = Other { identity: Some(identity), reason: None, minds_children };
+            return if self.others.get(name) == Some(&namespace) {
+                Judged::Kept
+            } else {
+                Judged::Other(namespace)
+            };
+        }
+        let seen = |other: &Other| other.identity == Some(identity) && other.reason.is_some();
+        if self.others.get(name).is_some_and(seen) {
+            return Judged::Kept;
+        }
+        let id = match name.parse::<InstanceId>() {
+            Ok(id) => id,
+            Err(error) => return reject(Some(identity), error.to_string()),
+        };
+        let same = |member: &Arc<Member>| (member.created.0, member.modified.0) == identity;
+        if self.members.get(&id).is_some_and(same) {
+            return Judged::Kept;
+        }
+        if node.data.len() > MAX_RECORD {
+            let reason = format!("its record has {} bytes; at most {MAX_RECORD} are read", node.data.len());
+            return reject(Some(identity), reason);
+        }
+        match self.format.decode(&self.service, &id, &node.data) {
+            Err(reason) => reject(Some(identity), reason),
+            Ok(decoded) => Judged::Member(Arc::new(Member {
+                id,
+                instance: decoded.instance,
+                incarnation: decoded.owner.map_or_else(
+                    || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
+                    |owner| Incarnation(owner.incarnation.as_u128()),
+                ),
+                session: node.stat.owner,
+                created: Zxid(node.stat.czxid),
+                modified: Zxid(node.stat.mzxid),
+            })),
+        }
+    }
+}
+
+fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
+    times.into_iter().flatten().min()
+}
+
+enum Judged {
+    Gone,
+    /// As it was.
+    Kept,
+    Member(Arc<Member>),
+    Other(Other),
+}
+
+#[cfg(test)]
+mod tests;

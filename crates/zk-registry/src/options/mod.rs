@@ -1,0 +1,255 @@
+//! How to reach ZooKeeper, and how a registry behaves: the connect string and the options.
+//!
+//! Everything is judged before anything is sent. PEM text is only looked at by the store, which knows the TLS library.
+
+mod connect_string;
+mod security;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::connect_string::ConnectString;
+pub(crate) use self::connect_string::Host;
+pub use self::security::{Acl, Credentials, Tls};
+
+use crate::error::{Error, ErrorKind};
+use crate::format::Format;
+use crate::instance::BasePath;
+
+/// How a registry behaves. Every field has a default that suits a service in production.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The path below which services live. Defaults to `/services`.
+    pub base: BasePath,
+    /// How records are written and read. Defaults to [`format::Curator`](crate::format::Curator).
+    pub format: Arc<dyn Format>,
+    /// The session timeout asked for: how long a crashed instance stays listed. The server may clamp it (usually to
+    /// 2 to 20 of its ticks). Defaults to 10 seconds.
+    pub session_timeout: Duration,
+    /// Who we are to ZooKeeper. Defaults to nobody.
+    pub credentials: Vec<Credentials>,
+    /// TLS towards ZooKeeper. Defaults to none.
+    pub tls: Option<Tls>,
+    /// Who may read and change what we create. Defaults to [`Acl::Open`].
+    pub acl: Acl,
+    /// Whether a chroot that does not exist is created. Defaults to [`Chroot::Expect`].
+    pub chroot: Chroot,
+    /// Where the background tasks run: on this runtime, or on one thread of our own named `zk-registry`. Defaults to
+    /// our own thread, so that a caller's blocking code cannot cost the session.
+    pub runtime: Option<tokio::runtime::Handle>,
+    /// How often registrations and views are compared with ZooKeeper (jittered by a quarter). Defaults to 30 seconds.
+    pub audit_interval: Duration,
+    /// What a view does when most instances vanish at once without having drained. Defaults to
+    /// [`Suspicion::Keep`].
+    pub suspicion: Suspicion,
+    /// A directory for snapshot files, one per service, so that a client can start while ZooKeeper is down. Defaults to
+    /// none.
+    pub snapshot_dir: Option<PathBuf>,
+}
+
+impl Options {
+    /// Sets the path below which services live.
+    #[must_use]
+    pub fn with_base(mut self, base: BasePath) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Sets how records are written and read, as [`format::named`](crate::format::named) gives it.
+    #[must_use]
+    pub fn with_format(mut self, format: Arc<dyn Format>) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Sets the session timeout to ask for.
+    #[must_use]
+    pub fn with_session_timeout(mut self, timeout: Duration) -> Self {
+        self.session_timeout = timeout;
+        self
+    }
+
+    /// Adds one identity.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials.push(credentials);
+        self
+    }
+
+    /// Turns on TLS towards ZooKeeper.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets who may read and change what we create.
+    #[must_use]
+    pub fn with_acl(mut self, acl: Acl) -> Self {
+        self.acl = acl;
+        self
+    }
+
+    /// Sets whether a chroot that does not exist is created.
+    #[must_use]
+    pub fn with_chroot(mut self, chroot: Chroot) -> Self {
+        self.chroot = chroot;
+        self
+    }
+
+    /// Runs the background tasks on this runtime instead of a thread of our own.
+    #[must_use]
+    pub fn with_runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Sets how often registrations and views are compared with ZooKeeper.
+    #[must_use]
+    pub fn with_audit_interval(mut self, interval: Duration) -> Self {
+        self.audit_interval = interval;
+        self
+    }
+
+    /// Sets what a view does when most instances vanish at once.
+    #[must_use]
+    pub fn with_suspicion(mut self, suspicion: Suspicion) -> Self {
+        self.suspicion = suspicion;
+        self
+    }
+
+    /// Sets the directory for snapshot files.
+    #[must_use]
+    pub fn with_snapshot_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.snapshot_dir = Some(dir.into());
+        self
+    }
+
+    /// Refuses what cannot work, whatever ZooKeeper says: an error of kind `Invalid` that names the option.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let refuse = |message: &str| Err(Error::new(ErrorKind::Invalid, message));
+        if self.session_timeout < SHORTEST_SESSION || self.session_timeout > LONGEST_SESSION {
+            return refuse("session timeout: use 10 milliseconds to 24 days");
+        }
+        if self.audit_interval.is_zero() || self.audit_interval > LONGEST_AUDIT {
+            return refuse("audit interval: use a duration above zero, of at most one day");
+        }
+        if self.acl != Acl::Open && !self.has_identity() {
+            return refuse("acl: creator and read-only need credentials or a TLS certificate of our own");
+        }
+        if self.tls.is_some() && !cfg!(feature = "tls") {
+            return refuse("tls: this build lacks the feature `tls`");
+        }
+        self.credentials.iter().try_for_each(Credentials::validate)
+    }
+
+    /// Whether the server can know us by something else than our IP address.
+    fn has_identity(&self) -> bool {
+        !self.credentials.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.identity_pem.is_some())
+    }
+}
+
+/// A server's tick is never that short; it would clamp the timeout anyway.
+const SHORTEST_SESSION: Duration = Duration::from_millis(10);
+/// ZooKeeper carries the timeout as a positive 32-bit number of milliseconds.
+pub(crate) const LONGEST_SESSION: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// What waits longer for its mistakes to be found might as well not look; and a clock can add it without a thought.
+pub(crate) const LONGEST_AUDIT: Duration = Duration::from_secs(86_400);
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            base: BasePath::default(),
+            format: Arc::new(crate::format::Curator),
+            session_timeout: Duration::from_secs(10),
+            credentials: Vec::new(),
+            tls: None,
+            acl: Acl::Open,
+            chroot: Chroot::Expect,
+            runtime: None,
+            audit_interval: Duration::from_secs(30),
+            suspicion: Suspicion::Keep,
+            snapshot_dir: None,
+        }
+    }
+}
+
+/// Whether a chroot that does not exist is created.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Chroot {
+    /// It is created, persistent, with the ACL of everything else.
+    Create,
+    /// It must be there.
+    #[default]
+    Expect,
+}
+
+/// What a view does when most instances vanish at once without having drained: at least three sessions, and at least half of
+/// all that owned instances, within 2 seconds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Suspicion {
+    /// They are forgotten at once.
+    Forget,
+    /// They are kept apart as [suspects](crate::Snapshot::suspects), until they are back, for two session timeouts at most.
+    #[default]
+    Keep,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(options: Options) -> String {
+        let error = options.validate().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        error.to_string()
+    }
+
+    fn digest(user: &str) -> Credentials {
+        Credentials::Digest { user: user.into(), password: "secret".into() }
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(Options::default().validate().is_ok());
+    }
+
+    #[test]
+    fn an_option_that_cannot_work_is_named() {
+        let options = Options::default;
+        assert!(refusal(options().with_session_timeout(Duration::ZERO)).starts_with("session timeout"));
+        assert!(refusal(options().with_session_timeout(Duration::MAX)).starts_with("session timeout"));
+        assert!(refusal(options().with_audit_interval(Duration::ZERO)).starts_with("audit interval"));
+        assert!(refusal(options().with_audit_interval(Duration::MAX)).starts_with("audit interval"));
+        assert!(refusal(options().with_acl(Acl::Creator)).starts_with("acl"));
+        assert!(refusal(options().with_acl(Acl::ReadOnly)).starts_with("acl"));
+        assert!(refusal(options().with_credentials(digest("a:b"))).starts_with("credentials"));
+        assert!(refusal(options().with_credentials(digest(""))).starts_with("credentials"));
+    }
+
+    #[test]
+    fn a_narrow_acl_needs_an_identity() {
+        let options = Options::default().with_acl(Acl::Creator);
+        assert!(options.clone().with_credentials(digest("fleet")).validate().is_ok());
+        let certificate = options.with_tls(Tls::new("ca").with_identity("certificate", "key"));
+        assert_eq!(certificate.validate().is_ok(), cfg!(feature = "tls"));
+    }
+
+    #[test]
+    fn debug_never_shows_a_secret() {
+        let options = Options::default()
+            .with_credentials(digest("fleet"))
+            .with_tls(Tls::new("ca").with_identity("certificate", "secret"));
+        let shown = format!("{options:?}");
+        assert!(shown.contains("fleet") && !shown.contains("secret"), "{shown}");
+        // Whoever mistakes what a user is must not find his password in a log.
+        let mistaken = Options::default().with_credentials(digest("fleet:secret"));
+        let shown = format!("{mistaken:?} {}", refusal(mistaken.clone()));
+        assert!(shown.contains("fleet") && !shown.contains("secret"), "{shown}");
+    }
+}

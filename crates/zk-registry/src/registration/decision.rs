@@ -1,0 +1,307 @@
+//! The decision: what to do about one node, given what we want and what was just read. Pure.
+//!
+//! Every delete or set carries the version of the stat, read immediately before, that showed one of our sessions as the
+//! owner; never a remembered one.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::state::OnConflict;
+use crate::format::Owner;
+use crate::instance::{Attributes, Instance};
+use crate::session::Ids;
+use crate::store::{Fault, Node, Stat};
+
+/// Who we are, as far as a node can tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) owner: Owner,
+}
+
+impl Identity {
+    pub(crate) fn new(host: Option<String>) -> Self {
+        Self { owner: Owner { host, incarnation: Uuid::new_v4() } }
+    }
+}
+
+/// What a read showed.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    Absent,
+    /// A node, and what its record says, if anything.
+    Node {
+        node: Node,
+        instance: Option<Box<Instance>>,
+        owner: Option<Owner>,
+    },
+    /// There, but not for us to read.
+    Unreadable,
+}
+
+/// Whose node it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Whose {
+    /// A session of this registry that is over.
+    Earlier,
+    Foreign(String),
+    /// Our own uuid under a session that we never had: the server put another session in the place of ours.
+    Replaced,
+    /// Another process of this host.
+    Sibling,
+    Ours,
+}
+
+/// What one registration wants and remembers; the part that the decision depends on.
+#[derive(Debug)]
+pub(super) struct Intent {
+    /// The bytes that the node should hold; `None`: there should be no node of ours.
+    pub(super) record: Option<Bytes>,
+    /// Every record that we may have written there, or have judged already: the last one that stood there as it should,
+    /// and those since.
+    pub(super) sent: Vec<Bytes>,
+    /// Whether the record is newer than whatever stands there, since nobody has seen it there yet.
+    pub(super) insist: bool,
+    /// Whether a node that another process of this host left behind may be taken over: exclusive, and this registry's
+    /// first registration of the id.
+    pub(super) inherit: bool,
+    pub(super) on_conflict: OnConflict,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    Adopt(Attributes),
+    Conflict(String),
+    Create,
+    Delete {
+        version: i32,
+    },
+    /// Nothing of ours is there, as it should be.
+    Gone,
+    /// Lose the session and start over: this one stands in its place.
+    Replaced {
+        by: i64,
+    },
+    /// The node is ours and says what it should.
+    Rest(Stat),
+    Set {
+        version: i32,
+    },
+    /// Nothing of ours is there, but somebody else's.
+    Superseded,
+    TakeOver {
+        version: i32,
+    },
+    /// Somebody else wrote our node, and none of it is adopted.
+    WriteOver,
+}
+
+impl Intent {
+    /// The next step after a read.
+    pub(super) fn step(&self, seen: &Seen, us: &Identity, ids: &Ids) -> Step {
+        let (node, instance, owner) = match seen {
+            Seen::Absent if self.record.is_some() => return Step::Create,
+            Seen::Absent => return Step::Gone,
+            Seen::Unreadable if self.record.is_some() => {
+                return Step::Conflict("a node that we may not read".to_owned());
+            }
+            Seen::Unreadable => return Step::Superseded,
+            Seen::Node { node, instance, owner } => (node, instance, owner),
+        };
+        let version = node.stat.version;
+        let Some(record) = &self.record else {
+            return match whose(&node.stat, owner.as_ref(), us, ids) {
+                Whose::Earlier | Whose::Ours | Whose::Replaced => Step::Delete { version },
+                Whose::Foreign(_) | Whose::Sibling => Step::Superseded,
+            };
+        };
+        match whose(&node.stat, owner.as_ref(), us, ids) {
+            Whose::Ours if node.data == *record => Step::Rest(node.stat),
+            Whose::Ours => self.reconcile(node, instance.as_deref()),
+            // Written after the session was lost, or just before: it survives that.
+            Whose::Earlier => match self.reconcile(node, instance.as_deref()) {
+                Step::Adopt(attributes) => Step::Adopt(attributes),
+                _ => Step::TakeOver { version },
+            },
+            Whose::Replaced => Step::Replaced { by: node.stat.owner },
+            Whose::Sibling if self.inherit => Step::TakeOver { version },
+            Whose::Sibling => Step::Conflict("another process of this host".to_owned()),
+            Whose::Foreign(who) => Step::Conflict(who),
+        }
+    }
+
+    /// Our node says something else than it should: an update of ours on its way, or a foreign write.
+    fn reconcile(&self, node: &Node, instance: Option<&Instance>) -> Step {
+        if self.sent.contains(&node.data) {
+            return Step::Set { version: node.stat.version };
+        }
+        match instance {
+            // The newest update wins over whatever stands there.
+            Some(instance) if !self.insist => Step::Adopt(instance.attributes().clone()),
+            _ => Step::WriteOver,
+        }
+    }
+}
+
+/// Whose the node is, decided by its owning session and, where there is one, the owner record.
+fn whose(stat: &Stat, record: Option<&Owner>, us: &Identity, ids: &Ids) -> Whose {
+    if stat.owner == 0 {
+        return Whose::Foreign("a static node".to_owned());
+    }
+    if ids.live.contains(&stat.owner) {
+        return Whose::Ours;
+    }
+    if ids.earlier.contains(&stat.owner) {
+        return Whose::Earlier;
+    }
+    let Some(record) = record else {
+        return Whose::Foreign(format!("a node of session {:#x}", stat.owner));
+    };
+    if record.incarnation == us.owner.incarnation {
+        return Whose::Replaced;
+    }
+    match (&record.host, &us.owner.host) {
+        (Some(theirs), Some(ours)) if theirs == ours => Whose::Sibling,
+        _ => Whose::Foreign(format!("a node of session {:#x} (process {})", stat.owner, record.incarnation)),
+    }
+}
+
+impl Seen {
+    /// What a per-item answer shows; `None` when the request has to be made again.
+    pub(super) fn new(
+        answer: Result<Node, Fault>,
+        decode: impl FnOnce(&[u8]) -> Option<(Instance, Option<Owner>)>,
+    ) -> Option<Self> {
+        match answer {
+            Ok(node) => {
+                let (instance, owner) = decode(&node.data).unzip();
+                Some(Self::Node { node, instance: instance.map(Box::new), owner: owner.flatten() })
+            }
+            Err(Fault::NoNode) => Some(Self::Absent),
+            Err(Fault::NoAuth) => Some(Self::Unreadable),
+            Err(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: i64 = 7;
+    const EARLIER: i64 = 6;
+    const STRANGER: i64 = 99;
+
+    fn us() -> Identity {
+        Identity::new(Some("boot net host".to_owned()))
+    }
+
+    fn ids() -> Ids {
+        Ids { live: [OURS].into(), earlier: [EARLIER].into() }
+    }
+
+    fn intent(record: Option<&'static str>) -> Intent {
+        Intent {
+            record: record.map(Bytes::from),
+            sent: record.map(Bytes::from).into_iter().collect(),
+            insist: false,
+            inherit: false,
+            on_conflict: OnConflict::Wait,
+        }
+    }
+
+    fn node(owner: i64, version: i32, data: &'static str, record: Option<Owner>) -> Seen {
+        let stat = Stat { owner, version, ..Stat::default() };
+        let instance = Some(Box::new(Instance::new("h", 1)));
+        Seen::Node { node: Node { data: Bytes::from(data), stat }, instance, owner: record }
+    }
+
+    #[test]
+    fn a_node_of_ours_that_says_what_it_should_is_left_alone() {
+        let step = intent(Some("a")).step(&node(OURS, 3, "a", None), &us(), &ids());
+        assert!(matches!(step, Step::Rest(_)), "{step:?}");
+    }
+
+    #[test]
+    fn a_node_of_an_earlier_session_is_taken_over_at_its_version() {
+        let step = intent(Some("a")).step(&node(EARLIER, 3, "a", None), &us(), &ids());
+        assert_eq!(step, Step::TakeOver { version: 3 });
+    }
+
+    #[test]
+    fn a_strangers_node_is_never_touched() {
+        for owner in [0, STRANGER] {
+            let seen = node(owner, 0, "a", None);
+            assert!(matches!(intent(Some("a")).step(&seen, &us(), &ids()), Step::Conflict(_)));
+            assert_eq!(intent(None).step(&seen, &us(), &ids()), Step::Superseded);
+        }
+    }
+
+    #[test]
+    fn a_sibling_is_inherited_only_by_the_exclusive_first_registration() {
+        let us = us();
+        let sibling = Owner { host: us.owner.host.clone(), incarnation: Uuid::new_v4() };
+        let seen = node(STRANGER, 5, "b", Some(sibling.clone()));
+        let mut intent = intent(Some("a"));
+        assert!(matches!(intent.step(&seen, &us, &ids()), Step::Conflict(_)));
+        intent.inherit = true;
+        assert_eq!(intent.step(&seen, &us, &ids()), Step::TakeOver { version: 5 });
+        let elsewhere = Owner { host: Some("other".to_owned()), ..sibling };
+        assert!(matches!(
+            intent.step(&node(STRANGER, 5, "b", Some(elsewhere)), &us, &ids()),
+            Step::Conflict(_)
+        ));
+        let unknown = Identity { owner: Owner { host: None, ..us.owner } };
+        assert!(matches!(intent.step(&seen, &unknown, &ids()), Step::Conflict(_)));
+    }
+
+    #[test]
+    fn our_own_uuid_under_a_session_we_never_had_starts_over() {
+        let us = us();
+        let seen = node(STRANGER, 0, "a", Some(us.owner.clone()));
+        assert_eq!(intent(Some("a")).step(&seen, &us, &ids()), Step::Replaced { by: STRANGER });
+    }
+
+    #[test]
+    fn a_foreign_write_is_adopted_unless_an_update_is_on_its_way() {
+        let seen = node(OURS, 4, "foreign", None);
+        let settled = intent(Some("a"));
+        assert!(matches!(settled.step(&seen, &us(), &ids()), Step::Adopt(_)));
+        let mut updating = Intent { sent: vec![Bytes::from("old")], insist: true, ..intent(Some("a")) };
+        assert_eq!(updating.step(&seen, &us(), &ids()), Step::WriteOver);
+        let own = node(OURS, 4, "old", None);
+        assert_eq!(updating.step(&own, &us(), &ids()), Step::Set { version: 4 });
+        // Also when it was sent already, and may have failed.
+        updating.sent.push(Bytes::from("a"));
+        assert_eq!(updating.step(&seen, &us(), &ids()), Step::WriteOver);
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_written_over() {
+        let Seen::Node { node, owner, .. } = node(OURS, 4, "foreign", None) else { unreachable!() };
+        let seen = Seen::Node { node, owner, instance: None };
+        assert_eq!(intent(Some("a")).step(&seen, &us(), &ids()), Step::WriteOver);
+        let judged = Intent { sent: vec![Bytes::from("foreign")], ..intent(Some("a")) };
+        assert_eq!(judged.step(&seen, &us(), &ids()), Step::Set { version: 4 });
+    }
+
+    #[test]
+    fn a_foreign_write_survives_the_loss_of_the_session() {
+        let seen = node(EARLIER, 4, "foreign", None);
+        assert!(matches!(intent(Some("a")).step(&seen, &us(), &ids()), Step::Adopt(_)));
+        let judged = Intent { sent: vec![Bytes::from("foreign")], ..intent(Some("a")) };
+        assert_eq!(judged.step(&seen, &us(), &ids()), Step::TakeOver { version: 4 });
+        let insisting = Intent { insist: true, ..intent(Some("a")) };
+        assert_eq!(insisting.step(&seen, &us(), &ids()), Step::TakeOver { version: 4 });
+    }
+
+    #[test]
+    fn a_withdrawal_deletes_what_is_ours_at_the_version_just_read() {
+        assert_eq!(intent(None).step(&node(OURS, 2, "a", None), &us(), &ids()), Step::Delete { version: 2 });
+        assert_eq!(
+            intent(None).step(&node(EARLIER, 2, "a", None), &us(), &ids()),
+            Step::Delete { version: 2 }
+        );
+        assert_eq!(intent(None).step(&Seen::Absent, &us(), &ids()), Step::Gone);
+    }
+}

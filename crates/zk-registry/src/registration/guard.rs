@@ -1,0 +1,150 @@
+//! The guard of one registration, which its user holds.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::desired::Wanted;
+use super::holders::Key;
+use super::registrar::{Order, Registrar};
+use super::state::{ForeignWrites, RegistrationState, closed};
+use crate::error::Error;
+use crate::instance::{Attributes, InstanceId};
+use crate::snapshot::Zxid;
+use crate::withdrawn::Withdrawn;
+
+/// An instance that is kept registered through expiries and outages until this guard is withdrawn or dropped.
+///
+/// Dropping it withdraws, best effort and silently.
+#[must_use = "dropping a registration withdraws the instance"]
+pub struct Registration {
+    id: InstanceId,
+    path: String,
+    key: Key,
+    wanted: Arc<Wanted>,
+    states: watch::Receiver<RegistrationState>,
+    registrar: Registrar,
+    /// The guard keeps its registry alive.
+    _registry: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Registration {
+    pub(crate) fn new(
+        (id, path, key): (InstanceId, String, Key),
+        wanted: Arc<Wanted>,
+        states: watch::Receiver<RegistrationState>,
+        registrar: Registrar,
+        registry: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { id, path, key, wanted, states, registrar, _registry: Some(registry) }
+    }
+
+    /// The id under which the instance is listed.
+    pub fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    /// The path of its node, without the chroot.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What the node should say now; it follows a foreign write of status or weight, which is adopted.
+    pub fn attributes(&self) -> Attributes {
+        self.wanted.current()
+    }
+
+    /// How often somebody else wrote the node so far. Each such write is followed by one of ours, which is a change of
+    /// [`states`](Self::states).
+    pub fn foreign_writes(&self) -> ForeignWrites {
+        self.wanted.foreign_writes()
+    }
+
+    /// Where the registration stands, now and from now on.
+    pub fn states(&self) -> watch::Receiver<RegistrationState> {
+        self.states.clone()
+    }
+
+    /// Waits until the instance is registered, and returns the write that made it so.
+    ///
+    /// # Errors
+    ///
+    /// The reason of [`RegistrationState::Failed`]; [`ErrorKind::Closed`] after the registry was closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn registered(&mut self) -> Result<Zxid, Error> {
+        loop {
+            match &*self.states.borrow_and_update() {
+                RegistrationState::Registered { zxid } => return Ok(*zxid),
+                RegistrationState::Failed(error) => return Err(error.clone()),
+                RegistrationState::Withdrawn(_) => return Err(closed()),
+                _ => {}
+            }
+            self.states.changed().await.map_err(|_| closed())?;
+        }
+    }
+
+    /// Changes weight, zone, status or metadata in place, without a membership event, and waits until ZooKeeper has it:
+    /// returns the write that made it so. The newest update wins, also over a reconnect. `change` runs in the first poll;
+    /// it may block, and look at the registration.
+    ///
+    /// It waits as long as ZooKeeper is down, or somebody else holds the place; put a timeout around it if that matters.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] or [`ErrorKind::TooLarge`] when the record cannot carry it (nothing changes then);
+    /// [`ErrorKind::Closed`] after a withdrawal or close; the reason of [`RegistrationState::Failed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The change is wanted from the first poll on; dropping the future only stops waiting for it.
+    pub async fn update(&self, change: impl FnOnce(&mut Attributes)) -> Result<Zxid, Error> {
+        if let RegistrationState::Failed(error) = &*self.states.borrow() {
+            return Err(error.clone());
+        }
+        self.wanted.change(change)?;
+        let (done, answer) = oneshot::channel();
+        self.registrar.order(Order::Update { key: self.key, done });
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Withdraws the instance and waits, at most `within`, until its node is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future withdraws all the same, unacknowledged.
+    pub async fn withdraw(self, within: Duration) -> Withdrawn {
+        let (done, answer) = oneshot::channel();
+        self.registrar.withdraw(&self.path, self.key, Some(done));
+        match timeout(within, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            // The registrar ended with its registry, and said in the last state how.
+            Ok(Err(_)) => match &*self.states.borrow() {
+                RegistrationState::Withdrawn(outcome) => *outcome,
+                _ => Withdrawn::Unconfirmed { gone_within: self.registrar.session_timeout() },
+            },
+            Err(_) => Withdrawn::Unconfirmed { gone_within: self.registrar.session_timeout() },
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registrar.withdraw(&self.path, self.key, None);
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("path", &self.path)
+            .field("state", &*self.states.borrow())
+            .finish_non_exhaustive()
+    }
+}

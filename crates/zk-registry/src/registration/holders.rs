@@ -1,0 +1,106 @@
+//! Which registration of this registry holds which path: one at a time, across all its sessions.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+/// One registration of one registry.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Key(pub(super) u64);
+
+impl Key {
+    /// A key that was never used in this process.
+    pub(crate) fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Book(Mutex<Pages>);
+
+#[derive(Debug, Default)]
+struct Pages {
+    held: HashMap<String, Holder>,
+    /// Who is told once a path is free.
+    waiting: HashMap<String, Vec<(Key, mpsc::UnboundedSender<Key>)>>,
+    /// Paths that an exclusive registration of this registry once held: only the first one may inherit a node.
+    inherited: HashSet<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    key: Key,
+    /// Whether it only holds the path until its node is gone.
+    leaving: bool,
+}
+
+/// What became of the wish to hold a path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hold {
+    Held,
+    /// Its holder is about to be gone.
+    Leaving,
+    Taken,
+}
+
+impl Book {
+    /// Takes the path for `key`. If another registration holds it, `key` is sent to `freed` as soon as it does not.
+    pub(super) fn hold(&self, path: &str, key: Key, freed: &mpsc::UnboundedSender<Key>) -> Hold {
+        let mut pages = self.lock();
+        let holder = *pages.held.entry(path.to_owned()).or_insert(Holder { key, leaving: false });
+        if holder.key == key {
+            return Hold::Held;
+        }
+        let waiting = pages.waiting.entry(path.to_owned()).or_default();
+        if waiting.iter().all(|(waiter, _)| *waiter != key) {
+            waiting.push((key, freed.clone()));
+        }
+        if holder.leaving { Hold::Leaving } else { Hold::Taken }
+    }
+
+    /// Holds the path until the node of `key` is gone; `false` when it is another registration's by now.
+    pub(super) fn leave(&self, path: &str, key: Key) -> bool {
+        let mut pages = self.lock();
+        let holder = pages.held.entry(path.to_owned()).or_insert(Holder { key, leaving: true });
+        holder.leaving |= holder.key == key;
+        holder.key == key
+    }
+
+    /// Whoever wants the path of `key`, if it holds it, need not wait long any more.
+    pub(super) fn announce_leave(&self, path: &str, key: Key) {
+        if let Some(holder) = self.lock().held.get_mut(path) {
+            holder.leaving |= holder.key == key;
+        }
+    }
+
+    pub(super) fn release(&self, path: &str, key: Key) {
+        let mut pages = self.lock();
+        if pages.held.get(path).is_some_and(|holder| holder.key == key) {
+            pages.held.remove(path);
+            for (waiter, freed) in pages.waiting.remove(path).into_iter().flatten() {
+                // Its session may be closed.
+                let _ = freed.send(waiter);
+            }
+        }
+    }
+
+    pub(crate) fn holder(&self, path: &str) -> Option<Key> {
+        self.lock().held.get(path).map(|holder| holder.key)
+    }
+
+    /// Whether nobody of this registry was exclusively registered there before.
+    pub(super) fn may_inherit(&self, path: &str) -> bool {
+        !self.lock().inherited.contains(path)
+    }
+
+    pub(super) fn inherited(&self, path: &str) {
+        self.lock().inherited.insert(path.to_owned());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pages> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

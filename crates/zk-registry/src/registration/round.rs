@@ -1,0 +1,305 @@
+//! The requests of one round, sent together and awaited together. It decides nothing.
+//!
+//! Creates go through `multi` in bounded chunks; a chunk that fails for one item falls back to single creates.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, join_all};
+use tracing::debug;
+
+use super::holders::Key;
+use super::take_over::take_over;
+use crate::instance::ServiceName;
+use crate::options::Acl;
+use crate::store::{Fault, Kind, Node, Op, Reply, Stat, Store};
+
+/// How many operations one request carries at most.
+const CHUNK_OPS: usize = 500;
+/// How many bytes of paths and data one request carries at most; the server takes 1 MB.
+const CHUNK_BYTES: usize = 512 * 1024;
+/// From how many creates on a `multi` is worth it.
+const WORTH_A_MULTI: usize = 4;
+
+/// What to ask. Everything is sent at once, in this order.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) parents: Vec<(ServiceName, Vec<String>, Kind)>,
+    pub(super) creates: Vec<Create>,
+    pub(super) writes: Vec<(Key, Write)>,
+    pub(super) reads: Vec<(Key, String)>,
+    /// Parents whose ACL is of interest.
+    pub(super) acls: Vec<(ServiceName, String)>,
+    /// Whether to list the nodes that the session owns.
+    pub(super) owned: bool,
+}
+
+/// A fenced change of one node.
+#[derive(Debug)]
+pub(super) enum Write {
+    Delete { path: String, version: i32 },
+    Set { path: String, data: Bytes, version: i32 },
+    TakeOver { path: String, data: Bytes, version: i32 },
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Created(Result<Stat, Fault>),
+    Deleted(Result<(), Fault>),
+    Read(Result<Node, Fault>),
+    Written(Result<Stat, Fault>),
+}
+
+/// What came back of a whole round.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) items: Vec<(Key, Answer)>,
+    /// Services whose parents could not be made.
+    pub(super) orphans: Vec<(ServiceName, Fault)>,
+    /// The parents whose ACL was asked for.
+    pub(super) acls: Vec<(ServiceName, String, Result<Acl, Fault>)>,
+    pub(super) owned: Option<Vec<String>>,
+}
+
+impl Round {
+    pub(super) fn is_empty(&self) -> bool {
+        self.parents.is_empty()
+            && self.creates.is_empty()
+            && self.writes.is_empty()
+            && self.reads.is_empty()
+            && self.acls.is_empty()
+            && !self.owned
+    }
+
+    /// Sends everything now; the future only awaits (and makes the single creates of a chunk that failed).
+    pub(super) fn send(self, store: Arc<dyn Store>, acl: Acl) -> BoxFuture<'static, Answers> {
+        let parents: Vec<_> = self
+            .parents
+            .into_iter()
+            .map(|(service, paths, kind)| {
+                let replies: Vec<_> = paths.iter().map(|path| store.create(path, b"", kind, acl)).collect();
+                (service, replies)
+            })
+            .collect();
+        let creates = Creates::send(self.creates, &*store, acl);
+        let writes: Vec<_> =
+            self.writes.into_iter().map(|(key, write)| (key, write.send(&*store, acl))).collect();
+        let reads: Vec<_> = self
+            .reads
+            .chunks(CHUNK_OPS)
+            .map(|chunk| {
+                let (keys, paths): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
+                (keys, store.read(&paths))
+            })
+            .collect();
+        let acls: Vec<_> = (self.acls.into_iter())
+            .map(|(service, path)| {
+                let reply = store.acl(&path);
+                (service, path, reply)
+            })
+            .collect();
+        let owned = self.owned.then(|| store.ephemerals());
+        Box::pin(async move {
+            let mut answers = Answers::default();
+            for (service, replies) in parents {
+                if let Some(fault) = join_all(replies).await.into_iter().find_map(parent_fault) {
+                    answers.orphans.push((service, fault));
+                }
+            }
+            answers.items = creates.finish(&*store, acl).await;
+            for (key, reply) in writes {
+                answers.items.push((key, reply.finish().await));
+            }
+            for (keys, reply) in reads {
+                match reply.await {
+                    Ok(nodes) => {
+                        answers.items.extend(keys.into_iter().zip(nodes.into_iter().map(Answer::Read)));
+                    }
+                    Err(fault) => {
+                        answers
+                            .items
+                            .extend(keys.into_iter().map(|key| (key, Answer::Read(Err(fault.clone())))));
+                    }
+                }
+            }
+            for (service, path, reply) in acls {
+                answers.acls.push((service, path, reply.await));
+            }
+            if let Some(owned) = owned {
+                answers.owned = owned.await.ok();
+            }
+            answers
+        })
+    }
+}
+
+fn parent_fault(result: Result<Stat, Fault>) -> Option<Fault> {
+    result.err().filter(|fault| !matches!(fault, Fault::NodeExists))
+}
+
+/// Creates that were sent: alone, or in chunks that succeed or fail as one.
+struct Creates {
+    alone: Vec<(Key, Reply<Stat>)>,
+    chunks: Vec<Chunk>,
+}
+
+/// Creates that succeed or fail as one.
+struct Chunk {
+    creates: Vec<Create>,
+    reply: Reply<Vec<Option<Stat>>>,
+}
+
+/// Whose node, where, and what it says.
+type Create = (Key, String, Bytes);
+
+impl Creates {
+    fn send(items: Vec<Create>, store: &dyn Store, acl: Acl) -> Self {
+        let mut sent = Self { alone: Vec::new(), chunks: Vec::new() };
+        for chunk in chunked(items) {
+            if chunk.len() < WORTH_A_MULTI {
+                sent.alone.extend(
+                    chunk
+                        .into_iter()
+                        .map(|(key, path, data)| (key, store.create(&path, &data, Kind::Ephemeral, acl))),
+                );
+            } else {
+                let create = |(_, path, data): &Create| Op::Create {
+                    path: path.clone(),
+                    data: data.clone(),
+                    kind: Kind::Ephemeral,
+                    acl,
+                };
+                let reply = store.multi(chunk.iter().map(create).collect());
+                sent.chunks.push(Chunk { creates: chunk, reply });
+            }
+        }
+        sent
+    }
+
+    async fn finish(self, store: &dyn Store, acl: Acl) -> Vec<(Key, Answer)> {
+        let mut answers = Vec::new();
+        for (key, reply) in self.alone {
+            answers.push((key, Answer::Created(reply.await)));
+        }
+        for Chunk { creates: chunk, reply } in self.chunks {
+            let keys = chunk.iter().map(|(key, ..)| *key);
+            match reply.await {
+                Ok(stats) => {
+                    let stats = stats.into_iter().map(Option::unwrap_or_default);
+                    answers.extend(keys.zip(stats.map(|stat| Answer::Created(Ok(stat)))));
+                }
+                Err(Fault::Multi { index, fault }) if !matches!(*fault, Fault::NoNode) => {
+                    debug!(index, ?fault, "a chunk failed for one of its creates, making them one by one");
+                    let alone: Vec<_> = chunk
+                        .iter()
+                        .map(|(key, path, data)| (*key, store.create(path, data, Kind::Ephemeral, acl)))
+                        .collect();
+                    for (key, reply) in alone {
+                        answers.push((key, Answer::Created(reply.await)));
+                    }
+                }
+                Err(fault) => {
+                    // A missing parent concerns them all: parents are made per round.
+                    let fault = if let Fault::Multi { fault, .. } = fault { *fault } else { fault };
+                    answers.extend(keys.map(|key| (key, Answer::Created(Err(fault.clone())))));
+                }
+            }
+        }
+        answers
+    }
+}
+
+fn chunked(items: Vec<Create>) -> Vec<Vec<Create>> {
+    let mut chunks: Vec<Vec<_>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        let size = item.1.len() + item.2.len() + 64;
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK_OPS && size <= room => {
+                room -= size;
+                chunk.push(item);
+            }
+            _ => {
+                room = CHUNK_BYTES.saturating_sub(size);
+                chunks.push(vec![item]);
+            }
+        }
+    }
+    chunks
+}
+
+/// A write that was sent.
+enum Sent {
+    Delete(Reply<()>),
+    Set(Reply<Stat>),
+    TakeOver(Reply<Vec<Option<Stat>>>),
+}
+
+impl Write {
+    fn send(self, store: &dyn Store, acl: Acl) -> Sent {
+        match self {
+            Self::Delete { path, version } => Sent::Delete(store.delete(&path, Some(version))),
+            Self::Set { path, data, version } => Sent::Set(store.set(&path, &data, Some(version))),
+            Self::TakeOver { path, data, version } => {
+                Sent::TakeOver(store.multi(take_over(&path, &data, version, acl)))
+            }
+        }
+    }
+}
+
+impl Sent {
+    async fn finish(self) -> Answer {
+        match self {
+            Self::Delete(reply) => Answer::Deleted(reply.await),
+            Self::Set(reply) => Answer::Written(reply.await),
+            Self::TakeOver(reply) => Answer::Written(match reply.await {
+                Ok(stats) => Ok(stats.into_iter().flatten().next_back().unwrap_or_default()),
+                Err(Fault::Multi { fault, .. }) => Err(*fault),
+                Err(fault) => Err(fault),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_successor_never_stands_at_its_predecessors_version() {
+        for version in 0..20 {
+            let sets = take_over("/s/i", &Bytes::new(), version, Acl::Open).len() - 2;
+            assert_ne!(sets as i32, version);
+            assert_eq!(sets as i32, (version + 1) % 8);
+        }
+    }
+
+    #[test]
+    fn a_takeover_carries_the_record_once_and_last() {
+        for version in 0..20 {
+            let ops = take_over("/s/i", &Bytes::from("record"), version, Acl::Open);
+            let data: Vec<_> = ops
+                .iter()
+                .filter_map(|op| match op {
+                    Op::Create { data, .. } | Op::Set { data, .. } => Some(data.as_ref()),
+                    Op::Delete { .. } => None,
+                })
+                .collect();
+            let (last, others) = data.split_last().unwrap();
+            assert_eq!(*last, b"record");
+            assert!(others.iter().all(|data| data.is_empty()));
+        }
+    }
+
+    #[test]
+    fn chunks_are_bounded_by_count_and_by_bytes() {
+        let item = |n: u64, size: usize| (Key(n), format!("/s/{n}"), Bytes::from(vec![0; size]));
+        let many = chunked((0..1_200).map(|n| item(n, 100)).collect());
+        assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [500, 500, 200]);
+        let large = chunked((0..5).map(|n| item(n, 200_000)).collect());
+        assert_eq!(large.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+        let huge = chunked((0..2).map(|n| item(n, 900_000)).collect());
+        assert_eq!(huge.len(), 2);
+    }
+}
