@@ -16,8 +16,8 @@ pub use nix::sys::signal::Signal;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::artifacts;
 use crate::eventually::eventually;
-use crate::remains;
 use crate::servers::checkout;
 
 /// What to run.
@@ -153,7 +153,7 @@ pub enum Resource {
     FileSize,
 }
 
-/// A running program. Dropping it kills it; when a test fails meanwhile, what it wrote is shown and [kept](remains::keep).
+/// A running program. Dropping it kills it; when a test fails meanwhile, what it wrote is shown and [kept](artifacts::keep).
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -263,8 +263,8 @@ impl Drop for Process {
         if thread::panicking() {
             let (wrote, logged) = (self.stdout.text(), self.stderr.text());
             eprintln!("--- {} wrote:\n{wrote}--- and logged:\n{logged}---", self.name);
-            remains::keep(&format!("{}-{}.out", self.name, self.id), &wrote);
-            remains::keep(&format!("{}-{}.err", self.name, self.id), &logged);
+            artifacts::keep(&format!("{}-{}.out", self.name, self.id), &wrote);
+            artifacts::keep(&format!("{}-{}.err", self.name, self.id), &logged);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
-use crate::remains;
+use crate::artifacts;
 use crate::zookeeper::ZooKeeper;
 
 /// How to start servers. The backend is the environment's `BACKEND`, else what `docker/zk` chooses.
@@ -107,7 +107,7 @@ impl Launch {
     }
 }
 
-/// Running servers, stopped and erased on drop; when a test fails meanwhile, their logs are [kept](remains::keep) and the
+/// Running servers, stopped and erased on drop; when a test fails meanwhile, their logs are [kept](artifacts::keep) and the
 /// ends of them shown. Nodes are counted from 1.
 #[derive(Debug)]
 pub struct Servers {
@@ -274,7 +274,7 @@ impl Control {
         let lines: Vec<&str> = log.lines().collect();
         let end = &lines[lines.len().saturating_sub(LOG_LINES)..];
         eprintln!("--- the last of the log of server {node} of {}:\n{}\n---", self.name, end.join("\n"));
-        remains::keep(&format!("{}-server-{node}.log", self.name), &log);
+        artifacts::keep(&format!("{}-server-{node}.log", self.name), &log);
     }
 }
 

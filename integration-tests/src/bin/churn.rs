@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use integration_tests::eventually::eventually;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Raw};
-use integration_tests::steps::{init_tracing, seeded};
+use integration_tests::replay::{init_tracing, seeded};
 use integration_tests::truth::{Record, Truth};
 use integration_tests::zookeeper::ZooKeeper;
 use rand::rngs::StdRng;

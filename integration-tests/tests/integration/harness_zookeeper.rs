@@ -7,7 +7,7 @@ use integration_tests::four_letter;
 use integration_tests::proxy::{Direction, Proxy, Request};
 use integration_tests::raw::{CreateMode, Raw};
 use integration_tests::raw_events::Happened;
-use integration_tests::steps::init_tracing;
+use integration_tests::replay::init_tracing;
 use integration_tests::zookeeper::ZooKeeper;
 
 const SOON: Duration = Duration::from_secs(20);

@@ -6,7 +6,7 @@ use integration_tests::eventually::{always, eventually};
 use integration_tests::proxy::{Proxy, Request};
 use integration_tests::raw::{CreateMode, Raw};
 use integration_tests::raw_events::Happened;
-use integration_tests::steps::init_tracing;
+use integration_tests::replay::init_tracing;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::{
     ConnectionState, ErrorKind, Instance, OnConflict, Options, Registering, Registration, RegistrationState,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use integration_tests::eventually::{always, eventually};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Error, Raw};
+use integration_tests::replay::init_tracing;
 use integration_tests::servers::Servers;
-use integration_tests::steps::init_tracing;
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::{
     Acl, Chroot, ConnectionState, Credentials, ErrorKind, Instance, Options, Registration, Registry, Resolve,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use integration_tests::eventually::{always, eventually};
 use integration_tests::four_letter;
+use integration_tests::link_faults::{self, LinkFault};
 use integration_tests::proxy::{Direction, Proxy, hosts};
 use integration_tests::raw::{Acls, CreateMode, Error, Raw};
-use integration_tests::steps::seeded;
+use integration_tests::replay::seeded;
 use integration_tests::truth::{Record, Truth};
-use integration_tests::weather::{self, Fault};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -356,7 +356,7 @@ async fn chaos(zk: &ZooKeeper, name: &str, rounds: u32) {
         readers.push(Reader::new(zk, &chroot, rng.random()).await);
     }
     // Whatever chance brings, one session is lost.
-    readers[0].doomed = Some(Fault::Refuse(READER_SESSION.mul_f64(1.5)));
+    readers[0].doomed = Some(LinkFault::Refuse(READER_SESSION.mul_f64(1.5)));
     let mut writers = Vec::new();
     for number in 0..WRITERS {
         let rng = StdRng::seed_from_u64(rng.random());
@@ -406,7 +406,7 @@ struct Reader {
     watch: ServiceWatch,
     rng: StdRng,
     /// The first fault to come.
-    doomed: Option<Fault>,
+    doomed: Option<LinkFault>,
     checked: AbortOnDropHandle<()>,
 }
 
@@ -425,10 +425,10 @@ impl Reader {
     }
 
     /// A few faults, one after the other; says which.
-    async fn trouble(&mut self) -> Vec<Fault> {
+    async fn trouble(&mut self) -> Vec<LinkFault> {
         let mut struck = Vec::new();
         for _ in 0..self.rng.random_range(1..=4) {
-            let fault = self.doomed.take().unwrap_or_else(|| Fault::draw(&mut self.rng, READER_SESSION));
+            let fault = self.doomed.take().unwrap_or_else(|| LinkFault::draw(&mut self.rng, READER_SESSION));
             struck.push(fault);
             fault.strike(&self.links).await;
             if self.rng.random_bool(0.5) {
@@ -436,7 +436,7 @@ impl Reader {
                 let _ = tokio::time::timeout(T / 8, self.watch.live()).await;
             }
         }
-        weather::clear(&self.links).await;
+        link_faults::clear(&self.links).await;
         struck
     }
 }

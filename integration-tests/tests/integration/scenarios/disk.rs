@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::eventually::{always, eventually};
 use integration_tests::process::{Program, Resource};
-use integration_tests::steps::init_tracing;
+use integration_tests::replay::init_tracing;
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::{Instance, Registration, Registry};
 

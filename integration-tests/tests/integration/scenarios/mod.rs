@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
+use integration_tests::replay::init_tracing;
 use integration_tests::servers::{Launch, Servers};
-use integration_tests::steps::init_tracing;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use tokio_util::task::AbortOnDropHandle;
 use zk_registry::{

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
 use integration_tests::proxy::{Direction, Proxy, hosts};
-use integration_tests::steps::init_tracing;
+use integration_tests::replay::init_tracing;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::{Instance, Withdrawn};
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
 use integration_tests::process::{Process, Program, Signal};
-use integration_tests::steps::init_tracing;
+use integration_tests::replay::init_tracing;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::{Incarnation, Registry, Resolve, ServiceWatch};
 

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use integration_tests::bench::usage::{processor_time_of, resident_memory_of};
 use integration_tests::bench::{Row, Runs, Unit, World};
-use integration_tests::driven::Driven;
+use integration_tests::line_process::LineProcess;
 use zk_registry::Resolve;
 
 use crate::again::{again, asked, end_with_input, say};
 use crate::fleet::{Fleet, open, time};
 
 /// A process that watches; dropping it ends it.
-pub(super) struct Reader(Driven);
+pub(super) struct Reader(LineProcess);
 
 impl Reader {
     /// It is connected, and watches nothing yet.
     pub(super) async fn start(to: &str) -> Self {
-        let mut process = Driven::start(&again(READ, to));
+        let mut process = LineProcess::start(&again(READ, to));
         assert_eq!(process.says().await, "connected");
         Self(process)
     }

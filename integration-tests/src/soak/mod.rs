@@ -21,11 +21,11 @@ use tracing::info;
 use zk_registry::{Freshness, Options, Registry, ServiceName};
 
 use crate::eventually::eventually;
+use crate::link_faults::{self, LinkFault};
 use crate::proxy::{Proxy, hosts};
 use crate::raw::Raw;
 use crate::servers::Servers;
 use crate::truth::Truth;
-use crate::weather::{self, Fault};
 use crate::zookeeper::{Chroot, ZooKeeper};
 use ledger::Ledger;
 use registrant::Registrant;
@@ -107,13 +107,13 @@ fn service() -> ServiceName {
 /// One fault after the other on the links of one client, with pauses.
 async fn break_links(client: usize, links: &[Proxy], mut rng: StdRng, quiet: &AtomicBool, report: &Report) {
     while pause(&mut rng, 500..4_000, quiet).await {
-        let fault = Fault::draw(&mut rng, T);
+        let fault = LinkFault::draw(&mut rng, T);
         info!(client, ?fault, "begins");
         report.fault(&fault.to_string());
         fault.strike(links).await;
         info!(client, "ends");
     }
-    weather::clear(links).await;
+    link_faults::clear(links).await;
 }
 
 /// One fault after the other on the servers; all of them serve in the end.

@@ -47,7 +47,7 @@ mod tests {
         keep("first", "1");
         keep("second", "2");
         let directory = target_directory()
-            .join("failed-tests/remains.tests.what_is_kept_is_found_by_the_name_of_its_test");
+            .join("failed-tests/artifacts.tests.what_is_kept_is_found_by_the_name_of_its_test");
         assert_eq!(fs::read_to_string(directory.join("first")).unwrap(), "1");
         assert_eq!(fs::read_to_string(directory.join("second")).unwrap(), "2");
         fs::remove_dir_all(directory).unwrap();

@@ -13,7 +13,7 @@ use crate::process::{Program, Signal};
 
 /// The running process. It ends when its input does; dropping this kills it.
 #[derive(Debug)]
-pub struct Driven {
+pub struct LineProcess {
     name: String,
     id: u32,
     input: ChildStdin,
@@ -22,7 +22,7 @@ pub struct Driven {
     _child: Child,
 }
 
-impl Driven {
+impl LineProcess {
     /// Starts it; what it complains about appears with ours.
     ///
     /// # Panics
@@ -99,14 +99,14 @@ mod tests {
 
     #[tokio::test]
     async fn every_line_is_answered() {
-        let mut cat = Driven::start(&Program::at("cat"));
+        let mut cat = LineProcess::start(&Program::at("cat"));
         assert_eq!(cat.ask("one").await, "one");
         assert_eq!(cat.ask("two").await, "two");
     }
 
     #[tokio::test]
     async fn a_frozen_process_answers_after_its_thaw() {
-        let mut cat = Driven::start(&Program::at("cat"));
+        let mut cat = LineProcess::start(&Program::at("cat"));
         let stat = format!("/proc/{}/stat", cat.id());
         let frozen = cat.freeze();
         eventually(std::time::Duration::from_secs(10), "it is stopped", async || {
@@ -120,6 +120,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "true has ended")]
     async fn an_end_is_no_answer() {
-        Driven::start(&Program::at("true")).says().await;
+        LineProcess::start(&Program::at("true")).says().await;
     }
 }

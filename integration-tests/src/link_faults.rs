@@ -9,7 +9,7 @@ use crate::proxy::{Direction, Proxy};
 
 /// One fault of a client's links, and how long it lasts.
 #[derive(Clone, Copy, Debug)]
-pub enum Fault {
+pub enum LinkFault {
     /// Nothing arrives, nothing leaves, and connecting hangs.
     BlackHole(Duration),
     /// Every connection ends by a FIN; connecting works at once.
@@ -24,7 +24,7 @@ pub enum Fault {
     Slow(Duration, Duration),
 }
 
-impl Fault {
+impl LinkFault {
     /// Draws a fault. One in six of those that last does so for longer than a session of `timeout`.
     pub fn draw(rng: &mut impl Rng, timeout: Duration) -> Self {
         let lasting = if rng.random_ratio(1, 6) {
@@ -87,7 +87,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for LinkFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BlackHole(_) => "link black-holed",
