@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
 
-use crate::process::target_directory;
+use crate::checkout::target_directory;
 
 /// Writes down `text` as `file` of the test that runs on this thread, in place of what its last failure left.
 ///

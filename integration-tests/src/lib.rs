@@ -18,6 +18,7 @@
 
 pub mod artifacts;
 pub mod bench;
+pub mod checkout;
 pub mod eventually;
 pub mod four_letter;
 pub mod line_process;

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::checkout::checkout;
 use crate::process::Program;
-use crate::servers::checkout;
 
 /// Curator, to be given the arguments of `peers/Curator.java`; `None` where it is not installed.
 ///

@@ -17,8 +17,8 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::artifacts;
+use crate::checkout::{checkout, layout};
 use crate::eventually::eventually;
-use crate::servers::checkout;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -371,24 +371,4 @@ fn programs() -> &'static PathBuf {
         assert!(built.status.success(), "building the programs:\n{}", String::from_utf8_lossy(&built.stderr));
         target.join(profile)
     })
-}
-
-/// The target directory of this build.
-///
-/// # Panics
-///
-/// When the running program does not lie in one.
-pub fn target_directory() -> PathBuf {
-    layout().0
-}
-
-/// The target directory and the profile of the running test: it lies in `<target>/<profile>[/deps]`.
-fn layout() -> (PathBuf, String) {
-    let exe = std::env::current_exe().expect("a running program has a path");
-    let mut directory = exe.parent().expect("a file is in a directory");
-    if directory.ends_with("deps") || directory.ends_with("examples") {
-        directory = directory.parent().expect("deps lies in the profile's directory");
-    }
-    let profile = directory.file_name().expect("the profile names it").to_string_lossy().into_owned();
-    (directory.parent().expect("the profile lies in the target directory").to_owned(), profile)
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Once};
@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::artifacts;
+use crate::checkout::checkout;
 use crate::zookeeper::ZooKeeper;
 
 /// How to start servers. The backend is the environment's `BACKEND`, else what `docker/zk` chooses.
@@ -27,7 +28,22 @@ pub struct Launch {
 }
 
 impl Launch {
-    pub(crate) fn new(topology: &'static str, nodes: u16) -> Self {
+    /// One server.
+    pub fn single() -> Self {
+        Self::new("single", 1)
+    }
+
+    /// Three servers.
+    pub fn ensemble() -> Self {
+        Self::new("ensemble", 3)
+    }
+
+    /// One server with SASL DIGEST-MD5 on its plaintext port, and TLS on a second one.
+    pub fn secure() -> Self {
+        Self::new("secure", 1)
+    }
+
+    fn new(topology: &'static str, nodes: u16) -> Self {
         Self {
             topology,
             nodes,
@@ -134,9 +150,9 @@ impl Servers {
     ///
     /// # Panics
     ///
-    /// When these servers were not started by [`ZooKeeper::secure`].
+    /// When these servers were not started by [`Launch::secure`].
     pub fn tls_address(&self) -> SocketAddr {
-        self.secure.expect("only ZooKeeper::secure() has a TLS port")
+        self.secure.expect("only Launch::secure() has a TLS port")
     }
 
     /// A file of the secure server's certificate directory: `ca.pem`, `client.crt`, `client.key`, and the foreign
@@ -301,12 +317,6 @@ fn sweep() {
             eprintln!("{refused}");
         }
     });
-}
-
-/// The root of the checkout: this package is one level below it.
-pub(crate) fn checkout() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package)
 }
 
 fn loopback(port: u16) -> SocketAddr {

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::four_letter;
 use crate::proxy::Proxy;
 use crate::raw::Raw;
-use crate::servers::Launch;
 
 /// A ZooKeeper that serves: one server or an ensemble.
 #[derive(Clone, Debug)]
@@ -36,21 +35,6 @@ impl ZooKeeper {
             });
             found.next().unwrap_or_else(|| panic!("ZK_TEST={list}: {address:?} has no address"))
         }))
-    }
-
-    /// One server of one's own.
-    pub fn single() -> Launch {
-        Launch::new("single", 1)
-    }
-
-    /// Three servers of one's own.
-    pub fn ensemble() -> Launch {
-        Launch::new("ensemble", 3)
-    }
-
-    /// One server of one's own with SASL DIGEST-MD5 on its plaintext port, and TLS on a second one.
-    pub fn secure() -> Launch {
-        Launch::new("secure", 1)
     }
 
     /// A ZooKeeper that somebody else runs at `addresses`.

@@ -10,7 +10,7 @@ use zk_registry::{Freshness, Resolve, ServiceWatch, Snapshot, Zxid};
 
 use super::ledger::Ledger;
 use super::report::Report;
-use super::{WRONG, open, service};
+use super::service::{open, service};
 
 pub(super) struct Watcher {
     watch: ServiceWatch,
@@ -117,4 +117,8 @@ impl Check {
     }
 }
 
+/// For how long a live snapshot may lack an instance that is registered, or list one that was withdrawn: a server may be
+/// 2 seconds behind its leader without being silent, and silence is announced within 1.125 seconds, or 1.625 where the
+/// machine lets the thread wait that would say so.
+const WRONG: Duration = Duration::from_secs(4);
 const LOOK: Duration = Duration::from_millis(20);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
 use integration_tests::process::{Process, Program, Signal};
+use integration_tests::servers::Launch;
 use integration_tests::under_load::{Client, Fleet};
 use integration_tests::zookeeper::ZooKeeper;
 use serde_json::Value;
@@ -88,7 +89,7 @@ async fn killing_one_of_three_under_load_fails_no_query() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queries_go_on_while_zookeeper_is_away() {
-    let own = ZooKeeper::single().start().await;
+    let own = Launch::single().start().await;
     let chroot = own.chroot("away").await;
     let (_server, _) = three_listeners(&chroot).await;
     let client = time_client(&chroot.connect_string())

@@ -8,6 +8,7 @@ use integration_tests::proxy::{Direction, Proxy, Request};
 use integration_tests::raw::{CreateMode, Raw};
 use integration_tests::raw_events::Happened;
 use integration_tests::replay::init_tracing;
+use integration_tests::servers::Launch;
 use integration_tests::zookeeper::ZooKeeper;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -149,7 +150,7 @@ async fn a_lost_reply_leaves_an_executed_request() {
 #[tokio::test]
 async fn an_outage_longer_than_the_timeout_expires_the_session() {
     init_tracing();
-    let zk = ZooKeeper::single().tick(Duration::from_millis(200)).start().await;
+    let zk = Launch::single().tick(Duration::from_millis(200)).start().await;
     let proxy = Proxy::zookeeper(zk.address(1)).await;
     let connector = zookeeper_client::Client::connector().with_session_timeout(Duration::from_millis(1000));
     let raw = Raw::connect_with(&proxy.address().to_string(), connector).await;
@@ -165,7 +166,7 @@ async fn an_outage_longer_than_the_timeout_expires_the_session() {
 #[tokio::test]
 async fn a_server_can_be_killed_restarted_paused_and_resumed() {
     init_tracing();
-    let zk = ZooKeeper::single().start().await;
+    let zk = Launch::single().start().await;
     let raw = zk.raw().await;
     raw.create("/kept", b"data", CreateMode::Persistent).await.unwrap();
 
@@ -189,7 +190,7 @@ async fn a_server_can_be_killed_restarted_paused_and_resumed() {
 #[tokio::test]
 async fn an_ensemble_elects_another_leader() {
     init_tracing();
-    let zk = ZooKeeper::ensemble().start().await;
+    let zk = Launch::ensemble().start().await;
     let leader = zk.leader().await.expect("three servers that serve have a leader");
     let raw = zk.raw().await;
     raw.create("/kept", b"", CreateMode::Persistent).await.unwrap();
@@ -209,7 +210,7 @@ async fn the_secure_server_knows_its_user() {
     use zookeeper_client::{Client, SaslOptions, TlsOptions};
 
     init_tracing();
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let (user, password) = integration_tests::servers::Servers::SASL;
     let sasl = Client::connector().with_sasl(SaslOptions::digest_md5(user, password));
     let raw = Raw::connect_with(&zk.connect_string(), sasl).await;

@@ -7,6 +7,7 @@ use integration_tests::proxy::{Proxy, Request};
 use integration_tests::raw::{CreateMode, Raw};
 use integration_tests::raw_events::Happened;
 use integration_tests::replay::init_tracing;
+use integration_tests::servers::Launch;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::{
     ConnectionState, ErrorKind, Instance, OnConflict, Options, Registering, Registration, RegistrationState,
@@ -181,7 +182,7 @@ async fn the_newest_update_wins_over_a_reconnect() {
 
 #[tokio::test]
 async fn a_foreign_write_of_the_status_is_adopted_and_survives_an_expiry() {
-    let zk = ZooKeeper::single().start().await;
+    let zk = Launch::single().start().await;
     let chroot = zk.chroot("adopted").await;
     let (proxy, _registry, registration, witness) = behind_a_proxy(&chroot, &zk).await;
     let record = String::from_utf8(witness.get(NODE).await.unwrap().unwrap().0).unwrap();
@@ -205,7 +206,7 @@ async fn a_foreign_write_of_the_status_is_adopted_and_survives_an_expiry() {
 
 #[tokio::test]
 async fn an_expired_session_registers_a_thousand_instances_again() {
-    let zk = ZooKeeper::single().start().await;
+    let zk = Launch::single().start().await;
     let chroot = zk.chroot("thousand").await;
     let proxy = Proxy::zookeeper(zk.address(1)).await;
     let registry = open(&chroot.through(proxy.address()));
@@ -409,7 +410,7 @@ async fn dropping_everything_closes_the_session() {
 
 #[tokio::test]
 async fn a_registry_that_starts_while_zookeeper_is_down_registers_when_it_comes() {
-    let zk = ZooKeeper::single().start().await;
+    let zk = Launch::single().start().await;
     zk.stop(1).await;
     let registry = open(&zk.connect_string());
     let mut registration = registry.register(&time(), instance());
@@ -430,7 +431,7 @@ async fn a_registry_that_starts_while_zookeeper_is_down_registers_when_it_comes(
 #[tokio::test]
 async fn a_zombie_session_is_taken_over() {
     // ZooKeeper is away for longer than the session: we give the session up, but the server still has it when it returns.
-    let zk = ZooKeeper::single().start().await;
+    let zk = Launch::single().start().await;
     let chroot = zk.chroot("zombie").await;
     let registry = open(&chroot.connect_string());
     let mut registration = registry.register(&time(), instance());
@@ -446,7 +447,7 @@ async fn a_zombie_session_is_taken_over() {
 
 #[tokio::test]
 async fn a_frozen_zookeeper_that_expires_us_lists_us_again() {
-    let zk = ZooKeeper::single().start().await;
+    let zk = Launch::single().start().await;
     let chroot = zk.chroot("frozen").await;
     let registry = open(&chroot.connect_string());
     let mut registration = registry.register(&time(), instance());
@@ -461,7 +462,7 @@ async fn a_frozen_zookeeper_that_expires_us_lists_us_again() {
 
 #[tokio::test]
 async fn the_death_of_the_leader_costs_nothing() {
-    let zk = ZooKeeper::ensemble().start().await;
+    let zk = Launch::ensemble().start().await;
     let chroot = zk.chroot("leader").await;
     let registry = open(&chroot.connect_string());
     let mut registrations: Vec<_> =
@@ -482,7 +483,7 @@ async fn the_death_of_the_leader_costs_nothing() {
 
 #[tokio::test]
 async fn a_session_never_owns_more_paths_than_the_server_can_close() {
-    let zk = ZooKeeper::single().start().await;
+    let zk = Launch::single().start().await;
     let chroot = zk.chroot("cap").await;
     let registry = open(&chroot.connect_string());
     let host = "h".repeat(180);

@@ -8,7 +8,7 @@ use integration_tests::eventually::{always, eventually};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Error, Raw};
 use integration_tests::replay::init_tracing;
-use integration_tests::servers::Servers;
+use integration_tests::servers::{Launch, Servers};
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::{
     Acl, Chroot, ConnectionState, Credentials, ErrorKind, Instance, Options, Registration, Registry, Resolve,
@@ -90,7 +90,7 @@ async fn fails(to: SocketAddr, tls: Tls, words: &[&str]) {
 
 #[tokio::test]
 async fn a_private_authority_is_trusted_and_a_foreign_one_is_named() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let at = zk.tls_address();
     works(open(&at.to_string(), options().with_tls(trusting(&zk, "ca.pem")))).await;
     works(open(&format!("localhost:{}", at.port()), options().with_tls(trusting(&zk, "ca.pem")))).await;
@@ -106,7 +106,7 @@ async fn a_private_authority_is_trusted_and_a_foreign_one_is_named() {
 
 #[tokio::test]
 async fn a_client_certificate_is_shown_where_one_is_needed() {
-    let zk = ZooKeeper::secure().require_client_certificate().start().await;
+    let zk = Launch::secure().require_client_certificate().start().await;
     let (at, trust) = (zk.tls_address(), trusting(&zk, "ca.pem"));
     works(open(&at.to_string(), options().with_tls(shown(&zk, trust.clone(), "client")))).await;
     let refusal = ["alert", "ended the connection"];
@@ -116,7 +116,7 @@ async fn a_client_certificate_is_shown_where_one_is_needed() {
 
 #[tokio::test]
 async fn a_certificate_is_an_identity_that_an_acl_can_name() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let tls = shown(&zk, trusting(&zk, "ca.pem"), "client");
     let registry = open(&zk.tls_address().to_string(), options().with_tls(tls).with_acl(Acl::ReadOnly));
     let mut registration = registry.register(&time(), instance());
@@ -128,7 +128,7 @@ async fn a_certificate_is_an_identity_that_an_acl_can_name() {
 
 #[tokio::test]
 async fn what_tls_cannot_verify_is_refused_before_anything_is_sent() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     // It resolves, to 127.0.0.1, but no certificate can carry it.
     let to = format!("127.1:{}", zk.tls_address().port());
     let error = open(&to, options().with_tls(trusting(&zk, "ca.pem"))).connected().await.unwrap_err();
@@ -142,7 +142,7 @@ async fn what_tls_cannot_verify_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn sasl_lets_in_whoever_knows_the_password() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let chroot = zk.chroot("sasl").await;
     works(open(&chroot.connect_string(), options().with_credentials(sasl(Servers::SASL.1)))).await;
     let encrypted = options().with_credentials(sasl(Servers::SASL.1)).with_tls(trusting(&zk, "ca.pem"));
@@ -160,7 +160,7 @@ async fn sasl_lets_in_whoever_knows_the_password() {
 
 #[tokio::test]
 async fn a_wrong_password_is_said_and_not_tried_over_and_over() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let link = Proxy::to(zk.address(1)).await;
     let registry = open(&link.address().to_string(), options().with_credentials(sasl("a guess")));
     let error = tokio::time::timeout(SOON, registry.connected()).await.expect("an answer").unwrap_err();

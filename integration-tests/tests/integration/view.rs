@@ -11,6 +11,7 @@ use integration_tests::link_faults::{self, LinkFault};
 use integration_tests::proxy::{Direction, Proxy, hosts};
 use integration_tests::raw::{Acls, CreateMode, Error, Raw};
 use integration_tests::replay::seeded;
+use integration_tests::servers::Launch;
 use integration_tests::truth::{Record, Truth};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use rand::rngs::StdRng;
@@ -171,7 +172,7 @@ async fn changes_after_a_reconnect_are_seen_by_event() {
 
 #[tokio::test]
 async fn the_server_keeps_one_watch_per_service_whatever_its_size() {
-    let zk = ZooKeeper::single().start().await;
+    let zk = Launch::single().start().await;
     let chroot = zk.chroot("one-watch").await;
     let link = Proxy::zookeeper(zk.address(1)).await;
     let raw = chroot.raw().await;
@@ -313,7 +314,7 @@ async fn a_server_that_tells_of_changes_and_answers_nothing_is_not_believed_for_
 
 #[tokio::test]
 async fn without_zookeeper_the_instances_stay_and_are_stale() {
-    let zk = ZooKeeper::single().start().await;
+    let zk = Launch::single().start().await;
     let chroot = zk.chroot("down").await;
     let raw = chroot.raw().await;
     raw.mkdir(SERVICE).await.unwrap();
@@ -340,7 +341,7 @@ async fn one_chaotic_server_leaves_no_difference() {
 
 #[tokio::test]
 async fn a_chaotic_ensemble_leaves_no_difference() {
-    let zk = ZooKeeper::ensemble().start().await;
+    let zk = Launch::ensemble().start().await;
     chaos(&zk, "chaos-of-three", 7).await;
 }
 

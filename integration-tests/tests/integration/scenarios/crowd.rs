@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
 use integration_tests::proxy::{Direction, hosts};
-use integration_tests::zookeeper::ZooKeeper;
+use integration_tests::servers::Launch;
 use zk_registry::{Freshness, Instance, Options, Registry, Resolve, ServiceWatch};
 
 use super::servers::elected;
@@ -13,7 +13,7 @@ use crate::registration::{T, options, time};
 
 #[tokio::test]
 async fn two_hundred_registrants_and_fifty_readers_survive_a_change_of_leader() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "crowd").await;
+    let (zk, chroot) = started(Launch::ensemble(), "crowd").await;
     let links = zk.proxies().await;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let open = |to: String| {

@@ -176,7 +176,7 @@ async fn until(watch: &mut ServiceWatch, holds: impl Fn(&Snapshot) -> bool) -> D
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_holds_on_one_server_holds_on_three() {
-    let (zk, _) = started(ZooKeeper::ensemble(), "three").await;
+    let (zk, _) = started(Launch::ensemble(), "three").await;
     let zk: &ZooKeeper = &zk;
     tokio::join!(
         script("a full disk", disk::full(zk)),

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use integration_tests::eventually::eventually;
-use integration_tests::servers::Servers;
-use integration_tests::zookeeper::ZooKeeper;
+use integration_tests::servers::{Launch, Servers};
 
 use super::{Fleet, SLACK, STARTUP, report, started};
 use crate::registration::T;
@@ -14,7 +13,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn a_server_restarted_inside_the_timeout_costs_nobody() {
-    let (zk, chroot) = started(ZooKeeper::single(), "restarted").await;
+    let (zk, chroot) = started(Launch::single(), "restarted").await;
     let mut fleet = Fleet::at(&chroot.connect_string()).await;
     zk.restart(1).await;
     report("one server restarted", fleet.serves(T + SLACK).await);
@@ -24,7 +23,7 @@ async fn a_server_restarted_inside_the_timeout_costs_nobody() {
 
 #[tokio::test]
 async fn a_server_away_for_longer_than_the_session_is_survived() {
-    let (zk, chroot) = started(ZooKeeper::single(), "away").await;
+    let (zk, chroot) = started(Launch::single(), "away").await;
     let mut fleet = Fleet::at(&chroot.connect_string()).await;
     zk.kill(1).await;
     report("stale after the only server died", fleet.is_stale().await);
@@ -39,7 +38,7 @@ async fn a_server_away_for_longer_than_the_session_is_survived() {
 
 #[tokio::test]
 async fn a_server_frozen_for_longer_than_the_session_is_survived() {
-    let (zk, chroot) = started(ZooKeeper::single(), "frozen-server").await;
+    let (zk, chroot) = started(Launch::single(), "frozen-server").await;
     let mut fleet = Fleet::at(&chroot.connect_string()).await;
     zk.pause(1).await;
     report("stale after the only server froze", fleet.is_stale().await);
@@ -52,7 +51,7 @@ async fn a_server_frozen_for_longer_than_the_session_is_survived() {
 
 #[tokio::test]
 async fn an_ensemble_that_loses_its_leader_or_a_follower_costs_nobody() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "minority").await;
+    let (zk, chroot) = started(Launch::ensemble(), "minority").await;
     let mut fleet = Fleet::at(&chroot.connect_string()).await;
 
     let leader = zk.leader().await.unwrap();
@@ -95,7 +94,7 @@ pub(super) async fn elected(zk: &Servers, old: usize) {
 
 #[tokio::test]
 async fn an_ensemble_without_its_majority_is_stale_and_comes_back() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "majority").await;
+    let (zk, chroot) = started(Launch::ensemble(), "majority").await;
     let mut fleet = Fleet::at(&chroot.connect_string()).await;
     zk.kill(1).await;
     zk.kill(2).await;
@@ -113,7 +112,7 @@ async fn an_ensemble_without_its_majority_is_stale_and_comes_back() {
 
 #[tokio::test]
 async fn an_ensemble_that_restarts_goes_away_or_freezes_as_a_whole_is_survived() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "whole").await;
+    let (zk, chroot) = started(Launch::ensemble(), "whole").await;
     let mut fleet = Fleet::at(&chroot.connect_string()).await;
 
     all(&zk, Servers::kill).await;
@@ -147,7 +146,7 @@ async fn all(zk: &Servers, what: impl AsyncFn(&Servers, usize)) {
 
 #[tokio::test]
 async fn a_node_cut_from_its_peers_costs_nobody() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "cut-off").await;
+    let (zk, chroot) = started(Launch::ensemble(), "cut-off").await;
     let leader = zk.leader().await.unwrap();
     let follower = leader % 3 + 1;
     let mut fleet = Fleet::at(&chroot.connect_string()).await;

@@ -5,7 +5,8 @@ use integration_tests::raw::Raw;
 use integration_tests::zookeeper::Chroot;
 
 use super::driver::Curator;
-use super::{SESSION, few, registrant, row, samples};
+use super::registrant;
+use super::rows::{SESSION, few, row, samples};
 use crate::fleet::{SOON, open};
 use crate::registration::back::Expired;
 use crate::registration::blip::{Link, back, register};

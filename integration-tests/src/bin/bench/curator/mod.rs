@@ -6,12 +6,11 @@ mod driver;
 mod keep;
 mod pick;
 mod registrant;
+mod rows;
 mod watch;
 
-use std::time::Duration;
-
 use futures_util::FutureExt;
-use integration_tests::bench::{Row, Runs, Samples, Subject, Unit, World};
+use integration_tests::bench::{Row, Subject, World};
 
 use self::driver::Curator;
 pub(crate) use self::registrant::register_if_asked;
@@ -52,20 +51,3 @@ async fn run(world: &World) -> Vec<Row> {
     rows.push(keep::frozen(world, &mut curator).await);
     rows
 }
-
-/// Ours beside Curator's.
-fn row(what: impl Into<String>, unit: Unit, (ours, theirs): (Samples, Samples), curator: &Curator) -> Row {
-    Row::new(what, unit, ours).against(curator.name(), theirs)
-}
-
-fn samples((ours, theirs): (Vec<f64>, Vec<f64>)) -> (Samples, Samples) {
-    (ours.into_iter().collect(), theirs.into_iter().collect())
-}
-
-/// Of what takes seconds or is always the same.
-fn few(world: &World) -> Runs {
-    Runs(world.runs.0.min(3))
-}
-
-/// As ours by default.
-const SESSION: Duration = Duration::from_secs(10);

@@ -9,9 +9,9 @@ use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Outcome};
 
 use super::driver::Curator;
-use super::{SESSION, row, samples};
+use super::rows::{SESSION, row, samples};
 use crate::fleet::{Fleet, SOON, open, time};
-use crate::view::grouped;
+use crate::grouped::grouped;
 
 pub(super) async fn rows(world: &World, fleet: &Fleet, size: usize, curator: &mut Curator) -> Vec<Row> {
     let registry = open(&fleet.to).await;

@@ -5,10 +5,11 @@ use integration_tests::proxy::Proxy;
 use zk_registry::{Registry, Resolve, ServiceWatch};
 
 use super::driver::Curator;
-use super::{SESSION, few, row, samples};
+use super::rows::{SESSION, few, row, samples};
 use crate::fleet::{Fleet, SOON, open, time};
+use crate::grouped::grouped;
 use crate::view::change::{bytes_words, received, until_visible};
-use crate::view::{cold, grouped};
+use crate::view::cold;
 
 /// From the start of a watch, in a session that is there, to every instance with its data.
 pub(super) async fn cold(world: &World, fleet: &Fleet, size: usize, curator: &mut Curator) -> Row {

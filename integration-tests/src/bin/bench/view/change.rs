@@ -8,9 +8,9 @@ use integration_tests::raw::Raw;
 use tokio::time::sleep;
 use zk_registry::{InstanceId, Resolve, ServiceWatch, Snapshot};
 
-use super::grouped;
 use super::reader::Reader;
 use crate::fleet::{Fleet, SOON, id, open, time};
+use crate::grouped::grouped;
 
 /// Whoever watches a fleet.
 pub(crate) trait Watcher {

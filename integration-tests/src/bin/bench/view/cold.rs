@@ -6,8 +6,8 @@ use futures_util::{StreamExt, stream};
 use integration_tests::bench::{Bound, Row, Unit, World};
 use zk_registry::Resolve;
 
-use super::grouped;
 use crate::fleet::{Fleet, SOON, open, time};
+use crate::grouped::grouped;
 
 pub(super) async fn rows(world: &World, fleet: &Fleet, size: usize, bound: u64) -> Vec<Row> {
     let (ours, reference) =

@@ -8,8 +8,8 @@ use integration_tests::bench::runs::per_call;
 use integration_tests::bench::{Bound, Row, Unit, World};
 use zk_registry::{Member, Resolve, ServiceWatch, Snapshot, testing};
 
-use super::grouped;
 use crate::fleet::{Fleet, SOON, open, time};
+use crate::grouped::grouped;
 
 /// One change is decoded, put into the view, and published to a watch that holds the snapshot before it.
 pub(super) async fn publications(world: &World) -> Vec<Row> {

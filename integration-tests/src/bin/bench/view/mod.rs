@@ -41,8 +41,3 @@ async fn run(world: &World) -> Vec<Row> {
     rows.extend(local::publications(world).await);
     rows
 }
-
-/// `10000` as `10,000`.
-pub(crate) fn grouped(size: usize) -> String {
-    if size < 1_000 { size.to_string() } else { format!("{},{:03}", size / 1_000, size % 1_000) }
-}

@@ -1,0 +1,22 @@
+//! The two directions of a connection.
+
+/// Which way bytes flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the server to whoever connected.
+    ToClient,
+    /// From whoever connected to the server.
+    ToServer,
+}
+
+impl Direction {
+    /// Both of them.
+    pub const BOTH: [Self; 2] = [Self::ToClient, Self::ToServer];
+
+    pub(super) fn opposite(self) -> Self {
+        match self {
+            Self::ToClient => Self::ToServer,
+            Self::ToServer => Self::ToClient,
+        }
+    }
+}
