@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use integration_tests::eventually::eventually;
 use integration_tests::process::{Process, Program, Signal};
 use integration_tests::proxy::Proxy;
+use integration_tests::registries::{open, time};
+use integration_tests::time_servers::{SOON, registered};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use time_client::client::{Options, TimeClient};
 use time_server::protocol::Request;
@@ -16,9 +18,6 @@ use tokio_util::task::AbortOnDropHandle;
 use zk_registry::Registry;
 use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{self, Balancer, Change, Event, Phase};
-
-use crate::registration::{open, time};
-use crate::server::{SOON, registered};
 
 /// Three servers of one listener each; two of them can only be reached over a proxy.
 struct Fleet {

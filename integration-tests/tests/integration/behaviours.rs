@@ -7,11 +7,10 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join_all};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Error, Raw};
+use integration_tests::registries::open;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::testing::behaviours::{ALL, Network, Process, World};
 use zk_registry::{ConnectionState, Registry, ServiceName};
-
-use crate::registration::open;
 
 #[tokio::test]
 async fn what_a_user_relies_on_holds_on_zookeeper() {

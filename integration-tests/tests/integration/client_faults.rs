@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use integration_tests::eventually::eventually;
 use integration_tests::process::{Process, Program, Signal};
 use integration_tests::servers::Launch;
+use integration_tests::time_clients::{ends_with, json, summary, three_listeners, time_client};
+use integration_tests::time_servers::{SERVICE, SOON};
 use integration_tests::under_load::{Client, Fleet};
 use integration_tests::zookeeper::ZooKeeper;
 use serde_json::Value;
-
-use crate::client::{BRIEFLY, ends_with, json, summary, three_listeners, time_client};
-use crate::server::{SERVICE, SOON};
 
 /// 500 queries a second by the program until a signal, one line of JSON each.
 async fn load(fleet: &Fleet) -> Process {
@@ -218,3 +217,6 @@ async fn a_service_that_is_remembered_as_empty_is_not_said_to_be_empty() {
         assert!(text.contains("ZooKeeper was not reached"), "{text}");
     }
 }
+
+/// Long enough to be told from a hang, short enough for a test.
+const BRIEFLY: Duration = Duration::from_secs(1);

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use integration_tests::eventually::always;
 use integration_tests::proxy::{Proxy, Request};
+use integration_tests::registries::{options, time};
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::{Chroot, ConnectionState, ErrorKind, Instance, Registry};
-
-use crate::registration::{options, time};
 
 const SOON: Duration = Duration::from_secs(20);
 

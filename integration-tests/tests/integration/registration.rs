@@ -6,33 +6,17 @@ use integration_tests::eventually::{always, eventually};
 use integration_tests::proxy::{Proxy, Request};
 use integration_tests::raw::{CreateMode, Raw};
 use integration_tests::raw_events::Happened;
-use integration_tests::replay::init_tracing;
+use integration_tests::registries::{T, open, time};
+
 use integration_tests::servers::Launch;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::{
-    ConnectionState, ErrorKind, Instance, OnConflict, Options, Registering, Registration, RegistrationState,
-    Registry, ServiceName, Status, Withdrawn,
+    ConnectionState, ErrorKind, Instance, OnConflict, Registering, Registration, RegistrationState, Registry,
+    Status, Withdrawn,
 };
 
-pub(crate) const T: Duration = Duration::from_secs(4);
 const SOON: Duration = Duration::from_secs(20);
 const NODE: &str = "/services/time/10.0.0.1:80";
-
-pub(crate) fn options() -> Options {
-    let mut options = Options::default();
-    options.session_timeout = T;
-    options.audit_interval = Duration::from_secs(2);
-    options
-}
-
-pub(crate) fn open(to: &str) -> Registry {
-    init_tracing();
-    Registry::open(to.parse().unwrap(), options())
-}
-
-pub(crate) fn time() -> ServiceName {
-    "time".parse().unwrap()
-}
 
 fn instance() -> Instance {
     Instance::new("10.0.0.1", 80)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use integration_tests::eventually::{always, eventually};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Error, Raw};
+use integration_tests::registries::{options, time};
 use integration_tests::replay::init_tracing;
 use integration_tests::servers::{Launch, Servers};
 use integration_tests::zookeeper::ZooKeeper;
@@ -14,8 +15,6 @@ use zk_registry::{
     Acl, Chroot, ConnectionState, Credentials, ErrorKind, Instance, Options, Registration, Registry, Resolve,
     Tls, Withdrawn,
 };
-
-use crate::registration::{options, time};
 
 const SOON: Duration = Duration::from_secs(20);
 const NODE: &str = "/services/time/10.0.0.1:80";

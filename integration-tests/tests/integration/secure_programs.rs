@@ -5,11 +5,10 @@ use std::io::Write as _;
 use integration_tests::process::{Process, Program, Signal};
 use integration_tests::raw::Error;
 use integration_tests::servers::{Launch, Servers};
+use integration_tests::time_clients::ends_with;
+use integration_tests::time_servers::{SERVICE, SOON, registered, time_server};
 use integration_tests::zookeeper::ZooKeeper;
 use tempfile::NamedTempFile;
-
-use crate::client::ends_with;
-use crate::server::{SERVICE, SOON, registered, time_server};
 
 fn file(line: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();

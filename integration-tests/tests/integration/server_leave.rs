@@ -6,11 +6,12 @@ use integration_tests::eventually::eventually;
 use integration_tests::process::Signal;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw_events::Happened;
+use integration_tests::time_servers::{
+    SERVICE, SOON, ask, assert_is_reply, one_listener, registered, time_server,
+};
 use integration_tests::zookeeper::ZooKeeper;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use crate::server::{SERVICE, SOON, ask, assert_is_reply, one_listener, registered, time_server};
 
 /// What is left of a second when its begin was seen late.
 const MOST_OF_A_SECOND: Duration = Duration::from_millis(700);

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use integration_tests::process::{Process, Signal};
 use integration_tests::raw::Raw;
+use integration_tests::registries::{open, time};
+use integration_tests::time_servers::{SERVICE, SOON, ask, registered, time_server};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use rand::seq::IndexedRandom;
 use time_client::client::{Options, TimeClient};
@@ -16,9 +18,6 @@ use tokio::task::JoinSet;
 use zk_registry::Registry;
 use zk_registry::balance::Balancer;
 use zk_registry::balance::strategy::Random;
-
-use crate::registration::{open, time};
-use crate::server::{SERVICE, SOON, ask, registered, time_server};
 
 const SERVERS: usize = 3;
 

@@ -6,11 +6,10 @@ use std::time::Instant;
 
 use integration_tests::eventually::eventually;
 use integration_tests::process::{Program, Signal};
+use integration_tests::time_servers::{SERVICE, SOON};
 use integration_tests::zookeeper::ZooKeeper;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-
-use crate::server::{SERVICE, SOON};
 
 /// Kills it when the test fails.
 struct Deaf(Child);

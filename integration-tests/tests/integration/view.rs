@@ -10,6 +10,7 @@ use integration_tests::four_letter;
 use integration_tests::link_faults::{self, LinkFault};
 use integration_tests::proxy::{Direction, Proxy, hosts};
 use integration_tests::raw::{Acls, CreateMode, Error, Raw};
+use integration_tests::registries::{T, open, options, time};
 use integration_tests::replay::seeded;
 use integration_tests::servers::Launch;
 use integration_tests::truth::{Record, Truth};
@@ -19,8 +20,6 @@ use rand::{RngExt, SeedableRng};
 use tokio_util::task::AbortOnDropHandle;
 use zk_registry::{Freshness, Instance, Options, Registry, Resolve, ServiceWatch, Snapshot, Zxid};
 use zookeeper_client::{Acl, AuthId, Permission};
-
-use crate::registration::{T, open, options, time};
 
 const SOON: Duration = Duration::from_secs(30);
 const SERVICE: &str = "/services/time";

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
 use integration_tests::proxy::{Direction, hosts};
+use integration_tests::registries::{T, options, time};
 use integration_tests::servers::Launch;
 use zk_registry::{Freshness, Instance, Options, Registry, Resolve, ServiceWatch};
 
 use super::servers::elected;
 use super::{SLACK, STARTUP, is_registered, report, started};
-use crate::registration::{T, options, time};
 
 #[tokio::test]
 async fn two_hundred_registrants_and_fifty_readers_survive_a_change_of_leader() {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use integration_tests::eventually::{always, eventually};
 use integration_tests::process::{Program, Resource};
+use integration_tests::registries::{open, time};
 use integration_tests::replay::init_tracing;
+use integration_tests::time_servers::SOON;
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::{Instance, Registration, Registry};
 
 use super::{SLACK, report};
-use crate::registration::{open, time};
-use crate::server::SOON;
 
 #[tokio::test]
 async fn a_full_disk_costs_only_the_newer_snapshot_file() {

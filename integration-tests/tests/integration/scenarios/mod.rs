@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
+use integration_tests::registries::{T, open, time};
 use integration_tests::replay::init_tracing;
 use integration_tests::servers::{Launch, Servers};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
@@ -22,8 +23,6 @@ use zk_registry::{
     Freshness, Instance, Registration, RegistrationState, Registry, Resolve, ServiceWatch, Snapshot,
     Withdrawn,
 };
-
-use crate::registration::{T, open, time};
 
 /// The connection timeout that goes with `T`.
 const C: Duration = Duration::from_secs(1);

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
 use integration_tests::proxy::{Direction, Proxy, hosts};
+use integration_tests::registries::{T, time};
 use integration_tests::replay::init_tracing;
+use integration_tests::time_servers::SERVICE;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::{Instance, Withdrawn};
 
 use super::{C, Fleet, SLACK, report};
-use crate::registration::{T, time};
-use crate::server::SERVICE;
 
 #[tokio::test]
 async fn a_link_cut_for_less_than_the_session_costs_nobody() {

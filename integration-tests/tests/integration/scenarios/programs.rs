@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
 use integration_tests::process::{Process, Program, Signal};
+use integration_tests::registries::{T, open, time};
 use integration_tests::replay::init_tracing;
+use integration_tests::time_servers::{SOON, ask, assert_is_reply, registered, time_server};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::{Incarnation, Registry, Resolve, ServiceWatch};
 
 use super::{C, Fewest, SLACK, STARTUP, report};
-use crate::registration::{T, open, time};
-use crate::server::{SOON, ask, assert_is_reply, registered, time_server};
 
 #[tokio::test]
 async fn a_killed_program_is_gone_when_its_session_is_over() {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use integration_tests::eventually::eventually;
+use integration_tests::registries::T;
 use integration_tests::servers::{Launch, Servers};
 
 use super::{Fleet, SLACK, STARTUP, report, started};
-use crate::registration::T;
 
 /// The longest pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_secs(5);
