@@ -25,6 +25,8 @@ pub struct Launch {
     tick: Duration,
     client_certificate: &'static str,
     config: Vec<String>,
+    /// Whether the data lies in memory, where the host can do that.
+    memory: bool,
 }
 
 impl Launch {
@@ -50,6 +52,7 @@ impl Launch {
             tick: Duration::from_millis(500),
             client_certificate: "want",
             config: Vec::new(),
+            memory: true,
         }
     }
 
@@ -62,6 +65,13 @@ impl Launch {
     /// One more line of `zoo.cfg`.
     pub fn config(mut self, key: &str, value: &str) -> Self {
         self.config.push(format!("{key}={value}"));
+        self
+    }
+
+    /// Data that is on the disk, and synced, as in production: for what is measured. By default it is in memory where the host
+    /// can do that, so that no election waits for a disk that something else keeps busy.
+    pub fn on_disk(mut self) -> Self {
+        self.memory = false;
         self
     }
 
@@ -110,6 +120,7 @@ impl Launch {
             ("ZK_TLS_PORT", tls.to_string()),
             ("ZK_TICK", self.tick.as_millis().to_string()),
             ("ZK_CLIENT_AUTH", self.client_certificate.to_owned()),
+            ("ZK_MEMORY", if self.memory { "yes" } else { "no" }.to_owned()),
         ];
         if !self.config.is_empty() {
             environment.push(("ZK_CFG_EXTRA", self.config.join(" ")));
@@ -220,6 +231,11 @@ impl Servers {
     /// Undoes [`Servers::isolate`].
     pub async fn rejoin(&self, node: usize) {
         self.on("rejoin", node).await;
+    }
+
+    /// The directory that holds the data of every node.
+    pub async fn data_directory(&self) -> PathBuf {
+        self.must(&["data"]).await.trim_end().into()
     }
 
     /// What the server has logged.

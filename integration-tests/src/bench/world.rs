@@ -41,7 +41,7 @@ impl World {
         let given = self.zookeeper.get_or_init(async || {
             let own = match std::env::var_os("ZK_TEST") {
                 Some(_) => None,
-                None => Some(Launch::single().tick(Duration::from_secs(2)).start().await),
+                None => Some(Launch::single().on_disk().tick(Duration::from_secs(2)).start().await),
             };
             let zookeeper = own.as_deref().cloned().unwrap_or_else(ZooKeeper::shared);
             let version = four_letter::version(zookeeper.address(1)).await;

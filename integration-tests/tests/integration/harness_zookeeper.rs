@@ -188,6 +188,28 @@ async fn a_server_can_be_killed_restarted_paused_and_resumed() {
 }
 
 #[tokio::test]
+async fn a_test_server_keeps_its_data_in_memory_over_a_stop_and_a_kill_and_leaves_nothing() {
+    init_tracing();
+    let zk = Launch::single().start().await;
+    let data = zk.data_directory().await;
+    // Where there is no such file system it is a directory of the checkout.
+    let room = nix::sys::statvfs::statvfs("/dev/shm")
+        .map_or(0, |shm| shm.blocks_available() as u64 * shm.fragment_size() as u64);
+    assert_eq!(data.starts_with("/dev/shm"), room >= 1 << 30, "{}, {room} bytes", data.display());
+    zk.raw().await.create("/kept", b"data", CreateMode::Persistent).await.unwrap();
+    zk.stop(1).await;
+    zk.start(1).await;
+    zk.wait().await;
+    assert_eq!(zk.raw().await.get("/kept").await.unwrap().unwrap().0, b"data");
+    zk.kill(1).await;
+    zk.start(1).await;
+    zk.wait().await;
+    assert_eq!(zk.raw().await.get("/kept").await.unwrap().unwrap().0, b"data");
+    drop(zk);
+    assert!(!data.exists(), "{} is still there", data.display());
+}
+
+#[tokio::test]
 async fn an_ensemble_elects_another_leader() {
     init_tracing();
     let zk = Launch::ensemble().start().await;
