@@ -12,7 +12,7 @@ use crate::checkout::target_directory;
 
 /// Writes down `text` as `file` of the test that runs on this thread, in place of what its last failure left.
 ///
-/// It is for drops while a test fails: whatever goes wrong is printed, as a second panic would abort the whole run.
+/// It is for drops while a test fails: an error is printed, as a second panic would abort the whole run.
 pub fn keep(file: &str, text: &str) {
     let directory = target_directory().join("failed-tests").join(test());
     match write(&directory, file, text) {

@@ -6,7 +6,7 @@
 //! | servers that it may kill, freeze, restart | [`servers`] |
 //! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
 //! | a broken network | [`proxy`], at random [`link_faults`] |
-//! | a real process | [`process`], one that takes orders [`line_process`], somebody else's client [`peers`] |
+//! | a real process | [`process`], one that takes orders [`line_process`], another project's client [`peers`] |
 //! | to wait without a sleep | [`eventually`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
 //! | a readable, repeatable failure | [`replay`], and what is left of it [`artifacts`] |
@@ -14,7 +14,7 @@
 //! | bad weather for hours | [`soak`] |
 //! | figures | [`mod@bench`] |
 //!
-//! Whatever cannot do its job panics and says why: that fails the test, which is what a test wants of its tools.
+//! A helper that cannot do its job panics and says why: that fails the test.
 
 pub mod artifacts;
 pub mod bench;

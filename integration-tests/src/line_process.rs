@@ -18,7 +18,7 @@ pub struct LineProcess {
     id: u32,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
-    /// Held for its drop, and so that the id is nobody else's meanwhile.
+    /// Held for its drop, and so that no other process gets its id.
     _child: Child,
 }
 

@@ -90,7 +90,7 @@ impl Program {
         self
     }
 
-    /// Writes beyond a [limit](Process::limit) of the size of files fail, as on a full disk, instead of ending the process.
+    /// Writes beyond a [limit](RunningProgram::limit) of the size of files fail, as on a full disk, instead of ending the process.
     pub fn surviving_full_disks(mut self) -> Self {
         self.prelude.push("trap '' XFSZ".to_owned());
         self
@@ -107,7 +107,7 @@ impl Program {
     /// # Panics
     ///
     /// When it cannot be started.
-    pub fn start(&self) -> Process {
+    pub fn start(&self) -> RunningProgram {
         let name = self.name();
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(self.stdout()).stderr(Stdio::piped());
@@ -115,7 +115,7 @@ impl Program {
             command.spawn().unwrap_or_else(|error| panic!("starting {}: {error}", self.path.display()));
         let stdout = child.stdout.take().map_or_else(Lines::none, Lines::read);
         let stderr = Lines::read(child.stderr.take().expect("it is piped"));
-        Process { id: child.id(), name, child: Mutex::new(child), stdout, stderr }
+        RunningProgram { id: child.id(), name, child: Mutex::new(child), stdout, stderr }
     }
 
     fn stdout(&self) -> Stdio {
@@ -123,12 +123,12 @@ impl Program {
         to.try_clone().unwrap_or_else(|error| panic!("handing over standard output: {error}")).into()
     }
 
-    /// What it is called in messages.
+    /// The name of the program in messages.
     pub(crate) fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Whatever it needs but its input and output.
+    /// The command without its input and output.
     pub(crate) fn command(&self) -> Command {
         let mut command = if self.prelude.is_empty() {
             Command::new(&self.path)
@@ -155,7 +155,7 @@ pub enum Resource {
 
 /// A running program. Dropping it kills it; when a test fails meanwhile, what it wrote is shown and [kept](artifacts::keep).
 #[derive(Debug)]
-pub struct Process {
+pub struct RunningProgram {
     name: String,
     id: u32,
     child: Mutex<Child>,
@@ -163,7 +163,7 @@ pub struct Process {
     stderr: Lines,
 }
 
-impl Process {
+impl RunningProgram {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.id
@@ -244,7 +244,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// As [`Process::says`].
+    /// As [`RunningProgram::says`].
     pub async fn logs(&self, text: &str, within: Duration) -> Line {
         self.stderr.first(&self.name, text, within).await
     }
@@ -254,7 +254,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         let mut child = self.child();
         // An error of either means that it has ended, which is what is wanted.
@@ -286,7 +286,7 @@ impl Lines {
     fn read(stream: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let sink = lines.clone();
-        // The thread ends with the stream: when the process and whoever inherited its output are gone.
+        // The thread ends with the stream: when the process and its heirs of that output are gone.
         thread::spawn(move || {
             let mut stream = BufReader::new(stream);
             let mut bytes = Vec::new();

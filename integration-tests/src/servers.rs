@@ -91,7 +91,7 @@ impl Launch {
     /// When they do not come up; the message holds what `docker/zk` printed.
     pub async fn start(self) -> Servers {
         spawn_blocking(sweep).await.expect("sweeping does not panic");
-        let slots = Arc::clone(&SLOTS);
+        let slots = Arc::clone(&SERVER_PERMITS);
         let permit = slots.acquire_many_owned(self.nodes.into()).await.expect("it is never closed");
         let mut complaint = None;
         for _ in 0..ATTEMPTS {
@@ -128,7 +128,7 @@ impl Launch {
         Servers {
             zookeeper: ZooKeeper::at((0..self.nodes).map(|n| loopback(port + n))),
             secure: (self.topology == "secure").then(|| loopback(tls)),
-            control: Arc::new(Control { name, environment }),
+            control: Arc::new(ZkScript { name, environment }),
             permit: None,
         }
     }
@@ -140,7 +140,7 @@ impl Launch {
 pub struct Servers {
     zookeeper: ZooKeeper,
     secure: Option<SocketAddr>,
-    control: Arc<Control>,
+    control: Arc<ZkScript>,
     /// Held until the drop, which lets the next servers start.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -269,12 +269,12 @@ impl Drop for Servers {
 
 /// What `docker/zk` is told at every call, apart from the verb.
 #[derive(Debug)]
-struct Control {
+struct ZkScript {
     name: String,
     environment: Vec<(&'static str, String)>,
 }
 
-impl Control {
+impl ZkScript {
     /// What the command printed.
     fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Result<String, Refused> {
         let mut command = Command::new(checkout().join("docker/zk"));
@@ -300,7 +300,7 @@ impl Control {
         }
     }
 
-    /// As [`Control::clean`].
+    /// As [`ZkScript::clean`].
     fn show_log(&self, node: usize) {
         let log = self.run(&["logs", &node.to_string()]).unwrap_or_else(|refused| refused.said);
         let lines: Vec<&str> = log.lines().collect();
@@ -328,7 +328,7 @@ impl fmt::Display for Refused {
 fn sweep() {
     static SWEPT: Once = Once::new();
     SWEPT.call_once(|| {
-        let nobody = Control { name: format!("{PREFIX}sweep"), environment: Vec::new() };
+        let nobody = ZkScript { name: format!("{PREFIX}sweep"), environment: Vec::new() };
         if let Err(refused) = nobody.run(&["sweep"]) {
             eprintln!("{refused}");
         }
@@ -357,7 +357,7 @@ fn free_ports() -> u16 {
 
 /// Servers that run at once: each is a JVM of about 100 MB that takes a good part of a core while it starts.
 const AT_ONCE: usize = 4;
-static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
+static SERVER_PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
 /// What the names of all test servers begin with; the process id and a number follow, as `docker/zk sweep` expects.
 const PREFIX: &str = "zk-registry-test-";
 const ATTEMPTS: u32 = 3;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::process::{Process, Program};
+use crate::process::{Program, RunningProgram};
 use crate::time_servers::{SOON, registered, time_server};
 use crate::zookeeper::Chroot;
 
@@ -14,7 +14,7 @@ pub fn time_client(zookeeper: &str) -> Program {
 }
 
 /// One server with three listeners.
-pub async fn three_listeners(chroot: &Chroot) -> (Process, Vec<SocketAddr>) {
+pub async fn three_listeners(chroot: &Chroot) -> (RunningProgram, Vec<SocketAddr>) {
     let server = time_server(&chroot.connect_string()).args(["--listen", "127.0.0.1:0"].repeat(3)).start();
     let mut addresses = Vec::new();
     for n in 1..=3 {
@@ -28,7 +28,7 @@ pub async fn three_listeners(chroot: &Chroot) -> (Process, Vec<SocketAddr>) {
 /// # Panics
 ///
 /// When one is none.
-pub fn json(client: &Process) -> Vec<Value> {
+pub fn json(client: &RunningProgram) -> Vec<Value> {
     let lines = client.stdout().all().into_iter();
     lines
         .map(|line| serde_json::from_str(&line.text).unwrap_or_else(|_| panic!("no JSON: {}", line.text)))
@@ -40,7 +40,7 @@ pub fn json(client: &Process) -> Vec<Value> {
 /// # Panics
 ///
 /// When it does not end, or with another code.
-pub async fn ends_with(client: &Process, code: i32) {
+pub async fn ends_with(client: &RunningProgram, code: i32) {
     let status = client.exit(SOON).await;
     assert_eq!(status.code(), Some(code), "{}{}", client.stdout().text(), client.stderr().text());
 }
@@ -50,7 +50,7 @@ pub async fn ends_with(client: &Process, code: i32) {
 /// # Panics
 ///
 /// When there is none.
-pub async fn summary(client: &Process) -> Value {
+pub async fn summary(client: &RunningProgram) -> Value {
     let line = client.says("\"summary\"", SOON).await.text;
     serde_json::from_str::<Value>(&line).unwrap_or_else(|_| panic!("no JSON: {line}"))["summary"].clone()
 }

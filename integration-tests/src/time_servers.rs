@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::process::{Process, Program};
+use crate::process::{Program, RunningProgram};
 use crate::zookeeper::Chroot;
 
 /// How long a test waits for what happens at once on a machine that has nothing else to do.
@@ -32,7 +32,7 @@ pub fn one_listener(chroot: &Chroot) -> Program {
 /// # Panics
 ///
 /// When the line does not come, or is not what users are promised.
-pub async fn registered(server: &Process, n: usize) -> SocketAddr {
+pub async fn registered(server: &RunningProgram, n: usize) -> SocketAddr {
     let line = server.stdout().nth("time-server", n, "registered ", SOON).await.text;
     let words: Vec<_> = line.split(' ').collect();
     assert_eq!((words.len(), words[0], words[2]), (4, "registered", "at"), "{line}");

@@ -37,7 +37,7 @@ impl ZooKeeper {
         }))
     }
 
-    /// A ZooKeeper that somebody else runs at `addresses`.
+    /// A ZooKeeper that runs already, at `addresses`.
     pub fn at(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self { addresses: addresses.into_iter().collect() }
     }

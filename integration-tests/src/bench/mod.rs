@@ -28,7 +28,7 @@ pub use world::World;
 pub struct Subject {
     /// What selects it on the command line, and the name of its JSON file.
     pub name: &'static str,
-    /// What it is about, for a reader.
+    /// The heading of its table.
     pub title: &'static str,
     /// Measures.
     pub run: for<'a> fn(&'a World) -> LocalBoxFuture<'a, Vec<Row>>,

@@ -49,7 +49,7 @@ fn summary(reports: &[Report]) -> String {
     text
 }
 
-/// Somebody else, and the rows of a subject that stand beside it.
+/// A reference, and the rows of a subject that stand beside it.
 struct Rival<'a> {
     name: &'a str,
     subject: &'a str,

@@ -17,7 +17,7 @@ use super::samples::Samples;
 pub struct Report {
     /// The subject's name.
     pub subject: String,
-    /// What it is about.
+    /// The heading of its table.
     pub title: String,
     /// When it ended, RFC 3339.
     pub at: String,

@@ -25,11 +25,11 @@ pub struct Row {
 /// What stands beside ours.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reference {
-    /// What it is, in words.
+    /// The name of the reference.
     pub name: String,
     /// One value per run.
     pub samples: Samples,
-    /// Whether it is somebody else's, so that a reader wants to know who is ahead; else it says what is possible.
+    /// Whether the reference is a rival, so that a reader wants to know which is ahead; else it says what is possible.
     #[serde(default)]
     pub rival: bool,
 }
@@ -96,7 +96,7 @@ impl Row {
         self
     }
 
-    /// Puts somebody else's beside ours.
+    /// Puts a rival's figures beside ours.
     pub fn against(mut self, name: impl Into<String>, samples: Samples) -> Self {
         self.reference = Some(Reference { name: name.into(), samples, rival: true });
         self
@@ -167,7 +167,7 @@ impl Bound {
     }
 }
 
-/// Whatever differs by a smaller part is nobody's lead.
+/// Figures that differ by a smaller part are equal.
 const LEVEL: f64 = 0.05;
 
 /// A ratio as people read it: two decimals, or as many as show two digits of it.

@@ -21,7 +21,7 @@ pub struct World {
 struct Given {
     zookeeper: ZooKeeper,
     version: Option<String>,
-    /// Stopped with the world; `None` when somebody else's is used.
+    /// Stopped with the world; `None` when `ZK_TEST` names another.
     _own: Option<Servers>,
 }
 

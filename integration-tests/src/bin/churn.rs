@@ -1,7 +1,7 @@
 //! Registrations and watches that come and go while connections are cut, for `.ci/memory`, which runs this under valgrind.
 //!
 //! The client crate (0.11.2) reads freed memory when a watch is requested again before the server has forgotten the one
-//! before it; our library orders its requests so that it does not come to that. What everybody sees in the end must be what
+//! before it; our library orders its requests so that it does not come to that. What every reader sees in the end must be what
 //! is registered, and much must have happened: a program that does nothing has no errors either.
 
 use std::cell::Cell;
@@ -13,7 +13,7 @@ use integration_tests::eventually::eventually;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Raw};
 use integration_tests::replay::{init_tracing, seeded};
-use integration_tests::truth::{Record, Truth};
+use integration_tests::truth::{TestRecord, Truth};
 use integration_tests::zookeeper::ZooKeeper;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -101,7 +101,7 @@ async fn main() {
     assert!(tally.changes.get() >= 100 && tally.cuts.get() >= 40 && tally.views.get() >= 100, "too calm");
 }
 
-/// Registers, updates and withdraws one instance after the other, whether or not anybody acknowledges it; the last one stays.
+/// Registers, updates and withdraws one instance after the other, acknowledged or not; the last one stays.
 async fn register(
     registry: &Registry,
     number: usize,
@@ -133,7 +133,7 @@ async fn register(
     }
 }
 
-/// Watches a service that nobody else watches for a moment, over and over.
+/// Watches a service for a moment as its only watcher, over and over.
 async fn watch(registry: &Registry, name: &str, mut rng: StdRng, end: Instant, tally: &Tally) {
     while Instant::now() < end {
         let mut watch = registry.watch(&service(name));
@@ -174,13 +174,15 @@ async fn come_and_go(to: &str, mut rng: StdRng, end: Instant, tally: &Tally) {
     }
 }
 
-/// Changes nodes of every service behind everybody's back, so that there is always an event under way.
+/// Changes nodes of every service past the library, so that there is always an event under way.
 async fn stir(raw: &Raw, end: Instant) {
     for name in SERVICES {
         raw.mkdir(&format!("/services/{name}")).await.expect("the server is up");
         for n in 0..STIRRED {
             let path = format!("/services/{name}/{n}");
-            raw.create(&path, &Record::Instance(1).bytes(), CreateMode::Persistent).await.expect("it is new");
+            raw.create(&path, &TestRecord::Instance(1).bytes(), CreateMode::Persistent)
+                .await
+                .expect("it is new");
         }
     }
     let mut n = 0;
@@ -188,7 +190,7 @@ async fn stir(raw: &Raw, end: Instant) {
         n += 1;
         for name in SERVICES {
             let path = format!("/services/{name}/{}", n % STIRRED);
-            raw.set(&path, &Record::Instance(n).bytes()).await.expect("the server is up");
+            raw.set(&path, &TestRecord::Instance(n).bytes()).await.expect("the server is up");
         }
         sleep(Duration::from_millis(2)).await;
     }

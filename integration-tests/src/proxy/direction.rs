@@ -3,9 +3,9 @@
 /// Which way bytes flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From the server to whoever connected.
+    /// From the server to the client.
     ToClient,
-    /// From whoever connected to the server.
+    /// From the client to the server.
     ToServer,
 }
 

@@ -20,14 +20,14 @@ use super::route::{Cut, Framing, Route, Rules};
 use super::trip::MessageFate;
 
 /// A connection in the list of those that a cut must end; it leaves the list however it ends.
-pub(super) struct Link {
+pub(super) struct ProxiedConnection {
     id: u64,
     /// How often everything had been cut before it came.
     born: u64,
     route: Arc<Route>,
 }
 
-impl Link {
+impl ProxiedConnection {
     pub(super) fn enter(route: Arc<Route>) -> Self {
         let born = route.rules.borrow().cuts;
         Self { id: route.trips.enter(born), born, route }
@@ -59,14 +59,14 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for ProxiedConnection {
     fn drop(&mut self) {
         self.route.trips.leave(self.id);
     }
 }
 
 /// Returns how the link is to end, with the sockets that are still to be closed.
-async fn connect_and_pump(mut client: TcpStream, link: &Link) -> (Cut, Vec<TcpStream>) {
+async fn connect_and_pump(mut client: TcpStream, link: &ProxiedConnection) -> (Cut, Vec<TcpStream>) {
     let route = &*link.route;
     let mut rules = route.rules.subscribe();
     let mut cuts = rules.clone();

@@ -5,7 +5,7 @@
 //! | an orderly end / a reset of every connection | [`Proxy::cut_fin`], [`Proxy::cut_rst`] |
 //! | a link that is dead in one or both directions | [`Proxy::freeze`], undone by [`Proxy::thaw`] |
 //! | a host that swallows packets | [`Proxy::black_hole`], undone by [`Proxy::thaw`] |
-//! | a port that nobody listens on | [`Proxy::refuse`], undone by [`Proxy::accept`] |
+//! | a port without a listener | [`Proxy::refuse`], undone by [`Proxy::accept`] |
 //! | a slow link | [`Proxy::delay`] |
 //! | a connection that breaks mid-message | [`Proxy::cut_after`] |
 //! | a request that was executed and whose reply is lost | [`Proxy::lose_reply`] |
@@ -33,7 +33,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::eventually::eventually;
 pub use direction::Direction;
-use link::Link;
+use link::ProxiedConnection;
 use route::{Cut, Framing, Route, Rules};
 pub use trip::{Request, Trip};
 use trip::{TripWire, Trips};
@@ -48,7 +48,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Forwards bytes to `server`, whatever they mean.
+    /// Forwards bytes to `server` as they come.
     ///
     /// # Panics
     ///
@@ -148,7 +148,7 @@ impl Proxy {
         if matches!(*state, ListenerState::Shut { .. }) {
             return;
         }
-        // Bound without listening: the kernel refuses, and nobody else can take the port meanwhile. The listener is
+        // Bound without listening: the kernel refuses, and no other process can take the port meanwhile. The listener is
         // closed when its task is dropped, which the runtime may do a moment after we ask.
         *state = ListenerState::Moving;
         let reserved =
@@ -179,7 +179,7 @@ impl Proxy {
     }
 
     /// Lets the next `request` of any connection reach the server, swallows the server's reply to it, and resets that
-    /// connection: the request was executed, and nobody here can know.
+    /// connection: the request was executed, and the client cannot know.
     ///
     /// # Panics
     ///
@@ -234,7 +234,7 @@ fn accepting(listener: TcpListener, route: Arc<Route>) -> AbortOnDropHandle<()> 
             route.accepted.fetch_add(1, Ordering::Relaxed);
             let stopped = route.stop.clone().cancelled_owned();
             // Here, not in its task, the connection becomes one that a cut concerns.
-            let link = Link::enter(Arc::clone(&route)).carry(client);
+            let link = ProxiedConnection::enter(Arc::clone(&route)).carry(client);
             tokio::spawn(async move {
                 tokio::select! {
                     () = stopped => {}

@@ -31,10 +31,10 @@ use crate::truth::Truth;
 use crate::zookeeper::Chroot;
 use ledger::Ledger;
 use registrant::Registrant;
-pub use report::Report;
+pub use report::SoakReport;
 use server_faults::ServerFault;
 use service::{SERVICE, T};
-use watcher::Watcher;
+use watcher::CheckedReader;
 
 /// Within what a quiet fleet is as it should be: the longest pause between two attempts to connect, two sessions, and
 /// what a busy machine adds.
@@ -48,11 +48,11 @@ const READERS: usize = 4;
 /// # Panics
 ///
 /// At the first violation, and when the servers do not do as they are told.
-pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<Report> {
+pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<SoakReport> {
     let end = Instant::now() + lasting;
     let zk = Launch::ensemble().start().await;
     let chroot = zk.chroot("soak").await;
-    let (ledger, report) = (Arc::new(Ledger::default()), Arc::new(Report::default()));
+    let (ledger, report) = (Arc::new(Ledger::default()), Arc::new(SoakReport::default()));
     let mut links = Vec::new();
     let mut registrants = Vec::new();
     for number in 0..REGISTRANTS {
@@ -64,7 +64,7 @@ pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<Report> {
     let mut readers = Vec::new();
     for _ in 0..READERS {
         let proxies = zk.proxies().await;
-        readers.push(Watcher::new(&chroot.through(hosts(&proxies)), &ledger, &report));
+        readers.push(CheckedReader::new(&chroot.through(hosts(&proxies)), &ledger, &report));
         links.push(proxies);
     }
     while Instant::now() < end {
@@ -93,7 +93,13 @@ pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<Report> {
 }
 
 /// One fault after the other on the links of one client, with pauses.
-async fn break_links(client: usize, links: &[Proxy], mut rng: StdRng, quiet: &AtomicBool, report: &Report) {
+async fn break_links(
+    client: usize,
+    links: &[Proxy],
+    mut rng: StdRng,
+    quiet: &AtomicBool,
+    report: &SoakReport,
+) {
     while pause(&mut rng, 500..4_000, quiet).await {
         let fault = LinkFault::draw(&mut rng, T);
         info!(client, ?fault, "begins");
@@ -105,7 +111,7 @@ async fn break_links(client: usize, links: &[Proxy], mut rng: StdRng, quiet: &At
 }
 
 /// One fault after the other on the servers; all of them serve in the end.
-async fn break_servers(zk: &Servers, mut rng: StdRng, quiet: &AtomicBool, report: &Report) {
+async fn break_servers(zk: &Servers, mut rng: StdRng, quiet: &AtomicBool, report: &SoakReport) {
     while pause(&mut rng, 1_000..3_000, quiet).await {
         let fault = ServerFault::draw(&mut rng, T);
         let node = rng.random_range(1..=zk.addresses().len());
@@ -123,8 +129,8 @@ async fn pause(rng: &mut StdRng, millis: std::ops::Range<u64>, quiet: &AtomicBoo
     !quiet.load(Ordering::Relaxed)
 }
 
-/// Waits until everybody agrees: what is registered, what ZooKeeper holds, and what every reader sees.
-async fn converge(chroot: &Chroot, ledger: &Ledger, readers: &mut [Watcher]) -> Duration {
+/// Waits until what is registered, what ZooKeeper holds and what every reader sees are the same.
+async fn converge(chroot: &Chroot, ledger: &Ledger, readers: &mut [CheckedReader]) -> Duration {
     let start = Instant::now();
     let raw = chroot.raw().await;
     eventually(CONVERGED, "the quiet fleet agrees", async || disagreement(&raw, ledger, readers).await).await;
@@ -132,7 +138,7 @@ async fn converge(chroot: &Chroot, ledger: &Ledger, readers: &mut [Watcher]) -> 
     start.elapsed()
 }
 
-async fn disagreement(raw: &Raw, ledger: &Ledger, readers: &mut [Watcher]) -> Result<(), String> {
+async fn disagreement(raw: &Raw, ledger: &Ledger, readers: &mut [CheckedReader]) -> Result<(), String> {
     let expected = ledger.all_registered()?;
     let truth = Truth::read(raw, SERVICE).await.map_err(|error| format!("reading the truth: {error}"))?;
     let held: Vec<_> = truth.names().collect();

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use zk_registry::{Instance, Registration, Registry};
 
 use super::ledger::Ledger;
-use super::report::Report;
+use super::report::SoakReport;
 use super::service::{T, open, service};
 
 /// What a registrant does next.
@@ -34,7 +34,7 @@ pub(super) struct Registrant {
     port: u16,
     rng: StdRng,
     ledger: Arc<Ledger>,
-    report: Arc<Report>,
+    report: Arc<SoakReport>,
 }
 
 impl Registrant {
@@ -43,7 +43,7 @@ impl Registrant {
         to: String,
         rng: &mut StdRng,
         ledger: Arc<Ledger>,
-        report: Arc<Report>,
+        report: Arc<SoakReport>,
     ) -> Self {
         let registry = open(&to);
         let rng = StdRng::seed_from_u64(rng.random());
@@ -86,7 +86,7 @@ impl Registrant {
         self.report.change("withdrawn");
     }
 
-    /// The newest update wins, whether or not anybody waits for it.
+    /// Updates an attribute, and waits for the acknowledgement for a quarter of a session at most: the newest update wins.
     async fn update(&mut self) {
         let zone = format!("zone {}", self.rng.random_range(0..1_000));
         if let Some(registration) = self.registrations.first() {

@@ -48,7 +48,7 @@ impl ServerFault {
         fault(lasting)
     }
 
-    /// Lets it happen to server `node`, or to the leader, and starts whatever it ended.
+    /// Strikes server `node`, or the leader, and starts again the servers that it ended.
     pub(super) async fn strike(self, zk: &Servers, node: usize) {
         let node = match self {
             Self::FreezeLeader(_) | Self::KillLeader => zk.leader().await.unwrap_or(node),

@@ -9,18 +9,18 @@ use tokio_util::task::AbortOnDropHandle;
 use zk_registry::{Freshness, Resolve, ServiceWatch, Snapshot, Zxid};
 
 use super::ledger::Ledger;
-use super::report::Report;
+use super::report::SoakReport;
 use super::service::{open, service};
 
-pub(super) struct Watcher {
+pub(super) struct CheckedReader {
     watch: ServiceWatch,
     checking: AbortOnDropHandle<()>,
 }
 
-impl Watcher {
-    pub(super) fn new(to: &str, ledger: &Arc<Ledger>, report: &Arc<Report>) -> Self {
+impl CheckedReader {
+    pub(super) fn new(to: &str, ledger: &Arc<Ledger>, report: &Arc<SoakReport>) -> Self {
         let watch = open(to).watch(&service());
-        let check = Check {
+        let check = ReaderCheck {
             watch: watch.clone(),
             ledger: ledger.clone(),
             report: report.clone(),
@@ -43,17 +43,17 @@ impl Watcher {
     }
 }
 
-struct Check {
+struct ReaderCheck {
     watch: ServiceWatch,
     ledger: Arc<Ledger>,
-    report: Arc<Report>,
+    report: Arc<SoakReport>,
     /// Since when an instance that is registered, by the same write ever since, is missing from live snapshots.
     missing: HashMap<String, (Zxid, Instant)>,
     revision: u64,
     watermark: Zxid,
 }
 
-impl Check {
+impl ReaderCheck {
     /// Looks at each snapshot, and in between often enough.
     async fn run(mut self) {
         loop {

@@ -40,7 +40,7 @@ impl World for Real {
         async {
             let proxy = Proxy::zookeeper(self.zk.address(1)).await;
             let registry = open(&self.chroot.through(proxy.address()));
-            let network = Box::new(Link { proxy, registry: registry.clone() });
+            let network = Box::new(ClientLink { proxy, registry: registry.clone() });
             Process { registry, network }
         }
         .boxed_local()
@@ -66,12 +66,12 @@ impl World for Real {
 }
 
 /// One process's way to the servers.
-struct Link {
+struct ClientLink {
     proxy: Proxy,
     registry: Registry,
 }
 
-impl Network for Link {
+impl Network for ClientLink {
     fn cut(&self) -> LocalBoxFuture<'_, ()> {
         async {
             self.proxy.refuse().await;

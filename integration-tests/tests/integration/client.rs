@@ -288,7 +288,7 @@ async fn queries_that_nobody_answers_are_exit_1() {
     let chroot = ZooKeeper::shared().chroot("client").await;
     let raw = chroot.raw().await;
     raw.mkdir("/go_servers").await.unwrap();
-    // Port 1 is nobody's; the layout of 2016 lets a test write a node by hand.
+    // No process listens on port 1; the layout of 2016 lets a test write a node by hand.
     raw.create("/go_servers/127.0.0.1:1", b"", CreateMode::Ephemeral).await.unwrap();
     let client = time_client(&chroot.connect_string())
         .args(["--base", "/", "--service", "go_servers", "--format", "plain"])

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
-use integration_tests::process::{Process, Program, Signal};
+use integration_tests::process::{Program, RunningProgram, Signal};
 use integration_tests::servers::Launch;
 use integration_tests::time_clients::{ends_with, json, summary, three_listeners, time_client};
 use integration_tests::time_servers::{SERVICE, SOON};
-use integration_tests::under_load::{Client, Fleet};
+use integration_tests::under_load::{QueryLoad, ThreeServers};
 use integration_tests::zookeeper::ZooKeeper;
 use serde_json::Value;
 
 /// 500 queries a second by the program until a signal, one line of JSON each.
-async fn load(fleet: &Fleet) -> Process {
+async fn load(fleet: &ThreeServers) -> RunningProgram {
     let client = time_client(&fleet.chroot().connect_string())
         .args(["--rate", "500", "--duration", "1h", "--strategy", "round-robin", "--output", "json"])
         .start();
@@ -22,15 +22,15 @@ async fn load(fleet: &Fleet) -> Process {
 }
 
 /// The lines of queries that were answered after a failed attempt, or not at all.
-fn troubled(client: &Process) -> Vec<Value> {
+fn troubled(client: &RunningProgram) -> Vec<Value> {
     let lines = json(client).into_iter();
     lines.filter(|line| line["ok"] == false || line["attempts"].as_u64().is_some_and(|n| n > 1)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_under_load_fails_no_query_and_no_attempt() {
-    let mut fleet = Fleet::start(ZooKeeper::shared().chroot("restart").await).await;
-    let (client, beside) = (load(&fleet).await, Client::start(&fleet).await);
+    let mut fleet = ThreeServers::start(ZooKeeper::shared().chroot("restart").await).await;
+    let (client, beside) = (load(&fleet).await, QueryLoad::start(&fleet).await);
     fleet.restart_each().await;
     let counts = beside.stop().await;
     client.signal(Signal::SIGINT);
@@ -49,8 +49,8 @@ async fn a_rolling_restart_under_load_fails_no_query_and_no_attempt() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_one_of_three_under_load_fails_no_query() {
-    let fleet = Fleet::start(ZooKeeper::shared().chroot("kill").await).await;
-    let (client, beside) = (load(&fleet).await, Client::start(&fleet).await);
+    let fleet = ThreeServers::start(ZooKeeper::shared().chroot("kill").await).await;
+    let (client, beside) = (load(&fleet).await, QueryLoad::start(&fleet).await);
     let (victim, killed) = (fleet.address(1), Instant::now());
     let at_kill = client.stdout().all().len();
     // Beyond the end of its session, so that its ejection, its probes and its removal all happen under load.
@@ -119,7 +119,7 @@ async fn queries_go_on_while_zookeeper_is_away() {
     assert_eq!(summary(&client).await["failed_attempts"], 0);
 }
 
-/// A port where no ZooKeeper is, held so that nobody else takes it.
+/// A port where no ZooKeeper is, held so that no other process takes it.
 fn nowhere() -> (tokio::net::TcpSocket, String) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -6,7 +6,7 @@ use integration_tests::eventually::eventually;
 use integration_tests::four_letter;
 use integration_tests::proxy::{Direction, Proxy, Request};
 use integration_tests::raw::{CreateMode, Raw};
-use integration_tests::raw_events::Happened;
+use integration_tests::raw_events::NodeChange;
 use integration_tests::replay::init_tracing;
 use integration_tests::servers::Launch;
 use integration_tests::zookeeper::ZooKeeper;
@@ -61,9 +61,12 @@ async fn events_are_recorded_in_order_and_completely() {
     writer.set("/s/t/7", b"x").await.unwrap();
     writer.delete("/s/t/8").await.unwrap();
     events.settled().await.unwrap();
-    assert_eq!(events.count(Happened::Created), 50);
+    assert_eq!(events.count(NodeChange::Created), 50);
     let last: Vec<_> = events.all().into_iter().skip(50).map(|seen| (seen.happened, seen.path)).collect();
-    assert_eq!(last, [(Happened::Changed, "/s/t/7".to_owned()), (Happened::Deleted, "/s/t/8".to_owned())]);
+    assert_eq!(
+        last,
+        [(NodeChange::Changed, "/s/t/7".to_owned()), (NodeChange::Deleted, "/s/t/8".to_owned())]
+    );
     assert_eq!(events.gaps(), 0);
 }
 
@@ -193,8 +196,8 @@ async fn a_test_server_keeps_its_data_in_memory_over_a_stop_and_a_kill_and_leave
     let zk = Launch::single().start().await;
     let data = zk.data_directory().await;
     // Where there is no such file system it is a directory of the checkout.
-    let room = nix::sys::statvfs::statvfs("/dev/shm")
-        .map_or(0, |shm| shm.blocks_available() as u64 * shm.fragment_size() as u64);
+    let room =
+        nix::sys::statvfs::statvfs("/dev/shm").map_or(0, |shm| shm.blocks_available() * shm.fragment_size());
     assert_eq!(data.starts_with("/dev/shm"), room >= 1 << 30, "{}, {room} bytes", data.display());
     zk.raw().await.create("/kept", b"data", CreateMode::Persistent).await.unwrap();
     zk.stop(1).await;

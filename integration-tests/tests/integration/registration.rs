@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use integration_tests::eventually::{always, eventually};
 use integration_tests::proxy::{Proxy, Request};
 use integration_tests::raw::{CreateMode, Raw};
-use integration_tests::raw_events::Happened;
+use integration_tests::raw_events::NodeChange;
 use integration_tests::registries::{T, open, time};
 
 use integration_tests::servers::Launch;
@@ -110,7 +110,7 @@ async fn an_ambiguous_create_is_resolved_by_reading() {
     trip.sprung(SOON).await;
     registered(&mut registration).await;
     events.settled().await.unwrap();
-    assert_eq!(events.count(Happened::Created), 1, "it was executed, and not a second time");
+    assert_eq!(events.count(NodeChange::Created), 1, "it was executed, and not a second time");
     assert_eq!(registry.close(SOON).await, Withdrawn::Confirmed);
 }
 
@@ -142,7 +142,7 @@ async fn an_update_changes_the_record_in_place() {
     let too_large = registration.update(|attributes| attributes.zone = Some("z".repeat(1_100_000))).await;
     assert_eq!(too_large.unwrap_err().kind(), ErrorKind::TooLarge);
     events.settled().await.unwrap();
-    assert_eq!((events.count(Happened::Changed), events.all().len()), (1, 1));
+    assert_eq!((events.count(NodeChange::Changed), events.all().len()), (1, 1));
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ async fn a_server_that_ignores_sasl_is_no_anonymous_session() {
     always(SOON / 10, "nothing is registered", async || raw.list("/services").await.unwrap().is_none()).await;
 }
 
-/// A registration with this ACL, a stranger, and somebody of the same identity.
+/// A registration with this ACL, a stranger, and a client of the same identity.
 async fn guarded(acl: Acl) -> (Registry, Registration, Raw, Registry) {
     let chroot = ZooKeeper::shared().chroot("guarded").await;
     let ours = || options().with_credentials(digest("fleet")).with_acl(acl).with_chroot(Chroot::Expect);

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use integration_tests::process::{Process, Program, Signal};
+use integration_tests::process::{Program, RunningProgram, Signal};
 use integration_tests::raw::Error;
 use integration_tests::servers::{Launch, Servers};
 use integration_tests::time_clients::ends_with;
@@ -29,13 +29,13 @@ fn identity(zk: &Servers) -> [String; 4] {
     ["--tls-cert".to_owned(), cert, "--tls-key".to_owned(), key]
 }
 
-/// One listener, and whatever else is said.
-fn serving(zookeeper: &str, more: &[&str]) -> Process {
+/// A server with one listener and more arguments.
+fn serving(zookeeper: &str, more: &[&str]) -> RunningProgram {
     time_server(zookeeper).args(["--listen", "127.0.0.1:0"]).args(more).start()
 }
 
-/// `time-client list`, and whatever else is said.
-fn listing(zookeeper: &str, more: &[&str]) -> Process {
+/// `time-client list` with more arguments.
+fn listing(zookeeper: &str, more: &[&str]) -> RunningProgram {
     let list = Program::time_client().args(["list", "--zookeeper", zookeeper, "--session-timeout", "4s"]);
     list.args(more).start()
 }

@@ -1,11 +1,11 @@
-//! time-server leaves, in the order that loses nobody, and at once if it must.
+//! time-server leaves, in the order that loses no query, and at once if it must.
 
 use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
 use integration_tests::process::Signal;
 use integration_tests::proxy::Proxy;
-use integration_tests::raw_events::Happened;
+use integration_tests::raw_events::NodeChange;
 use integration_tests::time_servers::{
     SERVICE, SOON, ask, assert_is_reply, one_listener, registered, time_server,
 };
@@ -36,14 +36,14 @@ async fn both_signals_say_draining_then_unlist_then_close() {
         let events = raw.events(SERVICE).await.unwrap();
 
         server.signal(signal);
-        let drained = events.first(Happened::Changed, &node, SOON).await;
+        let drained = events.first(NodeChange::Changed, &node, SOON).await;
         let (data, _) = raw.get(&node).await.unwrap().unwrap();
         assert!(String::from_utf8(data).unwrap().contains(r#""enabled":false"#), "old readers see it too");
-        let unlisted = events.first(Happened::Deleted, &node, SOON).await;
+        let unlisted = events.first(NodeChange::Deleted, &node, SOON).await;
         let notice = unlisted.at - drained.at;
         assert!(notice >= MOST_OF_A_SECOND, "{notice:?} of notice");
         assert_is_reply(&ask(address).await.unwrap(), address);
-        assert_eq!(events.count(Happened::Changed), 1, "draining is one write");
+        assert_eq!(events.count(NodeChange::Changed), 1, "draining is one write");
 
         assert_eq!(server.exit(SOON).await.code(), Some(0));
         let linger = unlisted.at.elapsed();
@@ -66,7 +66,7 @@ async fn who_does_not_wait_for_connections_still_says_draining_and_unlists() {
     let raw = chroot.raw().await;
     let events = raw.events(SERVICE).await.unwrap();
     server.signal(Signal::SIGTERM);
-    events.first(Happened::Changed, &node, SOON).await;
+    events.first(NodeChange::Changed, &node, SOON).await;
     assert_eq!(server.exit(SOON).await.code(), Some(0));
     assert!(raw.get(&node).await.unwrap().is_none(), "it was gone before the process was");
     let doubts = server.stderr().containing("ZooKeeper");
@@ -81,8 +81,8 @@ async fn a_format_that_cannot_say_draining_gives_no_notice() {
         let address = registered(&server, 1).await;
         let events = chroot.raw().await.events(SERVICE).await.unwrap();
         server.signal(Signal::SIGTERM);
-        events.first(Happened::Deleted, &format!("{SERVICE}/{address}"), SOON).await;
-        assert_eq!(events.count(Happened::Changed), 0);
+        events.first(NodeChange::Deleted, &format!("{SERVICE}/{address}"), SOON).await;
+        assert_eq!(events.count(NodeChange::Changed), 0);
         assert_eq!(server.exit(SOON).await.code(), Some(0));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use integration_tests::process::{Process, Signal};
+use integration_tests::process::{RunningProgram, Signal};
 use integration_tests::raw::Raw;
 use integration_tests::registries::{open, time};
 use integration_tests::time_servers::{SERVICE, SOON, ask, registered, time_server};
@@ -21,7 +21,7 @@ use zk_registry::balance::strategy::Random;
 
 const SERVERS: usize = 3;
 
-async fn start(chroot: &Chroot, address: SocketAddr) -> Process {
+async fn start(chroot: &Chroot, address: SocketAddr) -> RunningProgram {
     let server = time_server(&chroot.connect_string()).args(["--listen", &address.to_string()]).start();
     assert_eq!(registered(&server, 1).await, address);
     server

@@ -1,4 +1,4 @@
-//! Both programs when nobody reads their standard error any more, as in `time-server 2>&1 | tee log` once tee is gone.
+//! Both programs when their standard error has lost its reader, as in `time-server 2>&1 | tee log` once tee is gone.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -34,8 +34,8 @@ pub(crate) fn host(n: usize) -> String {
     format!("10.{}.{}.{}", n >> 16 & 255, n >> 8 & 255, n & 255)
 }
 
-/// A service of many instances that nobody keeps alive.
-pub(crate) struct Fleet {
+/// A service of many instances that need no session.
+pub(crate) struct LargeFleet {
     pub(crate) raw: Raw,
     pub(crate) to: String,
     chroot: Chroot,
@@ -43,7 +43,7 @@ pub(crate) struct Fleet {
     record: String,
 }
 
-impl Fleet {
+impl LargeFleet {
     /// `size` instances, in `chroot`.
     pub(crate) async fn of(size: usize, chroot: &Chroot) -> Self {
         let (raw, to) = (chroot.raw().await, chroot.connect_string());

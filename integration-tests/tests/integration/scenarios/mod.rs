@@ -33,7 +33,7 @@ const STARTUP: Duration = Duration::from_secs(30);
 const MEMBERS: usize = 5;
 
 /// One process that registers five instances and another one that watches them.
-struct Fleet {
+struct ScenarioFleet {
     registry: Registry,
     registrations: Vec<Registration>,
     reader: Registry,
@@ -41,7 +41,7 @@ struct Fleet {
     fewest: Option<Fewest>,
 }
 
-impl Fleet {
+impl ScenarioFleet {
     /// Registered and seen.
     async fn at(to: &str) -> Self {
         Self::over(to, to).await

@@ -10,7 +10,7 @@ use integration_tests::time_servers::SERVICE;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::{Instance, Withdrawn};
 
-use super::{C, Fleet, SLACK, report};
+use super::{C, SLACK, ScenarioFleet, report};
 
 #[tokio::test]
 async fn a_link_cut_for_less_than_the_session_costs_nobody() {
@@ -45,7 +45,7 @@ async fn linked(zk: &ZooKeeper, name: &str) -> (Chroot, Vec<Proxy>) {
 
 pub(super) async fn short_cut(zk: &ZooKeeper) {
     let (chroot, links) = linked(zk, "short-cut").await;
-    let mut fleet = Fleet::at(&chroot.through(hosts(&links))).await;
+    let mut fleet = ScenarioFleet::at(&chroot.through(hosts(&links))).await;
     let events = chroot.raw().await.events(SERVICE).await.unwrap();
     for link in &links {
         link.refuse().await;
@@ -66,7 +66,7 @@ pub(super) async fn short_cut(zk: &ZooKeeper) {
 
 pub(super) async fn long_cut(zk: &ZooKeeper) {
     let (chroot, links) = linked(zk, "long-cut").await;
-    let mut fleet = Fleet::over(&chroot.through(hosts(&links)), &chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::over(&chroot.through(hosts(&links)), &chroot.connect_string()).await;
     links.iter().for_each(Proxy::black_hole);
     let start = Instant::now();
     let watch = &mut fleet.watch;
@@ -81,7 +81,7 @@ pub(super) async fn long_cut(zk: &ZooKeeper) {
 pub(super) async fn one_dead_direction(zk: &ZooKeeper) {
     for direction in Direction::BOTH {
         let (chroot, links) = linked(zk, "one-way").await;
-        let mut fleet = Fleet::over(&chroot.connect_string(), &chroot.through(hosts(&links))).await;
+        let mut fleet = ScenarioFleet::over(&chroot.connect_string(), &chroot.through(hosts(&links))).await;
         links.iter().for_each(|link| link.freeze(direction));
         report("stale after a direction froze", fleet.is_stale().await);
         links.iter().for_each(Proxy::thaw);
@@ -95,7 +95,7 @@ pub(super) async fn slow_link(zk: &ZooKeeper) {
     let (chroot, links) = linked(zk, "slow").await;
     let one_way = Duration::from_millis(100);
     links.iter().for_each(|link| link.delay(one_way));
-    let mut fleet = Fleet::at(&chroot.through(hosts(&links))).await;
+    let mut fleet = ScenarioFleet::at(&chroot.through(hosts(&links))).await;
     let start = Instant::now();
     let mut late = fleet.registry.register(&time(), Instance::new("10.0.0.1", 99));
     let zxid = late.registered().await.unwrap();
@@ -117,7 +117,8 @@ pub(super) async fn dead_and_silent_servers(zk: &ZooKeeper) {
     dead.refuse().await;
     silent.black_hole();
     let start = Instant::now();
-    let fleet = Fleet::at(&chroot.through(format!("{},{},{last}", dead.address(), silent.address()))).await;
+    let fleet =
+        ScenarioFleet::at(&chroot.through(format!("{},{},{last}", dead.address(), silent.address()))).await;
     report("connected past a dead and a silent server", start.elapsed());
     assert!(start.elapsed() < T + SLACK, "{:?}", start.elapsed());
     fleet.never_missed_one();

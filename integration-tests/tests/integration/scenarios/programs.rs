@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
-use integration_tests::process::{Process, Program, Signal};
+use integration_tests::process::{Program, RunningProgram, Signal};
 use integration_tests::registries::{T, open, time};
 use integration_tests::replay::init_tracing;
 use integration_tests::time_servers::{SOON, ask, assert_is_reply, registered, time_server};
@@ -44,15 +44,15 @@ const EXPIRY: Duration = T.saturating_add(C);
 const NOTICE: Duration = Duration::from_millis(300);
 const ANYWHERE: &str = "127.0.0.1:0";
 
-/// A reader of a service that nobody but the test's program offers.
-struct Reader {
+/// A reader of a service that only the test's program offers.
+struct ServiceReader {
     chroot: Chroot,
     /// Keeps the session.
     _registry: Registry,
     watch: ServiceWatch,
 }
 
-impl Reader {
+impl ServiceReader {
     async fn of(zk: &ZooKeeper, name: &str) -> Self {
         init_tracing();
         let chroot = zk.chroot(name).await;
@@ -62,7 +62,7 @@ impl Reader {
     }
 
     /// A program that listens there, is registered and seen.
-    async fn sees_start(&mut self, listen: &str) -> (Process, SocketAddr) {
+    async fn sees_start(&mut self, listen: &str) -> (RunningProgram, SocketAddr) {
         let server = time_server(&self.chroot.connect_string()).args(["--listen", listen]).start();
         let address = registered(&server, 1).await;
         self.sees(1, C + SLACK).await;
@@ -86,14 +86,14 @@ impl Reader {
 }
 
 pub(super) async fn killed(zk: &ZooKeeper) {
-    let mut reader = Reader::of(zk, "killed").await;
+    let mut reader = ServiceReader::of(zk, "killed").await;
     let (server, _) = reader.sees_start(ANYWHERE).await;
     server.signal(Signal::SIGKILL);
     report("gone after kill -9", reader.sees(0, EXPIRY + SLACK).await);
 }
 
 pub(super) async fn stopped(zk: &ZooKeeper) {
-    let mut reader = Reader::of(zk, "stopped").await;
+    let mut reader = ServiceReader::of(zk, "stopped").await;
     let (server, _) = reader.sees_start(ANYWHERE).await;
     server.signal(Signal::SIGTERM);
     report("gone after SIGTERM", reader.sees(0, NOTICE + SLACK).await);
@@ -101,7 +101,7 @@ pub(super) async fn stopped(zk: &ZooKeeper) {
 }
 
 pub(super) async fn frozen(zk: &ZooKeeper) {
-    let mut reader = Reader::of(zk, "frozen").await;
+    let mut reader = ServiceReader::of(zk, "frozen").await;
     let (server, address) = reader.sees_start(ANYWHERE).await;
     server.signal(Signal::SIGSTOP);
     report("gone after SIGSTOP", reader.sees(0, EXPIRY + SLACK).await);
@@ -111,7 +111,7 @@ pub(super) async fn frozen(zk: &ZooKeeper) {
 }
 
 pub(super) async fn restarted_soon(zk: &ZooKeeper) {
-    let mut reader = Reader::of(zk, "restarted-soon").await;
+    let mut reader = ServiceReader::of(zk, "restarted-soon").await;
     let patient = |chroot: &Chroot, listen: &str| {
         let zookeeper = chroot.connect_string();
         Program::time_server()
@@ -136,7 +136,7 @@ pub(super) async fn restarted_soon(zk: &ZooKeeper) {
 }
 
 pub(super) async fn restarted_late(zk: &ZooKeeper) {
-    let mut reader = Reader::of(zk, "restarted-late").await;
+    let mut reader = ServiceReader::of(zk, "restarted-late").await;
     let (server, address) = reader.sees_start(ANYWHERE).await;
     server.signal(Signal::SIGKILL);
     reader.sees(0, EXPIRY + SLACK).await;

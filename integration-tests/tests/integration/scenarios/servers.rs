@@ -6,7 +6,7 @@ use integration_tests::eventually::eventually;
 use integration_tests::registries::T;
 use integration_tests::servers::{Launch, Servers};
 
-use super::{Fleet, SLACK, STARTUP, report, started};
+use super::{SLACK, STARTUP, ScenarioFleet, report, started};
 
 /// The longest pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn a_server_restarted_inside_the_timeout_costs_nobody() {
     let (zk, chroot) = started(Launch::single(), "restarted").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     zk.restart(1).await;
     report("one server restarted", fleet.serves(T + SLACK).await);
     fleet.never_missed_one();
@@ -24,7 +24,7 @@ async fn a_server_restarted_inside_the_timeout_costs_nobody() {
 #[tokio::test]
 async fn a_server_away_for_longer_than_the_session_is_survived() {
     let (zk, chroot) = started(Launch::single(), "away").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     zk.kill(1).await;
     report("stale after the only server died", fleet.is_stale().await);
     tokio::time::sleep(T * 2).await;
@@ -39,7 +39,7 @@ async fn a_server_away_for_longer_than_the_session_is_survived() {
 #[tokio::test]
 async fn a_server_frozen_for_longer_than_the_session_is_survived() {
     let (zk, chroot) = started(Launch::single(), "frozen-server").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     zk.pause(1).await;
     report("stale after the only server froze", fleet.is_stale().await);
     tokio::time::sleep(T * 2).await;
@@ -52,7 +52,7 @@ async fn a_server_frozen_for_longer_than_the_session_is_survived() {
 #[tokio::test]
 async fn an_ensemble_that_loses_its_leader_or_a_follower_costs_nobody() {
     let (zk, chroot) = started(Launch::ensemble(), "minority").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
 
     let leader = zk.leader().await.unwrap();
     zk.kill(leader).await;
@@ -95,7 +95,7 @@ pub(super) async fn elected(zk: &Servers, old: usize) {
 #[tokio::test]
 async fn an_ensemble_without_its_majority_is_stale_and_comes_back() {
     let (zk, chroot) = started(Launch::ensemble(), "majority").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     zk.kill(1).await;
     zk.kill(2).await;
     // The survivor hangs up on its clients once it misses its peers.
@@ -113,7 +113,7 @@ async fn an_ensemble_without_its_majority_is_stale_and_comes_back() {
 #[tokio::test]
 async fn an_ensemble_that_restarts_goes_away_or_freezes_as_a_whole_is_survived() {
     let (zk, chroot) = started(Launch::ensemble(), "whole").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
 
     all(&zk, Servers::kill).await;
     all(&zk, Servers::start).await;
@@ -149,7 +149,7 @@ async fn a_node_cut_from_its_peers_costs_nobody() {
     let (zk, chroot) = started(Launch::ensemble(), "cut-off").await;
     let leader = zk.leader().await.unwrap();
     let follower = leader % 3 + 1;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     if !zk.isolate(follower).await {
         println!("not run: cutting a node from its peers needs a container engine, BACKEND=docker");
         return;

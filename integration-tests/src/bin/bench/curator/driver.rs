@@ -6,7 +6,7 @@ use integration_tests::line_process::{Frozen, LineProcess};
 use integration_tests::peers;
 use nix::time::{ClockId, clock_gettime};
 
-use crate::view::change::Watcher;
+use crate::view::change::FleetWatcher;
 
 /// A running JVM with at most one session.
 pub(super) struct Curator {
@@ -24,7 +24,7 @@ impl Curator {
         Some(Self { process, name, clock })
     }
 
-    /// What it is, with its version.
+    /// The name of the peer, with its version.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -83,7 +83,7 @@ impl Curator {
     }
 }
 
-impl Watcher for Curator {
+impl FleetWatcher for Curator {
     async fn sees(&mut self, n: usize) -> Instant {
         self.shows(n + 1).await
     }

@@ -14,7 +14,7 @@ use integration_tests::bench::{Row, Subject, World};
 
 use self::driver::Curator;
 pub(crate) use self::registrant::register_if_asked;
-use crate::fleet::Fleet;
+use crate::fleet::LargeFleet;
 
 pub(crate) const SUBJECT: Subject = Subject {
     name: "curator",
@@ -29,7 +29,7 @@ async fn run(world: &World) -> Vec<Row> {
     let (mut starts, mut changes, mut picks) = (Vec::new(), Vec::new(), Vec::new());
     for size in [10, 100, 1_000, 10_000] {
         let chroot = world.zookeeper().await.chroot("curator").await;
-        let fleet = Fleet::of(size, &chroot).await;
+        let fleet = LargeFleet::of(size, &chroot).await;
         if size >= 1_000 {
             starts.push(watch::cold(world, &fleet, size, &mut curator).await);
         }

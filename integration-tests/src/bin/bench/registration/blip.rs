@@ -1,4 +1,4 @@
-//! A cut of one second, shorter than the session: nobody else may notice.
+//! A cut of one second, shorter than the session: no other client may notice.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use zk_registry::{Instance, Registration, RegistrationState, Registry};
 use crate::fleet::{SOON, open, time};
 
 pub(super) async fn rows(world: &World) -> Vec<Row> {
-    let link = Link::new(world).await;
+    let link = CutLink::new(world).await;
     let registry = open(&link.to()).await;
     let registrations = register(&registry, INSTANCES).await;
     let link = link.watched().await;
@@ -50,12 +50,12 @@ pub(crate) async fn back(registry: &Registry, registrations: &[Registration]) {
 }
 
 /// The link between a server and a client that registers.
-pub(crate) struct Link {
+pub(crate) struct CutLink {
     proxy: Proxy,
     chroot: Chroot,
 }
 
-/// The same, and somebody else who sees what it does to the registered.
+/// The same, with a witness of what it does to the registered nodes.
 pub(crate) struct WatchedLink {
     proxy: Proxy,
     raw: Raw,
@@ -68,7 +68,7 @@ pub(crate) struct Cut {
     writes: f64,
 }
 
-impl Link {
+impl CutLink {
     pub(crate) async fn new(world: &World) -> Self {
         let zookeeper = world.zookeeper().await;
         let chroot = zookeeper.chroot("blip").await;
@@ -80,7 +80,7 @@ impl Link {
         self.chroot.through(self.proxy.address())
     }
 
-    /// Once everybody is registered.
+    /// Once every instance is registered.
     pub(crate) async fn watched(self) -> WatchedLink {
         let (raw, witness) = (self.chroot.raw().await, self.chroot.raw().await);
         raw.mkdir("/marker").await.expect("the chroot is ours");

@@ -8,7 +8,7 @@ use integration_tests::bench::runs::per_call;
 use integration_tests::bench::{Bound, Row, Unit, World};
 use zk_registry::{Member, Resolve, ServiceWatch, Snapshot, testing};
 
-use crate::fleet::{Fleet, SOON, open, time};
+use crate::fleet::{LargeFleet, SOON, open, time};
 use crate::grouped::grouped;
 
 /// One change is decoded, put into the view, and published to a watch that holds the snapshot before it.
@@ -38,7 +38,7 @@ pub(super) async fn publications(world: &World) -> Vec<Row> {
 }
 
 /// `current` with nothing new.
-pub(super) async fn current(world: &World, fleet: &Fleet, size: usize) -> Vec<Row> {
+pub(super) async fn current(world: &World, fleet: &LargeFleet, size: usize) -> Vec<Row> {
     let registry = open(&fleet.to).await;
     let mut watch = registry.watch(&time());
     let snapshot = watch.live().await.expect("the registry is open").clone();

@@ -9,12 +9,12 @@ use integration_tests::line_process::LineProcess;
 use zk_registry::Resolve;
 
 use crate::again::{again, asked, end_with_input, say};
-use crate::fleet::{Fleet, open, time};
+use crate::fleet::{LargeFleet, open, time};
 
 /// A process that watches; dropping it ends it.
-pub(super) struct Reader(LineProcess);
+pub(super) struct ReaderProcess(LineProcess);
 
-impl Reader {
+impl ReaderProcess {
     /// It is connected, and watches nothing yet.
     pub(super) async fn start(to: &str) -> Self {
         let mut process = LineProcess::start(&again(READ, to));
@@ -37,10 +37,10 @@ impl Reader {
 }
 
 /// What its memory grows by when it watches.
-pub(super) async fn memory(world: &World, fleet: &Fleet, size: usize) -> Row {
+pub(super) async fn memory(world: &World, fleet: &LargeFleet, size: usize) -> Row {
     let runs = Runs(world.runs.0.min(3));
     let ours = async || {
-        let mut reader = Reader::start(&fleet.to).await;
+        let mut reader = ReaderProcess::start(&fleet.to).await;
         let before = reader.memory();
         assert_eq!(reader.live().await, size);
         (reader.memory() - before) as f64 / size as f64
