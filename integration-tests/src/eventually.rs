@@ -3,7 +3,9 @@
 use std::fmt::{Debug, Display};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
+
+use crate::fair_time::{Stopwatch, fair_timeout};
 
 /// What a probe may answer: it holds (with a value), or not yet (with the reason).
 pub trait Verdict {
@@ -41,7 +43,8 @@ impl<T, E: Display> Verdict for Result<T, E> {
 /// Polls `probe` until it holds and returns its value.
 ///
 /// A probe answers with a `bool`, an `Option` or a `Result`; the last is best, because its error is what the panic
-/// shows. Polls are 2 ms apart at first, 50 ms at last.
+/// shows. Polls are 2 ms apart at first, 50 ms at last. Stalls of the machine do not count, see
+/// [`fair_time`](crate::fair_time).
 ///
 /// # Panics
 ///
@@ -52,18 +55,16 @@ pub async fn eventually<V: Verdict>(
     what: &str,
     mut probe: impl AsyncFnMut() -> V,
 ) -> V::Value {
-    let start = Instant::now();
-    let deadline = start + within;
+    let (start, watch) = (Instant::now(), Stopwatch::start());
+    let left = || (within + watch.stalls()).saturating_sub(start.elapsed());
     let mut pause = Duration::from_millis(2);
     let mut last = "none".to_owned();
     let mut looks = 0_u32;
     loop {
-        match timeout_at(deadline, probe()).await {
-            Ok(answer) => match answer.verdict() {
-                Ok(value) => return value,
-                Err(reason) => last = reason,
-            },
-            Err(_) => {
+        match fair_timeout(left(), probe()).await.map(Verdict::verdict) {
+            Some(Ok(value)) => return value,
+            Some(Err(reason)) => last = reason,
+            None => {
                 panic!(
                     "{what}: not within {within:?}; look {} had not returned; last answer: {last}",
                     looks + 1
@@ -71,13 +72,13 @@ pub async fn eventually<V: Verdict>(
             }
         }
         looks += 1;
-        if Instant::now() >= deadline {
+        if left().is_zero() {
+            let (passed, stalls) = (start.elapsed(), watch.stalls());
             panic!(
-                "{what}: not within {within:?} ({looks} looks, {:?}); last answer: {last}",
-                start.elapsed()
+                "{what}: not within {within:?} ({looks} looks, {passed:?}, {stalls:?} of them stalls); last answer: {last}"
             );
         }
-        sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+        sleep(pause.min(left())).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
 }

@@ -8,6 +8,7 @@
 //! | a broken network | [`proxy`], at random [`link_faults`] |
 //! | a real process | [`process`], one that takes orders [`line_process`], another project's client [`peers`] |
 //! | to wait without a sleep | [`eventually`] |
+//! | a bound that a busy machine does not break | [`fair_time`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
 //! | a readable, repeatable failure | [`replay`], and what is left of it [`artifacts`] |
 //! | a fleet under load, restarted or killed | [`under_load`] |
@@ -20,6 +21,7 @@ pub mod artifacts;
 pub mod bench;
 pub mod checkout;
 pub mod eventually;
+pub mod fair_time;
 pub mod four_letter;
 pub mod line_process;
 pub mod link_faults;

@@ -8,11 +8,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 pub use zookeeper_client::{Acls, CreateMode, Error, MultiReadResult, Stat};
 use zookeeper_client::{Client, Connector};
 
 use crate::eventually::eventually;
+use crate::fair_time::fair_timeout;
 use crate::raw_events::Events;
 
 /// One session with ZooKeeper. Dropping it closes the session; [`Raw::close`] also waits for that.
@@ -225,7 +225,7 @@ impl Raw {
                 states.changed().await;
             }
         };
-        if timeout(CONNECTING, closed).await.is_err() {
+        if fair_timeout(CONNECTING, closed).await.is_none() {
             panic!("the session did not close within {CONNECTING:?}: is a clone of it alive?");
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
+use crate::fair_time::fair_timeout;
 use crate::process::{Program, RunningProgram};
 use crate::zookeeper::Chroot;
 
@@ -53,7 +53,7 @@ pub async fn ask(address: SocketAddr) -> io::Result<String> {
         stream.read_to_string(&mut reply).await?;
         Ok(reply)
     };
-    timeout(SOON, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    fair_timeout(SOON, attempt).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Checks that `reply` is what a listener answers to `timestamp`.

@@ -20,6 +20,7 @@ use zk_registry::balance::{self, Balancer, Change, Ejection, EndpointSet, Event}
 use zk_registry::{InstanceId, Registry, Resolve};
 
 use crate::eventually::eventually;
+use crate::fair_time::Stopwatch;
 use crate::process::{Program, RunningProgram, Signal};
 use crate::zookeeper::Chroot;
 
@@ -118,6 +119,8 @@ struct Victim {
 #[derive(Clone, Copy, Debug)]
 struct Ejected {
     at: Instant,
+    /// When that was noticed, for the stalls until then.
+    noticed: Stopwatch,
     /// Calls under way to it at that moment.
     in_flight: u32,
 }
@@ -143,7 +146,7 @@ pub struct KillOutcome {
     /// The attempts that may fail: those under way to the victim when it was killed and when it was ejected, as many as eject
     /// it, and its probes while it is listed still.
     pub allowed: u64,
-    /// How long after the kill it was ejected.
+    /// How long after the kill it was ejected, stalls of the machine apart.
     pub ejected_after: Duration,
 }
 
@@ -198,7 +201,7 @@ impl QueryLoad {
         let id = fleet.address(n).to_string();
         let part = set.part(|endpoint| endpoint.id().as_str() == id).expect("it is listed").0;
         self.victim.set.set(part).expect("it is set once");
-        let killed = Instant::now();
+        let (killed, watch) = (Instant::now(), Stopwatch::start());
         let before = self.victim.in_flight();
         fleet.kill(n);
         let in_flight = before.max(self.victim.in_flight());
@@ -211,7 +214,7 @@ impl QueryLoad {
             counts,
             allowed: u64::from(in_flight + ejected.in_flight + threshold)
                 + victim.probes.load(Ordering::Relaxed),
-            ejected_after: ejected.at - killed,
+            ejected_after: (ejected.at - killed).saturating_sub(watch.stalls_until(ejected.noticed)),
         }
     }
 }
@@ -226,7 +229,11 @@ impl Victim {
         match &event.change {
             Change::Ejected { instance, .. } if self.is(instance) => {
                 let mut ejection = self.ejection.lock().unwrap_or_else(PoisonError::into_inner);
-                ejection.get_or_insert(Ejected { at: event.at, in_flight: self.in_flight() });
+                ejection.get_or_insert(Ejected {
+                    at: event.at,
+                    noticed: Stopwatch::start(),
+                    in_flight: self.in_flight(),
+                });
             }
             Change::Probing { instance } if self.is(instance) => {
                 self.probes.fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,9 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use crate::eventually::eventually;
 use crate::four_letter;
 use crate::proxy::Proxy;
 use crate::raw::Raw;
@@ -103,8 +105,17 @@ impl ZooKeeper {
         four_letter::mode(self.address(node)).await
     }
 
-    /// The number of the server that leads, if any does.
-    pub async fn leader(&self) -> Option<usize> {
+    /// The number of the server that leads, once one does.
+    ///
+    /// # Panics
+    ///
+    /// When none does for 30 seconds.
+    pub async fn leader(&self) -> usize {
+        eventually(ELECTION, "a leader", async || self.leader_now().await).await
+    }
+
+    /// The number of the server that says at this moment that it leads. One that is too busy to answer does not.
+    pub async fn leader_now(&self) -> Option<usize> {
         for node in 1..=self.addresses.len() {
             if matches!(self.mode(node).await.as_deref(), Some("leader" | "standalone")) {
                 return Some(node);
@@ -146,3 +157,5 @@ impl Chroot {
         Raw::connect(&self.connect_string()).await
     }
 }
+
+const ELECTION: Duration = Duration::from_secs(30);

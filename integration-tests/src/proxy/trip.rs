@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::direction::Direction;
 use super::frames;
+use crate::fair_time::fair_timeout;
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +60,10 @@ impl Trip {
     ///
     /// When it has not `within` that time, or was replaced by another.
     pub async fn sprung(self, within: Duration) {
-        match timeout(within, self.0).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => panic!("the fault was replaced by another before it happened"),
-            Err(_) => panic!("the fault did not happen within {within:?}: its message never passed"),
+        match fair_timeout(within, self.0).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => panic!("the fault was replaced by another before it happened"),
+            None => panic!("the fault did not happen within {within:?}: its message never passed"),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::watch;
 use tracing::debug;
 use zk_registry::{RegistrationState, Withdrawn, Zxid};
+
+use crate::fair_time::Stopwatch;
 
 /// Every instance that ever was; ids are never used twice.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ enum LedgerEntry {
     /// It is being withdrawn, or was without an acknowledgement.
     Leaving,
     /// It was withdrawn, acknowledged.
-    Gone(Instant),
+    Gone(Stopwatch),
 }
 
 impl Ledger {
@@ -35,7 +36,9 @@ impl Ledger {
     pub(super) fn left(&self, id: &str, outcome: Withdrawn) {
         debug!(id, ?outcome, "left");
         match outcome {
-            Withdrawn::Confirmed => self.entries().insert(id.to_owned(), LedgerEntry::Gone(Instant::now())),
+            Withdrawn::Confirmed => {
+                self.entries().insert(id.to_owned(), LedgerEntry::Gone(Stopwatch::start()))
+            }
             Withdrawn::Unconfirmed { .. } => self.entries().insert(id.to_owned(), LedgerEntry::Leaving),
             other => panic!("{id} was withdrawn: {other:?}, but nobody else uses its id"),
         };
@@ -45,7 +48,7 @@ impl Ledger {
     pub(super) fn bury(&self) {
         for entry in self.entries().values_mut() {
             if matches!(entry, LedgerEntry::Leaving) {
-                *entry = LedgerEntry::Gone(Instant::now());
+                *entry = LedgerEntry::Gone(Stopwatch::start());
             }
         }
     }
@@ -78,7 +81,7 @@ impl Ledger {
     }
 
     /// When it was acknowledged that the instance is gone.
-    pub(super) fn gone(&self, id: &str) -> Option<Instant> {
+    pub(super) fn gone(&self, id: &str) -> Option<Stopwatch> {
         match self.entries().get(id) {
             Some(LedgerEntry::Gone(since)) => Some(*since),
             _ => None,

@@ -51,7 +51,7 @@ impl ServerFault {
     /// Strikes server `node`, or the leader, and starts again the servers that it ended.
     pub(super) async fn strike(self, zk: &Servers, node: usize) {
         let node = match self {
-            Self::FreezeLeader(_) | Self::KillLeader => zk.leader().await.unwrap_or(node),
+            Self::FreezeLeader(_) | Self::KillLeader => zk.leader_now().await.unwrap_or(node),
             Self::Freeze(_) | Self::Kill | Self::LoseMajority(_) | Self::Stop => node,
         };
         match self {

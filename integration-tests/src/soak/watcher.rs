@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -11,6 +11,7 @@ use zk_registry::{Freshness, Resolve, ServiceWatch, Snapshot, Zxid};
 use super::ledger::Ledger;
 use super::report::SoakReport;
 use super::service::{open, service};
+use crate::fair_time::Stopwatch;
 
 pub(super) struct CheckedReader {
     watch: ServiceWatch,
@@ -48,7 +49,7 @@ struct ReaderCheck {
     ledger: Arc<Ledger>,
     report: Arc<SoakReport>,
     /// Since when an instance that is registered, by the same write ever since, is missing from live snapshots.
-    missing: HashMap<String, (Zxid, Instant)>,
+    missing: HashMap<String, (Zxid, Stopwatch)>,
     revision: u64,
     watermark: Zxid,
 }
@@ -96,9 +97,9 @@ impl ReaderCheck {
             }
             let since = match before.get(&id) {
                 Some((same, since)) if *same == zxid => *since,
-                _ => Instant::now(),
+                _ => Stopwatch::start(),
             };
-            let lasting = since.elapsed();
+            let lasting = since.fair();
             self.report.worst("registered, and missing from a live snapshot", lasting);
             let at = snapshot.watermark();
             assert!(lasting <= WRONG, "registered at {zxid}, and missing live at {at} for {lasting:?}: {id}");
@@ -109,8 +110,8 @@ impl ReaderCheck {
     fn lists_nobody_who_left(&self, snapshot: &Snapshot) {
         for member in snapshot.instances() {
             if let Some(gone) = self.ledger.gone(member.id().as_str()) {
-                self.report.worst("withdrawn, and listed by a live snapshot", gone.elapsed());
-                let (ago, at) = (gone.elapsed(), snapshot.watermark());
+                self.report.worst("withdrawn, and listed by a live snapshot", gone.fair());
+                let (ago, at) = (gone.fair(), snapshot.watermark());
                 assert!(ago <= WRONG, "withdrawn {ago:?} ago, and listed live at {at}: {member:?}");
             }
         }

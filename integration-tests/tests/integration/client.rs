@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::within;
 use integration_tests::process::{Program, Signal};
 use integration_tests::raw::CreateMode;
 use integration_tests::time_clients::{ends_with, json, summary, three_listeners, time_client};
@@ -192,7 +193,7 @@ async fn a_reader_that_goes_away_is_no_error() {
                 client.wait().unwrap()
             }
         });
-        let status = tokio::time::timeout(SOON, ended).await.expect("it ends").unwrap();
+        let status = within(SOON, "it ends", ended).await.unwrap();
         assert_eq!(status.code(), Some(0));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::Stopwatch;
 use integration_tests::process::{Program, RunningProgram, Signal};
 use integration_tests::servers::Launch;
 use integration_tests::time_clients::{ends_with, json, summary, three_listeners, time_client};
@@ -51,7 +52,7 @@ async fn a_rolling_restart_under_load_fails_no_query_and_no_attempt() {
 async fn killing_one_of_three_under_load_fails_no_query() {
     let fleet = ThreeServers::start(ZooKeeper::shared().chroot("kill").await).await;
     let (client, beside) = (load(&fleet).await, QueryLoad::start(&fleet).await);
-    let (victim, killed) = (fleet.address(1), Instant::now());
+    let (victim, killed, since) = (fleet.address(1), Instant::now(), Stopwatch::start());
     let at_kill = client.stdout().all().len();
     // Beyond the end of its session, so that its ejection, its probes and its removal all happen under load.
     let kill = beside.kill(&fleet, 1, 2500).await;
@@ -71,10 +72,9 @@ async fn killing_one_of_three_under_load_fails_no_query() {
     assert_eq!(summary["failed"], 0, "{troubled:?}");
     // Those under way at once are at most 64; five in a row eject; then one probe every few seconds.
     assert!(failed <= 64 + 5 + 3, "{failed} failed attempts: {troubled:?}");
-    let late = lines
-        .iter()
-        .filter(|line| line.text.contains("\"attempts\":2") && line.at > killed + Duration::from_secs(1))
-        .count();
+    let a_second_later = killed + Duration::from_secs(1) + since.stalls();
+    let late =
+        lines.iter().filter(|line| line.text.contains("\"attempts\":2") && line.at > a_second_later).count();
     assert!(late <= 3, "{late} attempts failed later than a second after the kill: it is not ejected");
     let after: BTreeMap<String, usize> = lines[at_kill..].iter().fold(BTreeMap::new(), |mut seen, line| {
         let line: Value = serde_json::from_str(&line.text).unwrap();

@@ -81,7 +81,9 @@ async fn the_server_shows_the_watches_of_a_session() {
     assert_eq!(watches[&session], [chroot.path()]);
     drop(events);
     eventually(SOON, "the watch is gone", async || {
-        !four_letter::watches(zk.address(1)).await.unwrap().contains_key(&session)
+        // ZooKeeper 3.8 goes on naming the session, without a path.
+        let watches = four_letter::watches(zk.address(1)).await.unwrap();
+        watches.get(&session).is_none_or(Vec::is_empty)
     })
     .await;
 }
@@ -216,15 +218,16 @@ async fn a_test_server_keeps_its_data_in_memory_over_a_stop_and_a_kill_and_leave
 async fn an_ensemble_elects_another_leader() {
     init_tracing();
     let zk = Launch::ensemble().start().await;
-    let leader = zk.leader().await.expect("three servers that serve have a leader");
+    let leader = zk.leader().await;
     let raw = zk.raw().await;
     raw.create("/kept", b"", CreateMode::Persistent).await.unwrap();
     zk.kill(leader).await;
     let next =
-        eventually(SOON, "another leader", async || zk.leader().await.filter(|next| *next != leader)).await;
+        eventually(SOON, "another leader", async || zk.leader_now().await.filter(|next| *next != leader))
+            .await;
     zk.start(leader).await;
     zk.wait().await;
-    assert_eq!(zk.leader().await, Some(next));
+    assert_eq!(zk.leader().await, next);
     let raw = zk.raw().await;
     raw.sync("/").await.unwrap();
     assert!(raw.get("/kept").await.unwrap().is_some());

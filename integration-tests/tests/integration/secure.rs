@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use integration_tests::eventually::{always, eventually};
+use integration_tests::fair_time::within;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Error, Raw};
 use integration_tests::registries::{options, time};
@@ -62,18 +63,18 @@ async fn outcome(registry: &Registry) -> Result<(), zk_registry::Error> {
 }
 
 async fn works(registry: Registry) {
-    tokio::time::timeout(SOON, registry.connected()).await.expect("connected in time").unwrap();
+    within(SOON, "connected in time", registry.connected()).await.unwrap();
     let mut registration = registry.register(&time(), instance());
     let zxid = registered(&mut registration).await;
     let mut watch = registry.watch(&time());
-    let seen = tokio::time::timeout(SOON, watch.wait_for(zxid)).await.expect("seen in time").unwrap();
+    let seen = within(SOON, "seen in time", watch.wait_for(zxid)).await.unwrap();
     assert!(seen.get(registration.id()).is_some());
     assert_eq!(registration.withdraw(SOON).await, Withdrawn::Confirmed);
     assert_eq!(registry.close(SOON).await, Withdrawn::Confirmed);
 }
 
 async fn registered(registration: &mut Registration) -> zk_registry::Zxid {
-    tokio::time::timeout(SOON, registration.registered()).await.expect("registered in time").unwrap()
+    within(SOON, "registered in time", registration.registered()).await.unwrap()
 }
 
 /// Fails for a reason that names the server and contains one of `words`, and keeps the private key to itself.
@@ -162,7 +163,7 @@ async fn a_wrong_password_is_said_and_not_tried_over_and_over() {
     let zk = Launch::secure().start().await;
     let link = Proxy::to(zk.address(1)).await;
     let registry = open(&link.address().to_string(), options().with_credentials(sasl("a guess")));
-    let error = tokio::time::timeout(SOON, registry.connected()).await.expect("an answer").unwrap_err();
+    let error = within(SOON, "an answer", registry.connected()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
     assert!(!format!("{error:?} {registry:?}").contains("a guess"));
     let tried = link.accepted();
@@ -174,7 +175,7 @@ async fn a_wrong_password_is_said_and_not_tried_over_and_over() {
 async fn a_server_that_ignores_sasl_is_no_anonymous_session() {
     let chroot = ZooKeeper::shared().chroot("ignored").await;
     let registry = open(&chroot.connect_string(), options().with_credentials(sasl(Servers::SASL.1)));
-    let error = tokio::time::timeout(SOON, registry.connected()).await.expect("an answer").unwrap_err();
+    let error = within(SOON, "an answer", registry.connected()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
     let raw = chroot.raw().await;
     let _registration = registry.register(&time(), instance());

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use integration_tests::eventually::{always, eventually};
+use integration_tests::fair_time::{Stopwatch, fair_timeout, within};
 use integration_tests::four_letter;
 use integration_tests::link_faults::{self, LinkFault};
 use integration_tests::proxy::{Direction, Proxy, hosts};
@@ -80,7 +81,7 @@ fn path(id: &str) -> String {
 }
 
 async fn live(watch: &mut ServiceWatch) -> Snapshot {
-    tokio::time::timeout(SOON, watch.live()).await.expect("live in time").unwrap().clone()
+    within(SOON, "live in time", watch.live()).await.unwrap().clone()
 }
 
 async fn becomes_stale(watch: &mut ServiceWatch) {
@@ -92,8 +93,8 @@ async fn becomes_stale(watch: &mut ServiceWatch) {
 
 /// Waits for everything up to the truth's last change, and wants no difference in that very snapshot.
 async fn agrees(watch: &mut ServiceWatch, truth: &Truth) {
-    let reached = tokio::time::timeout(SOON, watch.wait_for(truth.zxid)).await;
-    let Ok(snapshot) = reached else {
+    let reached = fair_timeout(SOON, watch.wait_for(truth.zxid)).await;
+    let Some(snapshot) = reached else {
         let snapshot = watch.current();
         panic!(
             "not at {} within {SOON:?}, but at {}, {:?}, {:?}",
@@ -113,7 +114,7 @@ async fn a_service_that_nobody_created_is_live_and_empty_and_fills() {
     let registry = open(&world.chroot.connect_string());
     let mut registration = registry.register(&time(), Instance::new("10.0.0.1", 80));
     let zxid = registration.registered().await.unwrap();
-    let snapshot = tokio::time::timeout(SOON, world.watch.wait_for(zxid)).await.unwrap().unwrap();
+    let snapshot = within(SOON, "an answer", world.watch.wait_for(zxid)).await.unwrap();
     assert_eq!(snapshot.len(), 1);
 }
 
@@ -126,11 +127,11 @@ async fn waiting_for_a_registration_shows_it() {
     for port in 1..=100 {
         let mut registration = writer.register(&time(), Instance::new("10.0.0.1", port));
         let zxid = registration.registered().await.unwrap();
-        let snapshot = tokio::time::timeout(SOON, watch.wait_for(zxid)).await.unwrap().unwrap();
+        let snapshot = within(SOON, "an answer", watch.wait_for(zxid)).await.unwrap();
         assert!(snapshot.watermark() >= zxid);
         assert!(snapshot.get(registration.id()).is_some(), "port {port}");
         let zxid = registration.update(|attributes| attributes.zone = Some("b".to_owned())).await.unwrap();
-        let snapshot = tokio::time::timeout(SOON, watch.wait_for(zxid)).await.unwrap().unwrap();
+        let snapshot = within(SOON, "an answer", watch.wait_for(zxid)).await.unwrap();
         assert_eq!(snapshot.get(registration.id()).unwrap().zone(), Some("b"));
     }
 }
@@ -293,7 +294,7 @@ async fn a_server_that_tells_of_changes_and_answers_nothing_is_not_believed_for_
     world.put("a", 1).await;
     world.agrees().await;
     world.link.freeze(Direction::ToServer);
-    let frozen = tokio::time::Instant::now();
+    let frozen = Stopwatch::start();
     let ReaderAndWriter { link, raw, watch, .. } = &mut world;
     let busy = async {
         for n in 1.. {
@@ -308,7 +309,7 @@ async fn a_server_that_tells_of_changes_and_answers_nothing_is_not_believed_for_
     }
     let took = frozen.elapsed();
     println!("measured: stale within {took:?}");
-    assert!(took < T / 2, "the session would have been given up after {T:?}; stale after {took:?}");
+    assert!(frozen.fair() < T / 2, "the session would have been given up after {T:?}; stale after {took:?}");
     assert!(link.carried(Direction::ToClient) > heard + 1_000, "its events came all the while");
     link.thaw();
     live(watch).await;

@@ -11,9 +11,10 @@ mod servers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::Stopwatch;
 use integration_tests::registries::{T, open, time};
 use integration_tests::replay::init_tracing;
 use integration_tests::servers::{Launch, Servers};
@@ -61,7 +62,7 @@ impl ScenarioFleet {
 
     /// Every instance is registered, and the reader has a live snapshot of all of them; how long that took.
     async fn serves(&mut self, within: Duration) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let (registrations, watch) = (&self.registrations, &mut self.watch);
         eventually(within, "everybody is registered and seen", async || {
             let registered = registrations.iter().filter(|one| is_registered(one)).count();
@@ -79,7 +80,7 @@ impl ScenarioFleet {
 
     /// The reader says that it cannot know, within what is promised; how long that took.
     async fn is_stale(&mut self) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let watch = &mut self.watch;
         eventually(C.mul_f64(1.125) + SLACK, "the reader says that it is stale", async || {
             matches!(watch.freshness(tokio::time::Instant::now()), Freshness::Stale { .. })
@@ -152,9 +153,9 @@ async fn what_is_registered_is_seen_and_what_is_withdrawn_is_gone_at_once() {
         let id = registration.id().clone();
         registration.registered().await.unwrap();
         seen.push(until(&mut watch, |snapshot| snapshot.get(&id).is_some()).await);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         assert_eq!(registration.withdraw(T).await, Withdrawn::Confirmed);
-        acknowledged.push(start.elapsed());
+        acknowledged.push(start.fair());
         gone.push(until(&mut watch, |snapshot| snapshot.get(&id).is_none()).await);
     }
     for (what, mut took) in [("seen", seen), ("withdrawal acknowledged", acknowledged), ("gone", gone)] {
@@ -166,11 +167,11 @@ async fn what_is_registered_is_seen_and_what_is_withdrawn_is_gone_at_once() {
 }
 
 async fn until(watch: &mut ServiceWatch, holds: impl Fn(&Snapshot) -> bool) -> Duration {
-    let start = Instant::now();
+    let start = Stopwatch::start();
     while !holds(watch.current()) {
         watch.changed().await.unwrap();
     }
-    start.elapsed()
+    start.fair()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,7 +194,7 @@ async fn what_holds_on_one_server_holds_on_three() {
 }
 
 async fn script(name: &str, run: impl Future<Output = ()>) {
-    let start = Instant::now();
+    let start = Stopwatch::start();
     run.await;
     println!("done: {name}: {:?}", start.elapsed());
 }

@@ -1,9 +1,10 @@
 //! A registered program is killed, stopped, frozen or restarted; what a reader sees of it, and within which bound.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::Stopwatch;
 use integration_tests::process::{Program, RunningProgram, Signal};
 use integration_tests::registries::{T, open, time};
 use integration_tests::replay::init_tracing;
@@ -71,7 +72,7 @@ impl ServiceReader {
 
     /// Sees so many instances; how long that took.
     async fn sees(&mut self, instances: usize, within: Duration) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         eventually(within, &format!("the reader sees {instances}"), async || {
             let seen = self.watch.current().len();
             if seen == instances { Ok(()) } else { Err(format!("{seen}")) }
@@ -124,11 +125,11 @@ pub(super) async fn restarted_soon(zk: &ZooKeeper) {
     let (fewest, before) = (Fewest::of(&reader.watch), reader.incarnation());
     first.signal(Signal::SIGKILL);
     first.exit(SOON).await;
-    let killed = Instant::now();
+    let killed = Stopwatch::start();
     let second = patient(&reader.chroot, &address.to_string());
     assert_eq!(registered(&second, 1).await, address);
     // The dead one's session has 10 seconds, of which its last ping may have been up to 4 ago.
-    assert!(killed.elapsed() < Duration::from_secs(5), "registered after {:?}", killed.elapsed());
+    assert!(killed.fair() < Duration::from_secs(5), "registered after {:?}", killed.elapsed());
     eventually(C + SLACK, "the reader sees the new one", async || reader.incarnation() != before).await;
     report("a successor seen after kill -9", killed.elapsed());
     assert_eq!(fewest.so_far(), 1);
@@ -140,9 +141,9 @@ pub(super) async fn restarted_late(zk: &ZooKeeper) {
     let (server, address) = reader.sees_start(ANYWHERE).await;
     server.signal(Signal::SIGKILL);
     reader.sees(0, EXPIRY + SLACK).await;
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let (_server, again) = reader.sees_start(&address.to_string()).await;
     assert_eq!(again, address);
     report("seen after a start on a free place", start.elapsed());
-    assert!(start.elapsed() < STARTUP, "{:?}", start.elapsed());
+    assert!(start.fair() < STARTUP, "{:?}", start.elapsed());
 }
