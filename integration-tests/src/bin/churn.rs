@@ -6,10 +6,11 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::Stopwatch;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Raw};
 use integration_tests::replay::{init_tracing, seeded};
@@ -60,13 +61,13 @@ async fn main() {
     let kept = reader.watch(&service(SERVICES[0]));
 
     let tally = Tally::default();
-    let end = Instant::now() + LASTING;
+    let clock = Stopwatch::start();
     let mut seeds = || StdRng::seed_from_u64(rng.random());
-    let registrants = join_all((0..REGISTRANTS).map(|n| register(&writer, n, seeds(), end, &tally)));
-    let watchers = join_all(SERVICES[1..].iter().map(|name| watch(&reader, name, seeds(), end, &tally)));
-    let cuts = join_all(links.iter().map(|link| cut(link, seeds(), end, &tally)));
-    let guests = come_and_go(&reading, seeds(), end, &tally);
-    let (registrations, ..) = tokio::join!(registrants, watchers, cuts, guests, stir(&raw, end));
+    let registrants = join_all((0..REGISTRANTS).map(|n| register(&writer, n, seeds(), clock, &tally)));
+    let watchers = join_all(SERVICES[1..].iter().map(|name| watch(&reader, name, seeds(), clock, &tally)));
+    let cuts = join_all(links.iter().map(|link| cut(link, seeds(), clock, &tally)));
+    let guests = come_and_go(&reading, seeds(), clock, &tally);
+    let (registrations, ..) = tokio::join!(registrants, watchers, cuts, guests, stir(&raw, clock));
 
     let ids: Vec<_> = registrations.iter().map(Registration::id).collect();
     for name in SERVICES {
@@ -106,7 +107,7 @@ async fn register(
     registry: &Registry,
     number: usize,
     mut rng: StdRng,
-    end: Instant,
+    clock: Stopwatch,
     tally: &Tally,
 ) -> Registration {
     let mut port = 1;
@@ -123,7 +124,7 @@ async fn register(
             updated.expect("nothing is wrong with a zone");
             count(&tally.changes);
         }
-        if Instant::now() >= end {
+        if clock.fair() >= LASTING {
             return registration;
         }
         if registration.withdraw(patience()).await == Withdrawn::Confirmed {
@@ -134,8 +135,8 @@ async fn register(
 }
 
 /// Watches a service for a moment as its only watcher, over and over.
-async fn watch(registry: &Registry, name: &str, mut rng: StdRng, end: Instant, tally: &Tally) {
-    while Instant::now() < end {
+async fn watch(registry: &Registry, name: &str, mut rng: StdRng, clock: Stopwatch, tally: &Tally) {
+    while clock.fair() < LASTING {
         let mut watch = registry.watch(&service(name));
         if timeout(DELAY * rng.random_range(0..30), watch.live()).await.is_ok() {
             count(&tally.views);
@@ -146,8 +147,8 @@ async fn watch(registry: &Registry, name: &str, mut rng: StdRng, end: Instant, t
 }
 
 /// A connection never lives for long.
-async fn cut(link: &Proxy, mut rng: StdRng, end: Instant, tally: &Tally) {
-    while Instant::now() < end {
+async fn cut(link: &Proxy, mut rng: StdRng, clock: Stopwatch, tally: &Tally) {
+    while clock.fair() < LASTING {
         sleep(Duration::from_millis(rng.random_range(100..500))).await;
         if rng.random() {
             link.cut_fin().await;
@@ -159,8 +160,8 @@ async fn cut(link: &Proxy, mut rng: StdRng, end: Instant, tally: &Tally) {
 }
 
 /// One session after the other, each with an instance and a watch, closed at any moment.
-async fn come_and_go(to: &str, mut rng: StdRng, end: Instant, tally: &Tally) {
-    while Instant::now() < end {
+async fn come_and_go(to: &str, mut rng: StdRng, clock: Stopwatch, tally: &Tally) {
+    while clock.fair() < LASTING {
         let registry = open(to);
         let mut watch = registry.watch(&service(SERVICES[1]));
         let instance = Instance::new("10.1.1.0", 1)
@@ -175,7 +176,7 @@ async fn come_and_go(to: &str, mut rng: StdRng, end: Instant, tally: &Tally) {
 }
 
 /// Changes nodes of every service past the library, so that there is always an event under way.
-async fn stir(raw: &Raw, end: Instant) {
+async fn stir(raw: &Raw, clock: Stopwatch) {
     for name in SERVICES {
         raw.mkdir(&format!("/services/{name}")).await.expect("the server is up");
         for n in 0..STIRRED {
@@ -186,7 +187,7 @@ async fn stir(raw: &Raw, end: Instant) {
         }
     }
     let mut n = 0;
-    while Instant::now() < end {
+    while clock.fair() < LASTING {
         n += 1;
         for name in SERVICES {
             let path = format!("/services/{name}/{}", n % STIRRED);

@@ -23,6 +23,7 @@ use tracing::info;
 use zk_registry::Freshness;
 
 use crate::eventually::eventually;
+use crate::fair_time::Stopwatch;
 use crate::link_faults::{self, LinkFault};
 use crate::proxy::{Proxy, hosts};
 use crate::raw::Raw;
@@ -43,13 +44,13 @@ const CONVERGED: Duration = Duration::from_secs(20);
 const REGISTRANTS: usize = 8;
 const READERS: usize = 4;
 
-/// Runs for about `lasting` and tells what happened.
+/// Runs for about `lasting`, stalls of the machine apart, and tells what happened.
 ///
 /// # Panics
 ///
 /// At the first violation, and when the servers do not do as they are told.
 pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<SoakReport> {
-    let end = Instant::now() + lasting;
+    let watch = Stopwatch::start();
     let zk = Launch::ensemble().start().await;
     let chroot = zk.chroot("soak").await;
     let (ledger, report) = (Arc::new(Ledger::default()), Arc::new(SoakReport::default()));
@@ -67,7 +68,7 @@ pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<SoakReport> {
         readers.push(CheckedReader::new(&chroot.through(hosts(&proxies)), &ledger, &report));
         links.push(proxies);
     }
-    while Instant::now() < end {
+    while watch.fair() < lasting {
         let quiet = Arc::new(AtomicBool::new(false));
         let changing: Vec<_> =
             registrants.into_iter().map(|one| tokio::spawn(one.change_until(quiet.clone()))).collect();
