@@ -71,22 +71,26 @@ impl LineProcess {
     /// # Panics
     ///
     /// When it has ended.
-    pub fn freeze(&self) -> Frozen {
+    pub fn freeze(&self) -> Frozen<'_> {
         let id = Pid::from_raw(self.id.try_into().expect("process ids fit"));
         kill(id, Signal::SIGSTOP).unwrap_or_else(|error| panic!("freezing {}: {error}", self.name));
-        Frozen(id)
+        Frozen { id, _process: self }
     }
 }
 
 /// A frozen process; dropping this thaws it.
 #[derive(Debug)]
 #[must_use = "dropping it thaws"]
-pub struct Frozen(Pid);
+pub struct Frozen<'a> {
+    id: Pid,
+    /// The id stays this process's own for as long as its handle lives.
+    _process: &'a LineProcess,
+}
 
-impl Drop for Frozen {
+impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         // An error means that it has been killed meanwhile: there is nothing to thaw.
-        let _ = kill(self.0, Signal::SIGCONT);
+        let _ = kill(self.id, Signal::SIGCONT);
     }
 }
 

@@ -1,9 +1,13 @@
 //! The harness against a real ZooKeeper: servers that go and come back, faults on a session, the view from outside.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
 use integration_tests::eventually::eventually;
 use integration_tests::four_letter;
+use integration_tests::process::Program;
 use integration_tests::proxy::{Direction, Proxy, Request};
 use integration_tests::raw::{CreateMode, Raw};
 use integration_tests::raw_events::NodeChange;
@@ -215,6 +219,25 @@ async fn a_test_server_keeps_its_data_in_memory_over_a_stop_and_a_kill_and_leave
 }
 
 #[tokio::test]
+async fn no_signal_reaches_a_process_that_has_got_the_id_of_a_server() {
+    init_tracing();
+    let zk = Launch::single().start().await;
+    let file = zk.data_directory().await.join("n1/pid");
+    // An engine signals containers by their names.
+    let Ok(ours) = fs::read_to_string(&file) else { return };
+    let other = Program::at("sleep").arg("600").start();
+    let (_, began) = ours.trim_end().split_once(' ').expect("an id and when the process began");
+    fs::write(&file, format!("{} {began}\n", other.id())).unwrap();
+    zk.kill(1).await;
+    zk.stop(1).await;
+    assert_eq!(other.status(), None);
+    assert!(zk.mode(1).await.is_some(), "the server itself lives on");
+    fs::write(&file, ours).unwrap();
+    zk.kill(1).await;
+    assert_eq!(zk.mode(1).await, None);
+}
+
+#[tokio::test]
 async fn an_ensemble_elects_another_leader() {
     init_tracing();
     let zk = Launch::ensemble().start().await;
@@ -231,6 +254,17 @@ async fn an_ensemble_elects_another_leader() {
     let raw = zk.raw().await;
     raw.sync("/").await.unwrap();
     assert!(raw.get("/kept").await.unwrap().is_some());
+}
+
+#[test]
+fn the_keys_of_the_secure_server_are_readable_by_their_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker/certs");
+    assert!(Command::new(script).arg(directory.path()).status().unwrap().success());
+    for file in ["ca.key", "client.key", "other-ca.key", "other-client.key", "server.key", "server.pem"] {
+        let mode = fs::metadata(directory.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
 }
 
 #[tokio::test]

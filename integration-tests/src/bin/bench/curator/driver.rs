@@ -65,7 +65,7 @@ impl Curator {
         self.tell("close", "closed").await;
     }
 
-    pub(super) fn freeze(&self) -> Frozen {
+    pub(super) fn freeze(&self) -> Frozen<'_> {
         self.process.freeze()
     }
 
