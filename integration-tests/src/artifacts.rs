@@ -1,4 +1,4 @@
-//! What a failed test leaves behind, below `failed-tests` of the target directory: a directory per test with the whole logs
+//! The files that a failed test leaves behind, below `failed-tests` of the target directory: a directory per test with the whole logs
 //! of its servers and programs, and its seed. What it printed shows the ends of them only.
 
 use std::collections::HashSet;

@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::fair_time::{Stopwatch, fair_timeout};
 
-/// What a probe may answer: it holds (with a value), or not yet (with the reason).
+/// The answer of a probe: it holds (with a value), or not yet (with the reason).
 pub trait Verdict {
-    /// What the wait returns once the condition holds.
+    /// The value that the wait returns once the condition holds.
     type Value;
 
     /// The value, or why it does not hold yet.

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::pin;
 use tokio::time::timeout;
 
 /// A clock of two hands: the time that has passed, and how much of it was fair.
@@ -47,16 +46,19 @@ impl Stopwatch {
 }
 
 /// The output of `future`, or `None` when that takes longer than `bound`, stalls apart.
-pub async fn fair_timeout<F: Future>(bound: Duration, future: F) -> Option<F::Output> {
-    pin!(future);
-    // The clock of the runtime, which a test may have paused.
-    let (start, watch) = (tokio::time::Instant::now(), Stopwatch::start());
-    loop {
-        let left = (bound + watch.stalls()).saturating_sub(start.elapsed());
-        match timeout(left, &mut future).await {
-            Ok(output) => return Some(output),
-            Err(_) if start.elapsed() >= bound + watch.stalls() => return None,
-            Err(_) => {}
+pub fn fair_timeout<F: Future>(bound: Duration, future: F) -> impl Future<Output = Option<F::Output>> {
+    // On the heap: scripts of many steps would overflow the stack of a test.
+    let mut future = Box::pin(future);
+    async move {
+        // The clock of the runtime, which a test may have paused.
+        let (start, watch) = (tokio::time::Instant::now(), Stopwatch::start());
+        loop {
+            let left = (bound + watch.stalls()).saturating_sub(start.elapsed());
+            match timeout(left, &mut future).await {
+                Ok(output) => return Some(output),
+                Err(_) if start.elapsed() >= bound + watch.stalls() => return None,
+                Err(_) => {}
+            }
         }
     }
 }
@@ -66,11 +68,14 @@ pub async fn fair_timeout<F: Future>(bound: Duration, future: F) -> Option<F::Ou
 /// # Panics
 ///
 /// When it does; the message begins with `what`.
-pub async fn within<F: Future>(bound: Duration, what: &str, future: F) -> F::Output {
-    let watch = Stopwatch::start();
-    match fair_timeout(bound, future).await {
-        Some(output) => output,
-        None => panic!("{what}: not within {bound:?}, and {:?} of stalls", watch.stalls()),
+pub fn within<F: Future>(bound: Duration, what: &str, future: F) -> impl Future<Output = F::Output> {
+    let output = fair_timeout(bound, future);
+    async move {
+        let watch = Stopwatch::start();
+        match output.await {
+            Some(output) => output,
+            None => panic!("{what}: not within {bound:?}, and {:?} of stalls", watch.stalls()),
+        }
     }
 }
 

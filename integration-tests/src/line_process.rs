@@ -1,6 +1,6 @@
 //! A process that is told what to do line by line, and answers each line with one.
 //!
-//! What it measures it measures by itself: how fast lines travel does not matter.
+//! The process measures by itself: how fast lines travel does not matter.
 
 use std::process::Stdio;
 
@@ -44,7 +44,7 @@ impl LineProcess {
         self.id
     }
 
-    /// What it says next.
+    /// The next line of its output.
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ impl LineProcess {
         line.unwrap_or_else(|| panic!("{} has ended", self.name))
     }
 
-    /// What it answers to `line`.
+    /// Its answer to `line`.
     ///
     /// # Panics
     ///

@@ -119,3 +119,22 @@ pub async fn clear(links: &[Proxy]) {
         link.accept().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::mem::discriminant;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_is_drawn_and_some_outlast_a_session() {
+        let (mut rng, timeout) = (StdRng::seed_from_u64(1), Duration::from_secs(4));
+        let drawn: Vec<_> = (0..1_000).map(|_| LinkFault::draw(&mut rng, timeout)).collect();
+        assert_eq!(drawn.iter().map(discriminant).collect::<HashSet<_>>().len(), FAULTS.len());
+        assert!(drawn.iter().any(|fault| fault.outlasts(timeout)));
+        assert!(drawn.iter().any(|fault| !fault.outlasts(timeout)));
+    }
+}

@@ -20,13 +20,13 @@ use crate::artifacts;
 use crate::checkout::{checkout, layout};
 use crate::eventually::eventually;
 
-/// What to run.
+/// A program to run, with its arguments, environment and limits.
 #[derive(Clone, Debug)]
 pub struct Program {
     path: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    /// What a shell does before it becomes the program.
+    /// Commands of a shell, which then becomes the program.
     prelude: Vec<String>,
     stdout_to: Option<Arc<OwnedFd>>,
 }
@@ -50,7 +50,7 @@ impl Program {
         Self::at(programs().join("time-client"))
     }
 
-    /// Where it is, for a test that must start it in a way of its own.
+    /// The path of the program, for a test that must start it in a way of its own.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -144,7 +144,7 @@ impl Program {
     }
 }
 
-/// What a running process may have.
+/// A resource of a running process that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// Open file descriptors.
@@ -169,12 +169,12 @@ impl RunningProgram {
         self.id
     }
 
-    /// What it wrote to its standard output.
+    /// The lines of its standard output so far.
     pub fn stdout(&self) -> &Lines {
         &self.stdout
     }
 
-    /// What it wrote to its standard error.
+    /// The lines of its standard error so far.
     pub fn stderr(&self) -> &Lines {
         &self.stderr
     }
@@ -300,7 +300,7 @@ impl Lines {
         lines
     }
 
-    /// Those of a stream that is not read.
+    /// The lines of a stream that is not read: none.
     fn none() -> Self {
         let lines = Self::default();
         lines.1.store(true, Ordering::Release);
@@ -312,17 +312,17 @@ impl Lines {
         self.1.load(Ordering::Acquire)
     }
 
-    /// All of them.
+    /// The lines so far.
     pub fn all(&self) -> Vec<Line> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Those that contain `text`.
+    /// The lines that contain `text`.
     pub fn containing(&self, text: &str) -> Vec<Line> {
         self.all().into_iter().filter(|line| line.text.contains(text)).collect()
     }
 
-    /// All of them as one text.
+    /// The lines as one text.
     pub fn text(&self) -> String {
         self.all().into_iter().map(|line| line.text + "\n").collect()
     }

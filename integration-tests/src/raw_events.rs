@@ -12,7 +12,7 @@ use zookeeper_client::{AddWatchMode, Client, Error, EventType, PersistentWatcher
 
 use crate::eventually::eventually;
 
-/// What happened to a node.
+/// A change of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeChange {
     /// Its data was written.
@@ -28,9 +28,9 @@ pub enum NodeChange {
 pub struct NodeEvent {
     /// When it arrived here.
     pub at: Instant,
-    /// What it says.
+    /// The change.
     pub happened: NodeChange,
-    /// Of which node, relative to the session's chroot.
+    /// The path of the node, relative to the session's chroot.
     pub path: String,
     /// The transaction, -1 where the server does not say (before 3.9).
     pub zxid: i64,
@@ -80,7 +80,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// What the client crate says.
+    /// Those of the client crate.
     pub async fn settled(&self) -> Result<(), Error> {
         // What the server sent before this reply is in the watcher's queue, and the task empties that first.
         self.client.sync(&self.root).await?;

@@ -1,4 +1,4 @@
-//! What makes a failed test readable and repeatable: captured logs and printed seeds.
+//! Captured logs and printed seeds, which make a failed test readable and repeatable.
 
 use std::ops::{Deref, DerefMut};
 

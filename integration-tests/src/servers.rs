@@ -83,7 +83,7 @@ impl Launch {
 
     /// Starts the servers and waits until all of them serve.
     ///
-    /// At most four servers run at once in one test process: a further start waits for an earlier one's drop. A test
+    /// At most seven servers run at once in one test process: a further start waits for an earlier one's drop. A test
     /// therefore starts its ensemble before it starts anything smaller.
     ///
     /// # Panics
@@ -238,7 +238,7 @@ impl Servers {
         self.must(&["data"]).await.trim_end().into()
     }
 
-    /// What the server has logged.
+    /// The log of a server.
     pub async fn logs(&self, node: usize) -> String {
         self.must(&["logs", &node.to_string()]).await
     }
@@ -267,7 +267,7 @@ impl Drop for Servers {
     }
 }
 
-/// What `docker/zk` is told at every call, apart from the verb.
+/// The name and the environment with which `docker/zk` is called.
 #[derive(Debug)]
 struct ZkScript {
     name: String,
@@ -275,7 +275,7 @@ struct ZkScript {
 }
 
 impl ZkScript {
-    /// What the command printed.
+    /// The output of the command.
     fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Result<String, Refused> {
         let mut command = Command::new(checkout().join("docker/zk"));
         command.args(arguments).env("ZK_NAME", &self.name).envs(self.environment.iter().cloned());
@@ -356,9 +356,9 @@ fn free_ports() -> u16 {
 }
 
 /// Servers that run at once: each is a JVM of about 100 MB that takes a good part of a core while it starts.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 7;
 static SERVER_PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
-/// What the names of all test servers begin with; the process id and a number follow, as `docker/zk sweep` expects.
+/// The beginning of the names of all test servers; the process id and a number follow, as `docker/zk sweep` expects.
 const PREFIX: &str = "zk-registry-test-";
 const ATTEMPTS: u32 = 3;
 /// How much of a server's log a failed test shows.

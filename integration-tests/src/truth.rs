@@ -1,4 +1,4 @@
-//! What ZooKeeper holds below a service, read past everything that is tested, and how a snapshot differs from it.
+//! The nodes that ZooKeeper holds below a service, read past everything that is tested, and how a snapshot differs from them.
 //!
 //! It knows only the few kinds of [`TestRecord`] that the tests write, and judges them by the documented rules, not by the
 //! library's code.
@@ -10,7 +10,7 @@ use zk_registry::{Snapshot, Zxid};
 
 use crate::raw::{Error, Raw};
 
-/// What a test writes into a node.
+/// The data that a test writes into a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestRecord {
     /// Nothing: rejected when a session owns the node, else a namespace.
@@ -56,7 +56,7 @@ impl Truth {
     ///
     /// # Errors
     ///
-    /// What the client crate says.
+    /// Those of the client crate.
     pub async fn read(raw: &Raw, path: &str) -> Result<Self, Error> {
         raw.sync(path).await?;
         let Some((_, parent)) = raw.get(path).await? else { return Ok(Self::default()) };

@@ -138,7 +138,7 @@ pub struct QueryCounts {
     pub dead_connections: u64,
 }
 
-/// What a kill did.
+/// The effect of a kill.
 #[derive(Clone, Copy, Debug)]
 pub struct KillOutcome {
     /// How it went, over the whole run.

@@ -1,4 +1,4 @@
-//! Which ZooKeeper a test talks to: the one that the whole run shares, or servers of its own.
+//! The ZooKeeper that a test talks to: the one that the whole run shares, or servers of its own.
 //!
 //! A test that only reads and writes uses [`ZooKeeper::shared`] below a [`chroot`](ZooKeeper::chroot) of its own; a
 //! test that breaks servers starts its own, see [`servers`](crate::servers).
@@ -133,7 +133,7 @@ pub struct Chroot {
 }
 
 impl Chroot {
-    /// What a client under test is given: `host:port[,host:port]/path`.
+    /// The connect string for a client under test: `host:port[,host:port]/path`.
     pub fn connect_string(&self) -> String {
         self.through(&self.hosts)
     }

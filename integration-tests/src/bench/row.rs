@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use super::samples::Samples;
 
-/// What was measured, ours beside a reference, against a promise.
+/// A measurement: ours beside a reference, against a promise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// What was measured, in words.
+    /// The name of the measurement.
     pub what: String,
-    /// Of what the values are.
+    /// The unit of the values.
     pub unit: Unit,
     /// One value per run.
     pub ours: Samples,
     /// The same of something else, from runs in between ours.
     pub reference: Option<Reference>,
-    /// What we promise.
+    /// The promise.
     pub bound: Option<Bound>,
 }
 
-/// What stands beside ours.
+/// A measurement beside ours.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reference {
     /// The name of the reference.
@@ -34,7 +34,7 @@ pub struct Reference {
     pub rival: bool,
 }
 
-/// What a value counts.
+/// The unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
@@ -114,7 +114,7 @@ impl Row {
         (reference != 0.0).then(|| self.ours.median() / reference)
     }
 
-    /// Who is better; `None` without a rival.
+    /// The better of both; `None` without a rival.
     pub fn standing(&self) -> Option<Standing> {
         let rival = &self.reference.as_ref().filter(|reference| reference.rival)?.samples;
         let (ours, theirs) = (self.ours.median(), rival.median());

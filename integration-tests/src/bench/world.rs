@@ -1,4 +1,4 @@
-//! What a subject measures with: the number of runs, and a ZooKeeper that is started when the first subject asks.
+//! The means of a subject: the number of runs, and a ZooKeeper that is started when the first subject asks.
 
 use std::time::Duration;
 

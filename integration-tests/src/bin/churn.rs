@@ -30,7 +30,7 @@ const SERVICES: [&str; 3] = ["kept", "one", "other"];
 const REGISTRANTS: usize = 8;
 const STIRRED: u16 = 10;
 
-/// What happened, acknowledged.
+/// The numbers of acknowledged acts.
 #[derive(Debug, Default)]
 struct Tally {
     changes: Cell<u32>,

@@ -1,6 +1,6 @@
 //! The two directions of a connection.
 
-/// Which way bytes flow.
+/// The way in which bytes flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the server to the client.

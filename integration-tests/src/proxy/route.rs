@@ -1,4 +1,4 @@
-//! What all connections of one proxy have in common: where they lead, and the rules that hold for all of them.
+//! The route that all connections of one proxy share: the server, and the rules that hold for all of them.
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::trip::{Request, Trips};
 
-/// What decides over all connections at once.
+/// The rules for all connections at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     pub(super) frozen: [bool; 2],
     pub(super) black_hole: bool,
     pub(super) delay: Duration,
-    /// What the server does not know.
+    /// The request that the server pretends not to know.
     pub(super) lacking: Option<Request>,
     /// How often everything was cut: a link ends when this passes what it was at its start.
     pub(super) cuts: u64,

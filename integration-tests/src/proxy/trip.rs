@@ -68,14 +68,14 @@ impl Trip {
     }
 }
 
-/// What is waited for.
+/// The message that a fault waits for.
 #[derive(Debug)]
 pub(super) enum TripWire {
     Bytes { direction: Direction, left: u64 },
     Reply { request: Request, awaited: Option<(u64, i32)> },
 }
 
-/// What is to become of a message.
+/// The fate of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum MessageFate {
     Pass,
@@ -91,7 +91,7 @@ pub(super) struct Trips(Mutex<TripState>);
 #[derive(Debug, Default)]
 struct TripState {
     wire: Option<(TripWire, oneshot::Sender<()>)>,
-    /// Of each link, how many cuts there had been at its start.
+    /// The connections, each with the number of cuts before it began.
     links: BTreeMap<u64, u64>,
     next: u64,
 }

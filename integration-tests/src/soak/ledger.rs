@@ -1,4 +1,4 @@
-//! What should be listed: every registration's own word for it.
+//! The instances that should be listed, by the state that each registration reports.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

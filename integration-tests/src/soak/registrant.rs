@@ -14,7 +14,7 @@ use super::ledger::Ledger;
 use super::report::SoakReport;
 use super::service::{T, open, service};
 
-/// What a registrant does next.
+/// The next act of a registrant.
 enum Act {
     Register,
     StartAgain,

@@ -1,4 +1,4 @@
-//! What happened, as a table.
+//! The faults, changes and worst cases of a run, as a table.
 
 use std::collections::BTreeMap;
 use std::fmt;

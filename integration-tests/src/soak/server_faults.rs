@@ -89,3 +89,21 @@ impl fmt::Display for ServerFault {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::mem::discriminant;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_is_drawn() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let drawn: HashSet<_> =
+            (0..1_000).map(|_| discriminant(&ServerFault::draw(&mut rng, Duration::from_secs(4)))).collect();
+        assert_eq!(drawn.len(), FAULTS.len());
+    }
+}

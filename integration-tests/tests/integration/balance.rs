@@ -70,7 +70,7 @@ struct BalancedClient {
     _load: Vec<AbortOnDropHandle<()>>,
 }
 
-/// What became of the queries.
+/// The outcomes of the queries.
 #[derive(Default)]
 struct Tally {
     answers: BTreeMap<String, u32>,

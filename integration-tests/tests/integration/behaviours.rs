@@ -1,4 +1,4 @@
-//! What a user relies on, asked of a real ZooKeeper: the same suite that the registry for tests passes.
+//! The behaviours that a user relies on, asked of a real ZooKeeper: the same suite that the registry for tests passes.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! What fails behind the client's back stays there: restarts and kills of servers under load, ZooKeeper away.
+//! Faults behind the client's back stay there: restarts and kills of servers under load, ZooKeeper away.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What a registry finds out about a server with its first requests.
+//! The facts that a registry finds out about a server with its first requests.
 
 use std::time::Duration;
 

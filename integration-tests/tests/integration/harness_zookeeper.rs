@@ -279,7 +279,7 @@ async fn the_secure_server_knows_its_user() {
     let users = raw.client().list_auth_users().await.unwrap();
     assert!(users.iter().any(|found| found.scheme() == "sasl"), "{users:?}");
 
-    let pem = |file| std::fs::read_to_string(zk.certificate(file)).unwrap();
+    let pem = |file| fs::read_to_string(zk.certificate(file)).unwrap();
     let tls = TlsOptions::new().with_pem_ca(&pem("ca.pem")).unwrap();
     let tls = tls.with_pem_identity(&pem("client.crt"), &pem("client.key")).unwrap();
     let to = format!("tcp+tls://{}", zk.tls_address());

@@ -1,4 +1,4 @@
-//! Who we are to ZooKeeper, who it is to us, and who may do what: against a server with TLS and SASL DIGEST-MD5.
+//! Identities and permissions, ours and the server's: against a server with TLS and SASL DIGEST-MD5.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -14,7 +14,7 @@ use integration_tests::zookeeper::ZooKeeper;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What is left of a second when its begin was seen late.
+/// The rest of a second whose beginning was seen late.
 const MOST_OF_A_SECOND: Duration = Duration::from_millis(700);
 
 async fn http(address: &str, path: &str) -> String {

@@ -466,7 +466,7 @@ struct Writer {
     name: usize,
     raw: Raw,
     rng: StdRng,
-    /// Which of his nodes exist.
+    /// The nodes of its own that exist.
     nodes: BTreeSet<u32>,
 }
 

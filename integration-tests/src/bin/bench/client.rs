@@ -63,7 +63,7 @@ async fn run(world: &World) -> Vec<Row> {
     rows
 }
 
-/// What a fault of a server costs its clients: the runs of the end-to-end tests, counted.
+/// The cost of a server's fault for its clients: the runs of the end-to-end tests, counted.
 async fn faults(world: &World, zookeeper: &ZooKeeper) -> Vec<Row> {
     let mut fleet = ThreeServers::start(zookeeper.chroot("bench-faults").await).await;
     let restarts = world
@@ -125,7 +125,7 @@ fn pick(client: &TimeClient) -> f64 {
     })
 }
 
-/// What the program of 2016 did before each query.
+/// The work of the program of 2016 before each query.
 async fn a_session_each(chroot: &Chroot) {
     let raw = Raw::connect(&chroot.connect_string()).await;
     raw.list("/services/time").await.expect("the server is up");

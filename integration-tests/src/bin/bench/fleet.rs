@@ -1,4 +1,4 @@
-//! What the subjects of the library begin with: a connected registry, and a service full of instances.
+//! The beginning of every subject of the library: a connected registry, and a service full of instances.
 //!
 //! The fleet's nodes are persistent: a load of many nodes in one session would be more than a server can close at once.
 
@@ -71,7 +71,7 @@ impl LargeFleet {
         format!("/services/time/{}", id(n))
     }
 
-    /// What the `n`th instance's node says.
+    /// The data of the `n`th instance's node.
     pub(crate) fn record(&self, n: usize) -> Vec<u8> {
         self.record.replace(TEMPLATE, &host(n)).into_bytes()
     }

@@ -1,4 +1,4 @@
-//! What is promised while something breaks: each test is a script of steps, and each step has its bound.
+//! The promises while something breaks: each test is a script of steps, and each step has its bound.
 //!
 //! The bounds are what docs/SERVICE-LEVEL.md promises plus what two busy cores need. A script that leaves the servers alone
 //! is a function of them: it runs on one server, in a test of its own, and with all others on three.
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use integration_tests::eventually::eventually;
 use integration_tests::fair_time::Stopwatch;
 use integration_tests::registries::{T, open, time};
@@ -27,7 +28,7 @@ use zk_registry::{
 
 /// The connection timeout that goes with `T`.
 const C: Duration = Duration::from_secs(1);
-/// What two busy cores may add to any bound.
+/// The time that two busy cores may add to any bound.
 const SLACK: Duration = Duration::from_secs(2);
 /// A server process starts, loads its data, finds its peers.
 const STARTUP: Duration = Duration::from_secs(30);
@@ -193,8 +194,10 @@ async fn what_holds_on_one_server_holds_on_three() {
     );
 }
 
-async fn script(name: &str, run: impl Future<Output = ()>) {
-    let start = Stopwatch::start();
-    run.await;
-    println!("done: {name}: {:?}", start.elapsed());
+fn script<'a>(name: &'a str, run: impl Future<Output = ()> + 'a) -> LocalBoxFuture<'a, ()> {
+    Box::pin(async move {
+        let start = Stopwatch::start();
+        run.await;
+        println!("done: {name}: {:?}", start.elapsed());
+    })
 }

@@ -39,7 +39,7 @@ async fn a_program_restarted_after_its_session_is_listed_again() {
     restarted_late(&ZooKeeper::shared()).await;
 }
 
-/// What a dead session takes to be noticed: a server looks for expired ones once a tick.
+/// The time until a dead session is noticed: a server looks for expired ones once a tick.
 const EXPIRY: Duration = T.saturating_add(C);
 /// For how long a program says that it is draining before it is gone.
 const NOTICE: Duration = Duration::from_millis(300);

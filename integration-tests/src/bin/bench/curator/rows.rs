@@ -1,4 +1,4 @@
-//! What the rows of this subject have in common.
+//! The frame of this subject's rows.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) fn samples((ours, theirs): (Vec<f64>, Vec<f64>)) -> (Samples, Samples
     (ours.into_iter().collect(), theirs.into_iter().collect())
 }
 
-/// Of what takes seconds or is always the same.
+/// The runs of a measurement that takes seconds or is always the same.
 pub(super) fn few(world: &World) -> Runs {
     Runs(world.runs.0.min(3))
 }

@@ -134,7 +134,7 @@ impl Readers {
     }
 }
 
-/// What a cache does that takes events for the truth, such as Curator's: it drops what was deleted, and has what was created
+/// The work of a cache that takes events for the truth, such as Curator's: it drops what was deleted, and has what was created
 /// once it has read it.
 struct EventCache {
     stop: Arc<AtomicBool>,

@@ -62,7 +62,7 @@ pub(crate) struct WatchedLink {
     events: Events,
 }
 
-/// What others saw of a cut.
+/// The effects of a cut that other clients saw.
 pub(crate) struct Cut {
     pub(crate) events: f64,
     writes: f64,
@@ -75,7 +75,7 @@ impl CutLink {
         Self { proxy: Proxy::to(zookeeper.address(1)).await, chroot }
     }
 
-    /// What the client that registers is given.
+    /// The connect string of the client that registers.
     pub(crate) fn to(&self) -> String {
         self.chroot.through(self.proxy.address())
     }
@@ -104,7 +104,7 @@ impl WatchedLink {
         Cut { events: (self.events.all().len() - seen) as f64, writes: writes as f64 }
     }
 
-    /// What somebody still does who says to be back is his, too.
+    /// Writes of a client after it said to be back count as its own, too.
     async fn quiet(&self) {
         let mut seen = None;
         while seen != Some(self.events.all().len()) {

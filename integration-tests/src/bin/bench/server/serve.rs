@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufWriter};
 
 use crate::again::{asked, end_with_input, say};
 
-/// What can be measured.
+/// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServerKind {
     /// A single-threaded epoll loop that answers a request with fixed bytes and closes as we do.

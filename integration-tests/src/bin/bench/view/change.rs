@@ -63,7 +63,7 @@ pub(super) async fn bytes(world: &World, fleet: &LargeFleet, size: usize) -> Row
         .bound(Bound::AtMost(250.0 + fleet.record(size).len() as f64 / 2.0))
 }
 
-/// What is measured by [`received`].
+/// The name of the row that [`received`] measures.
 pub(crate) fn bytes_words(fleet: &LargeFleet, size: usize) -> String {
     let record = fleet.record(size).len();
     format!("bytes received per change, of {} instances, records of {record} bytes", grouped(size))
@@ -84,7 +84,7 @@ pub(crate) async fn received(
     (proxy.carried(Direction::ToClient) - before) as f64 / CHANGES as f64
 }
 
-/// Of a process that watches, and wakes for every snapshot.
+/// The processor time of a process that watches, and wakes for every snapshot.
 pub(super) async fn processor_time(world: &World, fleet: &LargeFleet, size: usize) -> Row {
     let mut reader = ReaderProcess::start(&fleet.to).await;
     reader.live().await;

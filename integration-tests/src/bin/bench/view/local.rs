@@ -1,4 +1,4 @@
-//! What happens without any packet: publishing a snapshot, and looking at it.
+//! The work without any packet: publishing a snapshot, and looking at it.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub(super) async fn current(world: &World, fleet: &LargeFleet, size: usize) -> V
     ]
 }
 
-/// What a caller gets from a library that hands out lists.
+/// A list such as other libraries hand out.
 fn copy(snapshot: &Snapshot) -> Vec<Arc<Member>> {
     snapshot.instances().cloned().collect()
 }

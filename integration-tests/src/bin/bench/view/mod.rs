@@ -1,4 +1,4 @@
-//! What it costs to see a service, and to keep seeing it.
+//! The costs to see a service, and to keep seeing it.
 
 pub(crate) mod change;
 pub(crate) mod cold;

@@ -36,7 +36,7 @@ impl ReaderProcess {
     }
 }
 
-/// What its memory grows by when it watches.
+/// The growth of its memory when it watches.
 pub(super) async fn memory(world: &World, fleet: &LargeFleet, size: usize) -> Row {
     let runs = Runs(world.runs.0.min(3));
     let ours = async || {
