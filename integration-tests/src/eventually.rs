@@ -8,34 +8,34 @@ use tokio::time::{Instant, sleep};
 use crate::fair_time::{Stopwatch, fair_timeout};
 
 /// The answer of a probe: it holds (with a value), or not yet (with the reason).
-pub trait Verdict {
+pub trait ProbeAnswer {
     /// The value that the wait returns once the condition holds.
     type Value;
 
     /// The value, or why it does not hold yet.
-    fn verdict(self) -> Result<Self::Value, String>;
+    fn outcome(self) -> Result<Self::Value, String>;
 }
 
-impl Verdict for bool {
+impl ProbeAnswer for bool {
     type Value = ();
 
-    fn verdict(self) -> Result<(), String> {
+    fn outcome(self) -> Result<(), String> {
         if self { Ok(()) } else { Err("false".to_owned()) }
     }
 }
 
-impl<T> Verdict for Option<T> {
+impl<T> ProbeAnswer for Option<T> {
     type Value = T;
 
-    fn verdict(self) -> Result<T, String> {
+    fn outcome(self) -> Result<T, String> {
         self.ok_or_else(|| "nothing".to_owned())
     }
 }
 
-impl<T, E: Display> Verdict for Result<T, E> {
+impl<T, E: Display> ProbeAnswer for Result<T, E> {
     type Value = T;
 
-    fn verdict(self) -> Result<T, String> {
+    fn outcome(self) -> Result<T, String> {
         self.map_err(|error| error.to_string())
     }
 }
@@ -50,7 +50,7 @@ impl<T, E: Display> Verdict for Result<T, E> {
 ///
 /// When `within` has passed: the message says what was awaited, for how long, how often it was looked at, and the
 /// last answer. A probe that does not return in time is abandoned and named as such.
-pub async fn eventually<V: Verdict>(
+pub async fn eventually<V: ProbeAnswer>(
     within: Duration,
     what: &str,
     mut probe: impl AsyncFnMut() -> V,
@@ -61,7 +61,7 @@ pub async fn eventually<V: Verdict>(
     let mut last = "none".to_owned();
     let mut looks = 0_u32;
     loop {
-        match fair_timeout(left(), probe()).await.map(Verdict::verdict) {
+        match fair_timeout(left(), probe()).await.map(ProbeAnswer::outcome) {
             Some(Ok(value)) => return value,
             Some(Err(reason)) => last = reason,
             None => {
@@ -88,14 +88,14 @@ pub async fn eventually<V: Verdict>(
 /// # Panics
 ///
 /// At the first look at which it does not hold.
-pub async fn always<V: Verdict<Value: Debug>>(
+pub async fn always<V: ProbeAnswer<Value: Debug>>(
     lasting: Duration,
     what: &str,
     mut probe: impl AsyncFnMut() -> V,
 ) {
     let start = Instant::now();
     while start.elapsed() < lasting {
-        if let Err(reason) = probe().await.verdict() {
+        if let Err(reason) = probe().await.outcome() {
             panic!("{what}: no longer after {:?} of {lasting:?}: {reason}", start.elapsed());
         }
         sleep(Duration::from_millis(5)).await;

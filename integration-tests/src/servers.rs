@@ -91,8 +91,8 @@ impl Launch {
     /// When they do not come up; the message holds what `docker/zk` printed.
     pub async fn start(self) -> Servers {
         spawn_blocking(sweep).await.expect("sweeping does not panic");
-        let slots = Arc::clone(&SERVER_PERMITS);
-        let permit = slots.acquire_many_owned(self.nodes.into()).await.expect("it is never closed");
+        let permits = Arc::clone(&SERVER_PERMITS);
+        let permit = permits.acquire_many_owned(self.nodes.into()).await.expect("it is never closed");
         let mut complaint = None;
         for _ in 0..ATTEMPTS {
             let mut servers = self.describe();
