@@ -17,12 +17,14 @@ test: ## every test, on a ZooKeeper of its own
 	@cargo build -p time-server -p time-client && cargo test --workspace --all-features --no-run && .ci/with-zk cargo test --workspace --all-features --no-fail-fast
 ci: ## what a change must pass: format, clippy, docs, scripts, features, tests, licences, the packaged crate
 	@.ci/checks && .ci/packaged && $(if $(TESTED_APART),:,$(MAKE) --no-print-directory test)
-ci-deep: ## `ci`, then tests without an engine, oldest Rust, lowest versions, cargo-deny, valgrind, fuzzing; names what is missing
+ci-deep: ## `ci`, then tests on ZooKeeper 3.8, oldest Rust, lowest versions, cargo-deny, valgrind, fuzzing; names what is missing
 	@$(MAKE) --no-print-directory ci && .ci/deep
 bench: ## measure what is promised, beside references (ONLY=view: that alone)
 	@.ci/bench $(ONLY)
 bench-page: ## docs/BENCHMARKS.md and docs/plots/ from the last figures
 	@cargo run --quiet --release -p integration-tests --bin bench -- --page docs/BENCHMARKS.md
+fuzz: ## every fuzz target for MINUTES (1); needs cargo-fuzz and Rust nightly
+	@.ci/fuzz
 soak: ## random faults over a fleet on real ZooKeeper for MINUTES (10), checked all the time; SEED=n replays
 	@RUST_LOG=$${RUST_LOG:-error} cargo run --quiet -p integration-tests --bin soak -- --minutes $${MINUTES:-10}
-.PHONY: help up up-ensemble up-secure down clean demo test ci ci-deep bench bench-page soak
+.PHONY: help up up-ensemble up-secure down clean demo test ci ci-deep bench bench-page fuzz soak

@@ -3,37 +3,39 @@
 use std::fmt::{Debug, Display};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
-/// What a probe may answer: it holds (with a value), or not yet (with the reason).
-pub trait Verdict {
-    /// What the wait returns once the condition holds.
+use crate::fair_time::{Stopwatch, fair_timeout};
+
+/// The answer of a probe: it holds (with a value), or not yet (with the reason).
+pub trait ProbeAnswer {
+    /// The value that the wait returns once the condition holds.
     type Value;
 
     /// The value, or why it does not hold yet.
-    fn verdict(self) -> Result<Self::Value, String>;
+    fn outcome(self) -> Result<Self::Value, String>;
 }
 
-impl Verdict for bool {
+impl ProbeAnswer for bool {
     type Value = ();
 
-    fn verdict(self) -> Result<(), String> {
+    fn outcome(self) -> Result<(), String> {
         if self { Ok(()) } else { Err("false".to_owned()) }
     }
 }
 
-impl<T> Verdict for Option<T> {
+impl<T> ProbeAnswer for Option<T> {
     type Value = T;
 
-    fn verdict(self) -> Result<T, String> {
+    fn outcome(self) -> Result<T, String> {
         self.ok_or_else(|| "nothing".to_owned())
     }
 }
 
-impl<T, E: Display> Verdict for Result<T, E> {
+impl<T, E: Display> ProbeAnswer for Result<T, E> {
     type Value = T;
 
-    fn verdict(self) -> Result<T, String> {
+    fn outcome(self) -> Result<T, String> {
         self.map_err(|error| error.to_string())
     }
 }
@@ -41,29 +43,28 @@ impl<T, E: Display> Verdict for Result<T, E> {
 /// Polls `probe` until it holds and returns its value.
 ///
 /// A probe answers with a `bool`, an `Option` or a `Result`; the last is best, because its error is what the panic
-/// shows. Polls are 2 ms apart at first, 50 ms at last.
+/// shows. Polls are 2 ms apart at first, 50 ms at last. Stalls of the machine do not count, see
+/// [`fair_time`](crate::fair_time).
 ///
 /// # Panics
 ///
 /// When `within` has passed: the message says what was awaited, for how long, how often it was looked at, and the
 /// last answer. A probe that does not return in time is abandoned and named as such.
-pub async fn eventually<V: Verdict>(
+pub async fn eventually<V: ProbeAnswer>(
     within: Duration,
     what: &str,
     mut probe: impl AsyncFnMut() -> V,
 ) -> V::Value {
-    let start = Instant::now();
-    let deadline = start + within;
+    let (start, watch) = (Instant::now(), Stopwatch::start());
+    let left = || (within + watch.stalls()).saturating_sub(start.elapsed());
     let mut pause = Duration::from_millis(2);
     let mut last = "none".to_owned();
     let mut looks = 0_u32;
     loop {
-        match timeout_at(deadline, probe()).await {
-            Ok(answer) => match answer.verdict() {
-                Ok(value) => return value,
-                Err(reason) => last = reason,
-            },
-            Err(_) => {
+        match fair_timeout(left(), probe()).await.map(ProbeAnswer::outcome) {
+            Some(Ok(value)) => return value,
+            Some(Err(reason)) => last = reason,
+            None => {
                 panic!(
                     "{what}: not within {within:?}; look {} had not returned; last answer: {last}",
                     looks + 1
@@ -71,13 +72,13 @@ pub async fn eventually<V: Verdict>(
             }
         }
         looks += 1;
-        if Instant::now() >= deadline {
+        if left().is_zero() {
+            let (passed, stalls) = (start.elapsed(), watch.stalls());
             panic!(
-                "{what}: not within {within:?} ({looks} looks, {:?}); last answer: {last}",
-                start.elapsed()
+                "{what}: not within {within:?} ({looks} looks, {passed:?}, {stalls:?} of them stalls); last answer: {last}"
             );
         }
-        sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+        sleep(pause.min(left())).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
@@ -87,14 +88,14 @@ pub async fn eventually<V: Verdict>(
 /// # Panics
 ///
 /// At the first look at which it does not hold.
-pub async fn always<V: Verdict<Value: Debug>>(
+pub async fn always<V: ProbeAnswer<Value: Debug>>(
     lasting: Duration,
     what: &str,
     mut probe: impl AsyncFnMut() -> V,
 ) {
     let start = Instant::now();
     while start.elapsed() < lasting {
-        if let Err(reason) = probe().await.verdict() {
+        if let Err(reason) = probe().await.outcome() {
             panic!("{what}: no longer after {:?} of {lasting:?}: {reason}", start.elapsed());
         }
         sleep(Duration::from_millis(5)).await;

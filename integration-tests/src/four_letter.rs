@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+
+use crate::fair_time::fair_timeout;
 
 /// Sends one word (`srvr`, `mntr`, `cons`, `dump`, `wchs`, `wchc`, ...) and returns the whole reply.
 ///
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 ///
 /// Connecting or reading failed, or 2 seconds have passed (the server is frozen).
 pub async fn ask(server: SocketAddr, word: &str) -> io::Result<String> {
-    timeout(PATIENCE, async {
+    fair_timeout(PATIENCE, async {
         let mut stream = TcpStream::connect(server).await?;
         stream.write_all(word.as_bytes()).await?;
         let mut reply = String::new();
@@ -25,9 +26,10 @@ pub async fn ask(server: SocketAddr, word: &str) -> io::Result<String> {
         Ok(reply)
     })
     .await
-    .map_err(|_| {
-        io::Error::new(io::ErrorKind::TimedOut, format!("{server} did not answer {word} in {PATIENCE:?}"))
-    })?
+    .unwrap_or_else(|| {
+        let silence = format!("{server} did not answer {word} in {PATIENCE:?}");
+        Err(io::Error::new(io::ErrorKind::TimedOut, silence))
+    })
 }
 
 /// The role of a server that serves: `standalone`, `leader` or `follower`; `None` while it does not serve.

@@ -5,33 +5,39 @@
 //! | a ZooKeeper, and a subtree of its own | [`zookeeper`] |
 //! | servers that it may kill, freeze, restart | [`servers`] |
 //! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
-//! | a broken network | [`proxy`], at random [`weather`] |
-//! | a real process | [`process`], one that takes orders [`driven`], somebody else's client [`peers`] |
+//! | a broken network | [`proxy`], at random [`link_faults`] |
+//! | a real process | [`process`], one that takes orders [`line_process`], another project's client [`peers`] |
 //! | to wait without a sleep | [`eventually`] |
+//! | a bound that a busy machine does not break | [`fair_time`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
-//! | a readable, repeatable failure | [`steps`], and what is left of it [`remains`] |
+//! | a readable, repeatable failure | [`replay`], and what is left of it [`artifacts`] |
 //! | a fleet under load, restarted or killed | [`under_load`] |
 //! | bad weather for hours | [`soak`] |
 //! | figures | [`mod@bench`] |
 //!
-//! Whatever cannot do its job panics and says why: that fails the test, which is what a test wants of its tools.
+//! A helper that cannot do its job panics and says why: that fails the test.
 
+pub mod artifacts;
 pub mod bench;
-pub mod driven;
+pub mod checkout;
 pub mod eventually;
+pub mod fair_time;
 pub mod four_letter;
+pub mod line_process;
+pub mod link_faults;
 pub mod peers;
 pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod raw_events;
-pub mod remains;
+pub mod registries;
+pub mod replay;
 pub mod servers;
 pub mod soak;
-pub mod steps;
+pub mod time_clients;
+pub mod time_servers;
 pub mod truth;
 pub mod under_load;
-pub mod weather;
 pub mod zookeeper;
 
 /// The README's code compiles.

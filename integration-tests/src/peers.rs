@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::checkout::checkout;
 use crate::process::Program;
-use crate::servers::checkout;
 
 /// Curator, to be given the arguments of `peers/Curator.java`; `None` where it is not installed.
 ///
@@ -63,7 +63,7 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
 fn absent(peer: &str, missing: &str) -> Option<Program> {
     let complete = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(!complete, "{peer} is not installed ({missing} is missing), and CI=true skips nothing");
-    // A terminal that cannot be written to has nobody to tell.
+    // A terminal that cannot be written to is no reason to fail.
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
         format!("SKIPPED: what runs beside {peer}: {missing} is missing\n").as_bytes(),

@@ -16,17 +16,17 @@ pub use nix::sys::signal::Signal;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::artifacts;
+use crate::checkout::{checkout, layout};
 use crate::eventually::eventually;
-use crate::remains;
-use crate::servers::checkout;
 
-/// What to run.
+/// A program to run, with its arguments, environment and limits.
 #[derive(Clone, Debug)]
 pub struct Program {
     path: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    /// What a shell does before it becomes the program.
+    /// Commands of a shell, which then becomes the program.
     prelude: Vec<String>,
     stdout_to: Option<Arc<OwnedFd>>,
 }
@@ -50,7 +50,7 @@ impl Program {
         Self::at(programs().join("time-client"))
     }
 
-    /// Where it is, for a test that must start it in a way of its own.
+    /// The path of the program, for a test that must start it in a way of its own.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -90,7 +90,7 @@ impl Program {
         self
     }
 
-    /// Writes beyond a [limit](Process::limit) of the size of files fail, as on a full disk, instead of ending the process.
+    /// Writes beyond a [limit](RunningProgram::limit) of the size of files fail, as on a full disk, instead of ending the process.
     pub fn surviving_full_disks(mut self) -> Self {
         self.prelude.push("trap '' XFSZ".to_owned());
         self
@@ -107,7 +107,7 @@ impl Program {
     /// # Panics
     ///
     /// When it cannot be started.
-    pub fn start(&self) -> Process {
+    pub fn start(&self) -> RunningProgram {
         let name = self.name();
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(self.stdout()).stderr(Stdio::piped());
@@ -115,7 +115,7 @@ impl Program {
             command.spawn().unwrap_or_else(|error| panic!("starting {}: {error}", self.path.display()));
         let stdout = child.stdout.take().map_or_else(Lines::none, Lines::read);
         let stderr = Lines::read(child.stderr.take().expect("it is piped"));
-        Process { id: child.id(), name, child: Mutex::new(child), stdout, stderr }
+        RunningProgram { id: child.id(), name, child: Mutex::new(child), stdout, stderr }
     }
 
     fn stdout(&self) -> Stdio {
@@ -123,12 +123,12 @@ impl Program {
         to.try_clone().unwrap_or_else(|error| panic!("handing over standard output: {error}")).into()
     }
 
-    /// What it is called in messages.
+    /// The name of the program in messages.
     pub(crate) fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Whatever it needs but its input and output.
+    /// The command without its input and output.
     pub(crate) fn command(&self) -> Command {
         let mut command = if self.prelude.is_empty() {
             Command::new(&self.path)
@@ -144,7 +144,7 @@ impl Program {
     }
 }
 
-/// What a running process may have.
+/// A resource of a running process that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// Open file descriptors.
@@ -153,9 +153,9 @@ pub enum Resource {
     FileSize,
 }
 
-/// A running program. Dropping it kills it; when a test fails meanwhile, what it wrote is shown and [kept](remains::keep).
+/// A running program. Dropping it kills it; when a test fails meanwhile, what it wrote is shown and [kept](artifacts::keep).
 #[derive(Debug)]
-pub struct Process {
+pub struct RunningProgram {
     name: String,
     id: u32,
     child: Mutex<Child>,
@@ -163,18 +163,18 @@ pub struct Process {
     stderr: Lines,
 }
 
-impl Process {
+impl RunningProgram {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// What it wrote to its standard output.
+    /// The lines of its standard output so far.
     pub fn stdout(&self) -> &Lines {
         &self.stdout
     }
 
-    /// What it wrote to its standard error.
+    /// The lines of its standard error so far.
     pub fn stderr(&self) -> &Lines {
         &self.stderr
     }
@@ -244,7 +244,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// As [`Process::says`].
+    /// As [`RunningProgram::says`].
     pub async fn logs(&self, text: &str, within: Duration) -> Line {
         self.stderr.first(&self.name, text, within).await
     }
@@ -254,7 +254,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         let mut child = self.child();
         // An error of either means that it has ended, which is what is wanted.
@@ -263,8 +263,8 @@ impl Drop for Process {
         if thread::panicking() {
             let (wrote, logged) = (self.stdout.text(), self.stderr.text());
             eprintln!("--- {} wrote:\n{wrote}--- and logged:\n{logged}---", self.name);
-            remains::keep(&format!("{}-{}.out", self.name, self.id), &wrote);
-            remains::keep(&format!("{}-{}.err", self.name, self.id), &logged);
+            artifacts::keep(&format!("{}-{}.out", self.name, self.id), &wrote);
+            artifacts::keep(&format!("{}-{}.err", self.name, self.id), &logged);
         }
     }
 }
@@ -286,7 +286,7 @@ impl Lines {
     fn read(stream: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let sink = lines.clone();
-        // The thread ends with the stream: when the process and whoever inherited its output are gone.
+        // The thread ends with the stream: when the process and its heirs of that output are gone.
         thread::spawn(move || {
             let mut stream = BufReader::new(stream);
             let mut bytes = Vec::new();
@@ -300,7 +300,7 @@ impl Lines {
         lines
     }
 
-    /// Those of a stream that is not read.
+    /// The lines of a stream that is not read: none.
     fn none() -> Self {
         let lines = Self::default();
         lines.1.store(true, Ordering::Release);
@@ -312,17 +312,17 @@ impl Lines {
         self.1.load(Ordering::Acquire)
     }
 
-    /// All of them.
+    /// The lines so far.
     pub fn all(&self) -> Vec<Line> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Those that contain `text`.
+    /// The lines that contain `text`.
     pub fn containing(&self, text: &str) -> Vec<Line> {
         self.all().into_iter().filter(|line| line.text.contains(text)).collect()
     }
 
-    /// All of them as one text.
+    /// The lines as one text.
     pub fn text(&self) -> String {
         self.all().into_iter().map(|line| line.text + "\n").collect()
     }
@@ -371,24 +371,4 @@ fn programs() -> &'static PathBuf {
         assert!(built.status.success(), "building the programs:\n{}", String::from_utf8_lossy(&built.stderr));
         target.join(profile)
     })
-}
-
-/// The target directory of this build.
-///
-/// # Panics
-///
-/// When the running program does not lie in one.
-pub fn target_directory() -> PathBuf {
-    layout().0
-}
-
-/// The target directory and the profile of the running test: it lies in `<target>/<profile>[/deps]`.
-fn layout() -> (PathBuf, String) {
-    let exe = std::env::current_exe().expect("a running program has a path");
-    let mut directory = exe.parent().expect("a file is in a directory");
-    if directory.ends_with("deps") || directory.ends_with("examples") {
-        directory = directory.parent().expect("deps lies in the profile's directory");
-    }
-    let profile = directory.file_name().expect("the profile names it").to_string_lossy().into_owned();
-    (directory.parent().expect("the profile lies in the target directory").to_owned(), profile)
 }

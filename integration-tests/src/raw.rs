@@ -1,4 +1,4 @@
-//! A thin client of the test's own, to look at the truth from outside and to change it behind everybody's back.
+//! A thin client of the test's own, to look at the truth from outside and to change it past what is tested.
 //!
 //! It is not what is tested: it has no retries, and it is meant for a server that is up. Its sessions hold persistent
 //! watches only, never a one-shot watch beside them: the client crate does not survive the mixture.
@@ -8,11 +8,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 pub use zookeeper_client::{Acls, CreateMode, Error, MultiReadResult, Stat};
 use zookeeper_client::{Client, Connector};
 
 use crate::eventually::eventually;
+use crate::fair_time::fair_timeout;
 use crate::raw_events::Events;
 
 /// One session with ZooKeeper. Dropping it closes the session; [`Raw::close`] also waits for that.
@@ -103,7 +103,7 @@ impl Raw {
             .collect()
     }
 
-    /// Creates a node that everybody may change.
+    /// Creates a node that any client may change.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Raw {
         self.client.mkdir(path, &CreateMode::Persistent.with_acls(Acls::anyone_all())).await
     }
 
-    /// Replaces the data of a node, whatever its version.
+    /// Replaces the data of a node of any version.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Raw {
         self.client.set_data(path, data, None).await
     }
 
-    /// Deletes a node, whatever its version.
+    /// Deletes a node of any version.
     ///
     /// # Errors
     ///
@@ -211,7 +211,7 @@ impl Raw {
         Events::watch(self.client.clone(), path).await
     }
 
-    /// Closes the session and waits until the server has done so: its ephemeral nodes are gone for everybody.
+    /// Closes the session and waits until the server has done so: its ephemeral nodes are gone.
     ///
     /// # Panics
     ///
@@ -225,7 +225,7 @@ impl Raw {
                 states.changed().await;
             }
         };
-        if timeout(CONNECTING, closed).await.is_err() {
+        if fair_timeout(CONNECTING, closed).await.is_none() {
             panic!("the session did not close within {CONNECTING:?}: is a clone of it alive?");
         }
     }

@@ -12,9 +12,9 @@ use zookeeper_client::{AddWatchMode, Client, Error, EventType, PersistentWatcher
 
 use crate::eventually::eventually;
 
-/// What happened to a node.
+/// A change of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum NodeChange {
     /// Its data was written.
     Changed,
     /// It came.
@@ -25,12 +25,12 @@ pub enum Happened {
 
 /// One event.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct NodeEvent {
     /// When it arrived here.
     pub at: Instant,
-    /// What it says.
-    pub happened: Happened,
-    /// Of which node, relative to the session's chroot.
+    /// The change.
+    pub happened: NodeChange,
+    /// The path of the node, relative to the session's chroot.
     pub path: String,
     /// The transaction, -1 where the server does not say (before 3.9).
     pub zxid: i64,
@@ -41,33 +41,33 @@ pub struct Seen {
 pub struct Events {
     root: String,
     client: Client,
-    record: Arc<Mutex<Record>>,
+    record: Arc<Mutex<Recording>>,
     barrier: mpsc::Sender<oneshot::Sender<()>>,
     _task: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug, Default)]
-struct Record {
-    seen: Vec<Seen>,
+struct Recording {
+    seen: Vec<NodeEvent>,
     gaps: u32,
 }
 
 impl Events {
     pub(crate) async fn watch(client: Client, root: &str) -> Result<Self, Error> {
         let watcher = client.watch(root, AddWatchMode::PersistentRecursive).await?;
-        let record = Arc::new(Mutex::new(Record::default()));
+        let record = Arc::new(Mutex::new(Recording::default()));
         let (barrier, barriers) = mpsc::channel(1);
         let task = tokio::spawn(run(client.clone(), root.to_owned(), watcher, Arc::clone(&record), barriers));
         Ok(Self { root: root.to_owned(), client, record, barrier, _task: AbortOnDropHandle::new(task) })
     }
 
     /// All events so far, in the server's order.
-    pub fn all(&self) -> Vec<Seen> {
+    pub fn all(&self) -> Vec<NodeEvent> {
         self.with(|record| record.seen.clone())
     }
 
     /// How many events of this kind there were, at any path.
-    pub fn count(&self, happened: Happened) -> usize {
+    pub fn count(&self, happened: NodeChange) -> usize {
         self.with(|record| record.seen.iter().filter(|seen| seen.happened == happened).count())
     }
 
@@ -80,7 +80,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// What the client crate says.
+    /// Those of the client crate.
     pub async fn settled(&self) -> Result<(), Error> {
         // What the server sent before this reply is in the watcher's queue, and the task empties that first.
         self.client.sync(&self.root).await?;
@@ -94,7 +94,7 @@ impl Events {
     /// # Panics
     ///
     /// When there is none `within` that time.
-    pub async fn first(&self, happened: Happened, path: &str, within: Duration) -> Seen {
+    pub async fn first(&self, happened: NodeChange, path: &str, within: Duration) -> NodeEvent {
         eventually(within, &format!("{happened:?} {path}"), async || {
             let seen = self.all();
             let found = seen.iter().find(|seen| seen.happened == happened && seen.path == path).cloned();
@@ -103,7 +103,7 @@ impl Events {
         .await
     }
 
-    fn with<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&Recording) -> T) -> T {
         look(&self.record.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -113,7 +113,7 @@ async fn run(
     client: Client,
     root: String,
     mut watcher: PersistentWatcher,
-    record: Arc<Mutex<Record>>,
+    record: Arc<Mutex<Recording>>,
     mut barriers: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     loop {
@@ -121,16 +121,16 @@ async fn run(
             biased;
             event = watcher.changed() => event,
             Some(reply) = barriers.recv() => {
-                // Nobody waits any more: nothing to tell.
+                // An error means that the wait was given up.
                 let _ = reply.send(());
                 continue;
             }
         };
         let at = Instant::now();
         let happened = match event.event_type {
-            EventType::NodeCreated => Happened::Created,
-            EventType::NodeDataChanged => Happened::Changed,
-            EventType::NodeDeleted => Happened::Deleted,
+            EventType::NodeCreated => NodeChange::Created,
+            EventType::NodeDataChanged => NodeChange::Changed,
+            EventType::NodeDeleted => NodeChange::Deleted,
             _ if event.session_state.is_terminated() => return,
             _ => {
                 if event.session_state == SessionState::SyncConnected {
@@ -142,7 +142,7 @@ async fn run(
                 continue;
             }
         };
-        let seen = Seen { at, happened, path: event.path, zxid: event.zxid };
+        let seen = NodeEvent { at, happened, path: event.path, zxid: event.zxid };
         record.lock().unwrap_or_else(PoisonError::into_inner).seen.push(seen);
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Once};
@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
-use crate::remains;
+use crate::artifacts;
+use crate::checkout::checkout;
 use crate::zookeeper::ZooKeeper;
 
 /// How to start servers. The backend is the environment's `BACKEND`, else what `docker/zk` chooses.
@@ -24,16 +25,34 @@ pub struct Launch {
     tick: Duration,
     client_certificate: &'static str,
     config: Vec<String>,
+    /// Whether the data lies in memory, where the host can do that.
+    memory: bool,
 }
 
 impl Launch {
-    pub(crate) fn new(topology: &'static str, nodes: u16) -> Self {
+    /// One server.
+    pub fn single() -> Self {
+        Self::new("single", 1)
+    }
+
+    /// Three servers.
+    pub fn ensemble() -> Self {
+        Self::new("ensemble", 3)
+    }
+
+    /// One server with SASL DIGEST-MD5 on its plaintext port, and TLS on a second one.
+    pub fn secure() -> Self {
+        Self::new("secure", 1)
+    }
+
+    fn new(topology: &'static str, nodes: u16) -> Self {
         Self {
             topology,
             nodes,
             tick: Duration::from_millis(500),
             client_certificate: "want",
             config: Vec::new(),
+            memory: true,
         }
     }
 
@@ -49,6 +68,13 @@ impl Launch {
         self
     }
 
+    /// Data that is on the disk, and synced, as in production: for what is measured. By default it is in memory where the host
+    /// can do that, so that no election waits for a disk that something else keeps busy.
+    pub fn on_disk(mut self) -> Self {
+        self.memory = false;
+        self
+    }
+
     /// Refuse TLS clients without a certificate. By default they are let in.
     pub fn require_client_certificate(mut self) -> Self {
         self.client_certificate = "need";
@@ -57,7 +83,7 @@ impl Launch {
 
     /// Starts the servers and waits until all of them serve.
     ///
-    /// At most four servers run at once in one test process: a further start waits for an earlier one's drop. A test
+    /// At most seven servers run at once in one test process: a further start waits for an earlier one's drop. A test
     /// therefore starts its ensemble before it starts anything smaller.
     ///
     /// # Panics
@@ -65,8 +91,8 @@ impl Launch {
     /// When they do not come up; the message holds what `docker/zk` printed.
     pub async fn start(self) -> Servers {
         spawn_blocking(sweep).await.expect("sweeping does not panic");
-        let slots = Arc::clone(&SLOTS);
-        let permit = slots.acquire_many_owned(self.nodes.into()).await.expect("it is never closed");
+        let permits = Arc::clone(&SERVER_PERMITS);
+        let permit = permits.acquire_many_owned(self.nodes.into()).await.expect("it is never closed");
         let mut complaint = None;
         for _ in 0..ATTEMPTS {
             let mut servers = self.describe();
@@ -94,6 +120,7 @@ impl Launch {
             ("ZK_TLS_PORT", tls.to_string()),
             ("ZK_TICK", self.tick.as_millis().to_string()),
             ("ZK_CLIENT_AUTH", self.client_certificate.to_owned()),
+            ("ZK_MEMORY", if self.memory { "yes" } else { "no" }.to_owned()),
         ];
         if !self.config.is_empty() {
             environment.push(("ZK_CFG_EXTRA", self.config.join(" ")));
@@ -101,19 +128,19 @@ impl Launch {
         Servers {
             zookeeper: ZooKeeper::at((0..self.nodes).map(|n| loopback(port + n))),
             secure: (self.topology == "secure").then(|| loopback(tls)),
-            control: Arc::new(Control { name, environment }),
+            control: Arc::new(ZkScript { name, environment }),
             permit: None,
         }
     }
 }
 
-/// Running servers, stopped and erased on drop; when a test fails meanwhile, their logs are [kept](remains::keep) and the
+/// Running servers, stopped and erased on drop; when a test fails meanwhile, their logs are [kept](artifacts::keep) and the
 /// ends of them shown. Nodes are counted from 1.
 #[derive(Debug)]
 pub struct Servers {
     zookeeper: ZooKeeper,
     secure: Option<SocketAddr>,
-    control: Arc<Control>,
+    control: Arc<ZkScript>,
     /// Held until the drop, which lets the next servers start.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -134,9 +161,9 @@ impl Servers {
     ///
     /// # Panics
     ///
-    /// When these servers were not started by [`ZooKeeper::secure`].
+    /// When these servers were not started by [`Launch::secure`].
     pub fn tls_address(&self) -> SocketAddr {
-        self.secure.expect("only ZooKeeper::secure() has a TLS port")
+        self.secure.expect("only Launch::secure() has a TLS port")
     }
 
     /// A file of the secure server's certificate directory: `ca.pem`, `client.crt`, `client.key`, and the foreign
@@ -206,7 +233,12 @@ impl Servers {
         self.on("rejoin", node).await;
     }
 
-    /// What the server has logged.
+    /// The directory that holds the data of every node.
+    pub async fn data_directory(&self) -> PathBuf {
+        self.must(&["data"]).await.trim_end().into()
+    }
+
+    /// The log of a server.
     pub async fn logs(&self, node: usize) -> String {
         self.must(&["logs", &node.to_string()]).await
     }
@@ -235,15 +267,15 @@ impl Drop for Servers {
     }
 }
 
-/// What `docker/zk` is told at every call, apart from the verb.
+/// The name and the environment with which `docker/zk` is called.
 #[derive(Debug)]
-struct Control {
+struct ZkScript {
     name: String,
     environment: Vec<(&'static str, String)>,
 }
 
-impl Control {
-    /// What the command printed.
+impl ZkScript {
+    /// The output of the command.
     fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Result<String, Refused> {
         let mut command = Command::new(checkout().join("docker/zk"));
         command.args(arguments).env("ZK_NAME", &self.name).envs(self.environment.iter().cloned());
@@ -268,13 +300,13 @@ impl Control {
         }
     }
 
-    /// As [`Control::clean`].
+    /// As [`ZkScript::clean`].
     fn show_log(&self, node: usize) {
         let log = self.run(&["logs", &node.to_string()]).unwrap_or_else(|refused| refused.said);
         let lines: Vec<&str> = log.lines().collect();
         let end = &lines[lines.len().saturating_sub(LOG_LINES)..];
         eprintln!("--- the last of the log of server {node} of {}:\n{}\n---", self.name, end.join("\n"));
-        remains::keep(&format!("{}-server-{node}.log", self.name), &log);
+        artifacts::keep(&format!("{}-server-{node}.log", self.name), &log);
     }
 }
 
@@ -296,17 +328,11 @@ impl fmt::Display for Refused {
 fn sweep() {
     static SWEPT: Once = Once::new();
     SWEPT.call_once(|| {
-        let nobody = Control { name: format!("{PREFIX}sweep"), environment: Vec::new() };
+        let nobody = ZkScript { name: format!("{PREFIX}sweep"), environment: Vec::new() };
         if let Err(refused) = nobody.run(&["sweep"]) {
             eprintln!("{refused}");
         }
     });
-}
-
-/// The root of the checkout: this package is one level below it.
-pub(crate) fn checkout() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package)
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -330,9 +356,9 @@ fn free_ports() -> u16 {
 }
 
 /// Servers that run at once: each is a JVM of about 100 MB that takes a good part of a core while it starts.
-const AT_ONCE: usize = 4;
-static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
-/// What the names of all test servers begin with; the process id and a number follow, as `docker/zk sweep` expects.
+const AT_ONCE: usize = 7;
+static SERVER_PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
+/// The beginning of the names of all test servers; the process id and a number follow, as `docker/zk sweep` expects.
 const PREFIX: &str = "zk-registry-test-";
 const ATTEMPTS: u32 = 3;
 /// How much of a server's log a failed test shows.

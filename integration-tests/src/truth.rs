@@ -1,6 +1,6 @@
-//! What ZooKeeper holds below a service, read past everything that is tested, and how a snapshot differs from it.
+//! The nodes that ZooKeeper holds below a service, read past everything that is tested, and how a snapshot differs from them.
 //!
-//! It knows only the few kinds of [`Record`] that the tests write, and judges them by the documented rules, not by the
+//! It knows only the few kinds of [`TestRecord`] that the tests write, and judges them by the documented rules, not by the
 //! library's code.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +10,9 @@ use zk_registry::{Snapshot, Zxid};
 
 use crate::raw::{Error, Raw};
 
-/// What a test writes into a node.
+/// The data that a test writes into a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum TestRecord {
     /// Nothing: rejected when a session owns the node, else a namespace.
     Empty,
     /// An instance at 10.0.0.1 and this port.
@@ -21,7 +21,7 @@ pub enum Record {
     Nonsense,
 }
 
-impl Record {
+impl TestRecord {
     /// Mostly instances.
     pub fn draw(rng: &mut impl Rng) -> Self {
         match rng.random_range(0..20) {
@@ -41,7 +41,7 @@ impl Record {
     }
 }
 
-/// A service at one moment at which nobody writes.
+/// A service at a moment without writes.
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
     /// Every child that is an instance: the write that created it, the write that changed it last, its data.
@@ -56,7 +56,7 @@ impl Truth {
     ///
     /// # Errors
     ///
-    /// What the client crate says.
+    /// Those of the client crate.
     pub async fn read(raw: &Raw, path: &str) -> Result<Self, Error> {
         raw.sync(path).await?;
         let Some((_, parent)) = raw.get(path).await? else { return Ok(Self::default()) };
@@ -108,7 +108,7 @@ impl Truth {
             }
             if let Some((_, _, data)) = self.instances.get(id)
                 && data.starts_with(b"{\"address\"")
-                && *data != Record::Instance(member.port()).bytes()
+                && *data != TestRecord::Instance(member.port()).bytes()
             {
                 found.push(format!("{id} is listed with port {}", member.port()));
             }

@@ -20,17 +20,18 @@ use zk_registry::balance::{self, Balancer, Change, Ejection, EndpointSet, Event}
 use zk_registry::{InstanceId, Registry, Resolve};
 
 use crate::eventually::eventually;
-use crate::process::{Process, Program, Signal};
+use crate::fair_time::Stopwatch;
+use crate::process::{Program, RunningProgram, Signal};
 use crate::zookeeper::Chroot;
 
 /// Three servers of one listener each; a port of each one's own, so that a restart keeps the address.
 #[derive(Debug)]
-pub struct Fleet {
+pub struct ThreeServers {
     chroot: Chroot,
-    servers: Vec<(SocketAddr, Process)>,
+    servers: Vec<(SocketAddr, RunningProgram)>,
 }
 
-impl Fleet {
+impl ThreeServers {
     /// Starts the servers and waits until they are registered.
     ///
     /// # Panics
@@ -82,7 +83,7 @@ impl Fleet {
     }
 }
 
-async fn serve(chroot: &Chroot, address: SocketAddr) -> Process {
+async fn serve(chroot: &Chroot, address: SocketAddr) -> RunningProgram {
     let server = Program::time_server()
         .args(["--zookeeper", &chroot.connect_string(), "--session-timeout", "4s"])
         .args(["--listen", &address.to_string()])
@@ -91,13 +92,13 @@ async fn serve(chroot: &Chroot, address: SocketAddr) -> Process {
     server
 }
 
-/// 500 queries a second, until [`Client::stop`].
+/// 500 queries a second, until [`QueryLoad::stop`].
 #[derive(Debug)]
-pub struct Client {
+pub struct QueryLoad {
     asks: Arc<Asks>,
     victim: Arc<Victim>,
     stop: CancellationToken,
-    running: JoinHandle<Vec<Worker>>,
+    running: JoinHandle<Vec<QueryWorker>>,
 }
 
 #[derive(Debug)]
@@ -106,7 +107,7 @@ struct Asks {
     answered: AtomicU64,
 }
 
-/// Whom a kill hits, and what happens to it.
+/// The server that a kill hits, and what the balancer does with it.
 #[derive(Debug, Default)]
 struct Victim {
     set: OnceLock<Arc<EndpointSet>>,
@@ -118,13 +119,15 @@ struct Victim {
 #[derive(Clone, Copy, Debug)]
 struct Ejected {
     at: Instant,
+    /// When that was noticed, for the stalls until then.
+    noticed: Stopwatch,
     /// Calls under way to it at that moment.
     in_flight: u32,
 }
 
 /// How it went.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
+pub struct QueryCounts {
     /// Queries that were answered.
     pub answered: u64,
     /// Queries that were not.
@@ -135,21 +138,21 @@ pub struct Counts {
     pub dead_connections: u64,
 }
 
-/// What a kill did.
+/// The effect of a kill.
 #[derive(Clone, Copy, Debug)]
-pub struct Kill {
+pub struct KillOutcome {
     /// How it went, over the whole run.
-    pub counts: Counts,
+    pub counts: QueryCounts,
     /// The attempts that may fail: those under way to the victim when it was killed and when it was ejected, as many as eject
     /// it, and its probes while it is listed still.
     pub allowed: u64,
-    /// How long after the kill it was ejected.
+    /// How long after the kill it was ejected, stalls of the machine apart.
     pub ejected_after: Duration,
 }
 
-impl Client {
+impl QueryLoad {
     /// Begins, and returns once queries are answered.
-    pub async fn start(fleet: &Fleet) -> Self {
+    pub async fn start(fleet: &ThreeServers) -> Self {
         let to = fleet.chroot.connect_string().parse().expect("it is one");
         let registry = Registry::open(to, zk_registry::Options::default());
         let service = "time".parse().expect("it is a name");
@@ -167,7 +170,7 @@ impl Client {
         let stop = CancellationToken::new();
         let worker = {
             let asks = asks.clone();
-            move || Worker { asks: asks.clone(), counts: Counts::default() }
+            move || QueryWorker { asks: asks.clone(), counts: QueryCounts::default() }
         };
         let running = tokio::spawn(load.run(stop.clone(), worker));
         let client = Self { asks, victim, stop, running };
@@ -186,19 +189,19 @@ impl Client {
     }
 
     /// Ends the queries.
-    pub async fn stop(self) -> Counts {
+    pub async fn stop(self) -> QueryCounts {
         self.stop.cancel();
         let workers = self.running.await.expect("no worker panics");
-        workers.iter().fold(Counts::default(), |sum, worker| sum.and(worker.counts))
+        workers.iter().fold(QueryCounts::default(), |sum, worker| sum.and(worker.counts))
     }
 
     /// Kills a server, lets `more` queries be answered, and ends.
-    pub async fn kill(self, fleet: &Fleet, n: usize, more: u64) -> Kill {
+    pub async fn kill(self, fleet: &ThreeServers, n: usize, more: u64) -> KillOutcome {
         let set = self.asks.client.balancer().endpoints().expect("three are up");
         let id = fleet.address(n).to_string();
         let part = set.part(|endpoint| endpoint.id().as_str() == id).expect("it is listed").0;
         self.victim.set.set(part).expect("it is set once");
-        let killed = Instant::now();
+        let (killed, watch) = (Instant::now(), Stopwatch::start());
         let before = self.victim.in_flight();
         fleet.kill(n);
         let in_flight = before.max(self.victim.in_flight());
@@ -207,11 +210,11 @@ impl Client {
         let counts = self.stop().await;
         let ejected = victim.ejection().expect("whoever is killed is ejected");
         let threshold = Ejection::default().consecutive_failures.map_or(0, std::num::NonZeroU32::get);
-        Kill {
+        KillOutcome {
             counts,
             allowed: u64::from(in_flight + ejected.in_flight + threshold)
                 + victim.probes.load(Ordering::Relaxed),
-            ejected_after: ejected.at - killed,
+            ejected_after: (ejected.at - killed).saturating_sub(watch.stalls_until(ejected.noticed)),
         }
     }
 }
@@ -226,7 +229,11 @@ impl Victim {
         match &event.change {
             Change::Ejected { instance, .. } if self.is(instance) => {
                 let mut ejection = self.ejection.lock().unwrap_or_else(PoisonError::into_inner);
-                ejection.get_or_insert(Ejected { at: event.at, in_flight: self.in_flight() });
+                ejection.get_or_insert(Ejected {
+                    at: event.at,
+                    noticed: Stopwatch::start(),
+                    in_flight: self.in_flight(),
+                });
             }
             Change::Probing { instance } if self.is(instance) => {
                 self.probes.fetch_add(1, Ordering::Relaxed);
@@ -245,12 +252,12 @@ impl Victim {
 }
 
 #[derive(Debug)]
-struct Worker {
+struct QueryWorker {
     asks: Arc<Asks>,
-    counts: Counts,
+    counts: QueryCounts,
 }
 
-impl Work for Worker {
+impl Work for QueryWorker {
     async fn turn(&mut self, _: Turn) {
         match self.asks.client.ask(Request::Now, None).await {
             Ok(answer) => {
@@ -267,7 +274,7 @@ impl Work for Worker {
     }
 }
 
-impl Counts {
+impl QueryCounts {
     fn and(self, other: Self) -> Self {
         Self {
             answered: self.answered + other.answered,

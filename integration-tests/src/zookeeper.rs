@@ -1,15 +1,16 @@
-//! Which ZooKeeper a test talks to: the one that the whole run shares, or servers of its own.
+//! The ZooKeeper that a test talks to: the one that the whole run shares, or servers of its own.
 //!
 //! A test that only reads and writes uses [`ZooKeeper::shared`] below a [`chroot`](ZooKeeper::chroot) of its own; a
 //! test that breaks servers starts its own, see [`servers`](crate::servers).
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use crate::eventually::eventually;
 use crate::four_letter;
 use crate::proxy::Proxy;
 use crate::raw::Raw;
-use crate::servers::Launch;
 
 /// A ZooKeeper that serves: one server or an ensemble.
 #[derive(Clone, Debug)]
@@ -38,22 +39,7 @@ impl ZooKeeper {
         }))
     }
 
-    /// One server of one's own.
-    pub fn single() -> Launch {
-        Launch::new("single", 1)
-    }
-
-    /// Three servers of one's own.
-    pub fn ensemble() -> Launch {
-        Launch::new("ensemble", 3)
-    }
-
-    /// One server of one's own with SASL DIGEST-MD5 on its plaintext port, and TLS on a second one.
-    pub fn secure() -> Launch {
-        Launch::new("secure", 1)
-    }
-
-    /// A ZooKeeper that somebody else runs at `addresses`.
+    /// A ZooKeeper that runs already, at `addresses`.
     pub fn at(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self { addresses: addresses.into_iter().collect() }
     }
@@ -119,8 +105,17 @@ impl ZooKeeper {
         four_letter::mode(self.address(node)).await
     }
 
-    /// The number of the server that leads, if any does.
-    pub async fn leader(&self) -> Option<usize> {
+    /// The number of the server that leads, once one does.
+    ///
+    /// # Panics
+    ///
+    /// When none does for 30 seconds.
+    pub async fn leader(&self) -> usize {
+        eventually(ELECTION, "a leader", async || self.leader_now().await).await
+    }
+
+    /// The number of the server that says at this moment that it leads. One that is too busy to answer does not.
+    pub async fn leader_now(&self) -> Option<usize> {
         for node in 1..=self.addresses.len() {
             if matches!(self.mode(node).await.as_deref(), Some("leader" | "standalone")) {
                 return Some(node);
@@ -138,7 +133,7 @@ pub struct Chroot {
 }
 
 impl Chroot {
-    /// What a client under test is given: `host:port[,host:port]/path`.
+    /// The connect string for a client under test: `host:port[,host:port]/path`.
     pub fn connect_string(&self) -> String {
         self.through(&self.hosts)
     }
@@ -162,3 +157,5 @@ impl Chroot {
         Raw::connect(&self.connect_string()).await
     }
 }
+
+const ELECTION: Duration = Duration::from_secs(30);

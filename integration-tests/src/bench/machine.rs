@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::runs::per_call;
 use super::samples::Samples;
 
-/// What a reader must know to compare figures. What cannot be found out is "unknown".
+/// The facts that a reader needs to compare figures; "unknown" where they cannot be found out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.

@@ -22,7 +22,7 @@ pub fn markdown(reports: &[Report], notes: &str) -> String {
     page
 }
 
-/// Who is ahead, and where the promises stand.
+/// The rows won and lost, and the promises kept.
 fn summary(reports: &[Report]) -> String {
     let mut text = String::from("\n## In short\n");
     let rivals = rivals(reports);
@@ -49,7 +49,7 @@ fn summary(reports: &[Report]) -> String {
     text
 }
 
-/// Somebody else, and the rows of a subject that stand beside it.
+/// A reference, and the rows of a subject that stand beside it.
 struct Rival<'a> {
     name: &'a str,
     subject: &'a str,
@@ -110,7 +110,7 @@ fn shortfall(row: &Row) -> String {
     format!("{}: {}{ratio}, promised {bound}", row.what, row.unit.show(row.ours.median()))
 }
 
-/// Where it was measured, how steadily, and when.
+/// The machine of the measurement, its noise, and the time.
 fn machines(reports: &[Report]) -> String {
     let mut text = String::from("\n## The machine\n\n");
     let mut described: Vec<String> = reports.iter().map(|report| report.machine.words()).collect();

@@ -17,7 +17,7 @@ use super::samples::Samples;
 pub struct Report {
     /// The subject's name.
     pub subject: String,
-    /// What it is about.
+    /// The heading of its table.
     pub title: String,
     /// When it ended, RFC 3339.
     pub at: String,
@@ -29,7 +29,7 @@ pub struct Report {
     pub zookeeper: Option<String>,
     /// The calibration's values before and after, in nanoseconds per step.
     pub calibration: Samples,
-    /// What was measured.
+    /// The rows that were measured.
     pub rows: Vec<Row>,
 }
 
@@ -38,7 +38,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// What the file system says.
+    /// Those of the file system.
     pub fn write(&self, directory: &Path) -> io::Result<PathBuf> {
         fs::create_dir_all(directory)?;
         let path = directory.join(format!("{}.json", self.subject));

@@ -7,34 +7,34 @@ use serde::{Deserialize, Serialize};
 
 use super::samples::Samples;
 
-/// What was measured, ours beside a reference, against a promise.
+/// A measurement: ours beside a reference, against a promise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// What was measured, in words.
+    /// The name of the measurement.
     pub what: String,
-    /// Of what the values are.
+    /// The unit of the values.
     pub unit: Unit,
     /// One value per run.
     pub ours: Samples,
     /// The same of something else, from runs in between ours.
     pub reference: Option<Reference>,
-    /// What we promise.
+    /// The promise.
     pub bound: Option<Bound>,
 }
 
-/// What stands beside ours.
+/// A measurement beside ours.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reference {
-    /// What it is, in words.
+    /// The name of the reference.
     pub name: String,
     /// One value per run.
     pub samples: Samples,
-    /// Whether it is somebody else's, so that a reader wants to know who is ahead; else it says what is possible.
+    /// Whether the reference is a rival, so that a reader wants to know which is ahead; else it says what is possible.
     #[serde(default)]
     pub rival: bool,
 }
 
-/// What a value counts.
+/// The unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
@@ -96,7 +96,7 @@ impl Row {
         self
     }
 
-    /// Puts somebody else's beside ours.
+    /// Puts a rival's figures beside ours.
     pub fn against(mut self, name: impl Into<String>, samples: Samples) -> Self {
         self.reference = Some(Reference { name: name.into(), samples, rival: true });
         self
@@ -114,7 +114,7 @@ impl Row {
         (reference != 0.0).then(|| self.ours.median() / reference)
     }
 
-    /// Who is better; `None` without a rival.
+    /// The better of both; `None` without a rival.
     pub fn standing(&self) -> Option<Standing> {
         let rival = &self.reference.as_ref().filter(|reference| reference.rival)?.samples;
         let (ours, theirs) = (self.ours.median(), rival.median());
@@ -167,7 +167,7 @@ impl Bound {
     }
 }
 
-/// Whatever differs by a smaller part is nobody's lead.
+/// Figures that differ by a smaller part are equal.
 const LEVEL: f64 = 0.05;
 
 /// A ratio as people read it: two decimals, or as many as show two digits of it.

@@ -11,7 +11,7 @@ use super::samples::Samples;
 pub struct Runs(pub usize);
 
 impl Runs {
-    /// Measures one thing. A run returns whatever it found: a figure, or several.
+    /// Measures one thing. A run returns a figure, or several.
     pub async fn alone<T>(self, mut ours: impl AsyncFnMut() -> T) -> Vec<T> {
         black_box(ours().await);
         let mut found = Vec::with_capacity(self.0);

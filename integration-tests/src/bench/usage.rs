@@ -1,4 +1,4 @@
-//! What another process uses, as the kernel counts it.
+//! The memory and processor time of another process, as the kernel counts them.
 
 use std::fs;
 use std::time::Duration;

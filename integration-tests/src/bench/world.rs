@@ -1,4 +1,4 @@
-//! What a subject measures with: the number of runs, and a ZooKeeper that is started when the first subject asks.
+//! The means of a subject: the number of runs, and a ZooKeeper that is started when the first subject asks.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::runs::Runs;
 use crate::four_letter;
-use crate::servers::Servers;
+use crate::servers::{Launch, Servers};
 use crate::zookeeper::ZooKeeper;
 
 /// Shared by all subjects of one run.
@@ -21,7 +21,7 @@ pub struct World {
 struct Given {
     zookeeper: ZooKeeper,
     version: Option<String>,
-    /// Stopped with the world; `None` when somebody else's is used.
+    /// Stopped with the world; `None` when `ZK_TEST` names another.
     _own: Option<Servers>,
 }
 
@@ -41,7 +41,7 @@ impl World {
         let given = self.zookeeper.get_or_init(async || {
             let own = match std::env::var_os("ZK_TEST") {
                 Some(_) => None,
-                None => Some(ZooKeeper::single().tick(Duration::from_secs(2)).start().await),
+                None => Some(Launch::single().on_disk().tick(Duration::from_secs(2)).start().await),
             };
             let zookeeper = own.as_deref().cloned().unwrap_or_else(ZooKeeper::shared);
             let version = four_letter::version(zookeeper.address(1)).await;

@@ -1,19 +1,20 @@
 //! Registrations and watches that come and go while connections are cut, for `.ci/memory`, which runs this under valgrind.
 //!
 //! The client crate (0.11.2) reads freed memory when a watch is requested again before the server has forgotten the one
-//! before it; our library orders its requests so that it does not come to that. What everybody sees in the end must be what
+//! before it; our library orders its requests so that it does not come to that. What every reader sees in the end must be what
 //! is registered, and much must have happened: a program that does nothing has no errors either.
 
 use std::cell::Cell;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::Stopwatch;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Raw};
-use integration_tests::steps::{init_tracing, seeded};
-use integration_tests::truth::{Record, Truth};
+use integration_tests::replay::{init_tracing, seeded};
+use integration_tests::truth::{TestRecord, Truth};
 use integration_tests::zookeeper::ZooKeeper;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -29,7 +30,7 @@ const SERVICES: [&str; 3] = ["kept", "one", "other"];
 const REGISTRANTS: usize = 8;
 const STIRRED: u16 = 10;
 
-/// What happened, acknowledged.
+/// The numbers of acknowledged acts.
 #[derive(Debug, Default)]
 struct Tally {
     changes: Cell<u32>,
@@ -60,13 +61,13 @@ async fn main() {
     let kept = reader.watch(&service(SERVICES[0]));
 
     let tally = Tally::default();
-    let end = Instant::now() + LASTING;
+    let clock = Stopwatch::start();
     let mut seeds = || StdRng::seed_from_u64(rng.random());
-    let registrants = join_all((0..REGISTRANTS).map(|n| register(&writer, n, seeds(), end, &tally)));
-    let watchers = join_all(SERVICES[1..].iter().map(|name| watch(&reader, name, seeds(), end, &tally)));
-    let cuts = join_all(links.iter().map(|link| cut(link, seeds(), end, &tally)));
-    let guests = come_and_go(&reading, seeds(), end, &tally);
-    let (registrations, ..) = tokio::join!(registrants, watchers, cuts, guests, stir(&raw, end));
+    let registrants = join_all((0..REGISTRANTS).map(|n| register(&writer, n, seeds(), clock, &tally)));
+    let watchers = join_all(SERVICES[1..].iter().map(|name| watch(&reader, name, seeds(), clock, &tally)));
+    let cuts = join_all(links.iter().map(|link| cut(link, seeds(), clock, &tally)));
+    let guests = come_and_go(&reading, seeds(), clock, &tally);
+    let (registrations, ..) = tokio::join!(registrants, watchers, cuts, guests, stir(&raw, clock));
 
     let ids: Vec<_> = registrations.iter().map(Registration::id).collect();
     for name in SERVICES {
@@ -101,12 +102,12 @@ async fn main() {
     assert!(tally.changes.get() >= 100 && tally.cuts.get() >= 40 && tally.views.get() >= 100, "too calm");
 }
 
-/// Registers, updates and withdraws one instance after the other, whether or not anybody acknowledges it; the last one stays.
+/// Registers, updates and withdraws one instance after the other, acknowledged or not; the last one stays.
 async fn register(
     registry: &Registry,
     number: usize,
     mut rng: StdRng,
-    end: Instant,
+    clock: Stopwatch,
     tally: &Tally,
 ) -> Registration {
     let mut port = 1;
@@ -123,7 +124,7 @@ async fn register(
             updated.expect("nothing is wrong with a zone");
             count(&tally.changes);
         }
-        if Instant::now() >= end {
+        if clock.fair() >= LASTING {
             return registration;
         }
         if registration.withdraw(patience()).await == Withdrawn::Confirmed {
@@ -133,9 +134,9 @@ async fn register(
     }
 }
 
-/// Watches a service that nobody else watches for a moment, over and over.
-async fn watch(registry: &Registry, name: &str, mut rng: StdRng, end: Instant, tally: &Tally) {
-    while Instant::now() < end {
+/// Watches a service for a moment as its only watcher, over and over.
+async fn watch(registry: &Registry, name: &str, mut rng: StdRng, clock: Stopwatch, tally: &Tally) {
+    while clock.fair() < LASTING {
         let mut watch = registry.watch(&service(name));
         if timeout(DELAY * rng.random_range(0..30), watch.live()).await.is_ok() {
             count(&tally.views);
@@ -146,8 +147,8 @@ async fn watch(registry: &Registry, name: &str, mut rng: StdRng, end: Instant, t
 }
 
 /// A connection never lives for long.
-async fn cut(link: &Proxy, mut rng: StdRng, end: Instant, tally: &Tally) {
-    while Instant::now() < end {
+async fn cut(link: &Proxy, mut rng: StdRng, clock: Stopwatch, tally: &Tally) {
+    while clock.fair() < LASTING {
         sleep(Duration::from_millis(rng.random_range(100..500))).await;
         if rng.random() {
             link.cut_fin().await;
@@ -159,8 +160,8 @@ async fn cut(link: &Proxy, mut rng: StdRng, end: Instant, tally: &Tally) {
 }
 
 /// One session after the other, each with an instance and a watch, closed at any moment.
-async fn come_and_go(to: &str, mut rng: StdRng, end: Instant, tally: &Tally) {
-    while Instant::now() < end {
+async fn come_and_go(to: &str, mut rng: StdRng, clock: Stopwatch, tally: &Tally) {
+    while clock.fair() < LASTING {
         let registry = open(to);
         let mut watch = registry.watch(&service(SERVICES[1]));
         let instance = Instance::new("10.1.1.0", 1)
@@ -174,21 +175,23 @@ async fn come_and_go(to: &str, mut rng: StdRng, end: Instant, tally: &Tally) {
     }
 }
 
-/// Changes nodes of every service behind everybody's back, so that there is always an event under way.
-async fn stir(raw: &Raw, end: Instant) {
+/// Changes nodes of every service past the library, so that there is always an event under way.
+async fn stir(raw: &Raw, clock: Stopwatch) {
     for name in SERVICES {
         raw.mkdir(&format!("/services/{name}")).await.expect("the server is up");
         for n in 0..STIRRED {
             let path = format!("/services/{name}/{n}");
-            raw.create(&path, &Record::Instance(1).bytes(), CreateMode::Persistent).await.expect("it is new");
+            raw.create(&path, &TestRecord::Instance(1).bytes(), CreateMode::Persistent)
+                .await
+                .expect("it is new");
         }
     }
     let mut n = 0;
-    while Instant::now() < end {
+    while clock.fair() < LASTING {
         n += 1;
         for name in SERVICES {
             let path = format!("/services/{name}/{}", n % STIRRED);
-            raw.set(&path, &Record::Instance(n).bytes()).await.expect("the server is up");
+            raw.set(&path, &TestRecord::Instance(n).bytes()).await.expect("the server is up");
         }
         sleep(Duration::from_millis(2)).await;
     }

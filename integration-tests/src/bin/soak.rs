@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use integration_tests::replay::{init_tracing, seeded};
 use integration_tests::soak;
-use integration_tests::steps::{init_tracing, seeded};
 use tokio::signal::ctrl_c;
 
 /// Breaks things around a fleet on real ZooKeeper and checks all the time that it stays true.

@@ -20,7 +20,7 @@ pub(super) fn xid(message: &[u8]) -> Option<i32> {
     field(message, 4)
 }
 
-/// What a request asks for. The first message of a connection has none.
+/// The operation of a request. The first message of a connection has none.
 pub(super) fn operation(message: &[u8]) -> Option<i32> {
     field(message, 8)
 }

@@ -14,21 +14,23 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::trip::Fate;
-use super::{Cut, Direction, Framing, Rules, Shared, frames};
+use super::direction::Direction;
+use super::frames;
+use super::route::{Cut, Framing, Route, Rules};
+use super::trip::MessageFate;
 
 /// A connection in the list of those that a cut must end; it leaves the list however it ends.
-pub(super) struct Link {
+pub(super) struct ProxiedConnection {
     id: u64,
     /// How often everything had been cut before it came.
     born: u64,
-    shared: Arc<Shared>,
+    route: Arc<Route>,
 }
 
-impl Link {
-    pub(super) fn enter(shared: Arc<Shared>) -> Self {
-        let born = shared.rules.borrow().cuts;
-        Self { id: shared.trips.enter(born), born, shared }
+impl ProxiedConnection {
+    pub(super) fn enter(route: Arc<Route>) -> Self {
+        let born = route.rules.borrow().cuts;
+        Self { id: route.trips.enter(born), born, route }
     }
 
     /// Carries the connection to its end.
@@ -57,16 +59,16 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for ProxiedConnection {
     fn drop(&mut self) {
-        self.shared.trips.leave(self.id);
+        self.route.trips.leave(self.id);
     }
 }
 
 /// Returns how the link is to end, with the sockets that are still to be closed.
-async fn connect_and_pump(mut client: TcpStream, link: &Link) -> (Cut, Vec<TcpStream>) {
-    let shared = &*link.shared;
-    let mut rules = shared.rules.subscribe();
+async fn connect_and_pump(mut client: TcpStream, link: &ProxiedConnection) -> (Cut, Vec<TcpStream>) {
+    let route = &*link.route;
+    let mut rules = route.rules.subscribe();
     let mut cuts = rules.clone();
     let mut cut = pin!(async move {
         match cuts.wait_for(|rules| rules.cuts > link.born).await {
@@ -79,7 +81,7 @@ async fn connect_and_pump(mut client: TcpStream, link: &Link) -> (Cut, Vec<TcpSt
     let connected = async {
         // It fails only when the proxy is gone.
         let _ = rules.wait_for(|rules| !rules.black_hole).await;
-        TcpStream::connect(shared.server).await
+        TcpStream::connect(route.server).await
     };
     let mut server = tokio::select! {
         how = &mut cut => return (how, vec![client]),
@@ -96,7 +98,7 @@ async fn connect_and_pump(mut client: TcpStream, link: &Link) -> (Cut, Vec<TcpSt
     let end = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let pump = |direction| Pump { direction, shared, link: link.id, rules: rules.clone() };
+        let pump = |direction| Pump { direction, route, link: link.id, rules: rules.clone() };
         let both = async {
             tokio::try_join!(
                 pump(Direction::ToServer).run(from_client, to_server),
@@ -119,7 +121,7 @@ type Piece = (Instant, Bytes);
 
 struct Pump<'a> {
     direction: Direction,
-    shared: &'a Shared,
+    route: &'a Route,
     link: u64,
     rules: watch::Receiver<Rules>,
 }
@@ -129,7 +131,7 @@ impl Pump<'_> {
     async fn run(mut self, source: ReadHalf<'_>, mut sink: WriteHalf<'_>) -> Result<(), Reset> {
         let (queue, due) = mpsc::channel(QUEUE);
         let ended = {
-            let reading = pin!(read(source, self.shared.framing, self.rules.clone(), queue));
+            let reading = pin!(read(source, self.route.framing, self.rules.clone(), queue));
             let writing = pin!(self.write(due, &mut sink));
             match select(reading, writing).await {
                 // What was read before the source ended is still on its way.
@@ -152,18 +154,18 @@ impl Pump<'_> {
             if lacking.is_some_and(|request| request.matches(&bytes)) {
                 bytes = frames::unknown(&bytes);
             }
-            let fate = self.shared.trips.judge(self.link, self.direction, &bytes);
+            let fate = self.route.trips.judge(self.link, self.direction, &bytes);
             let pass = match fate {
-                Fate::Pass => bytes.len(),
-                Fate::Reset { pass } => pass,
+                MessageFate::Pass => bytes.len(),
+                MessageFate::Reset { pass } => pass,
             };
             if sink.write_all(&bytes[..pass]).await.is_err() {
                 // The sink's reset travels the other way, which may be frozen.
                 self.thawed(self.direction.opposite()).await;
                 return Err(Reset);
             }
-            self.shared.carried[self.direction as usize].fetch_add(pass as u64, Ordering::Relaxed);
-            if fate != Fate::Pass {
+            self.route.carried[self.direction as usize].fetch_add(pass as u64, Ordering::Relaxed);
+            if fate != MessageFate::Pass {
                 return Err(Reset);
             }
         }

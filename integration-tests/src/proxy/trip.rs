@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
-use super::{Direction, frames};
+use super::direction::Direction;
+use super::frames;
+use crate::fair_time::fair_timeout;
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,24 +60,24 @@ impl Trip {
     ///
     /// When it has not `within` that time, or was replaced by another.
     pub async fn sprung(self, within: Duration) {
-        match timeout(within, self.0).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => panic!("the fault was replaced by another before it happened"),
-            Err(_) => panic!("the fault did not happen within {within:?}: its message never passed"),
+        match fair_timeout(within, self.0).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => panic!("the fault was replaced by another before it happened"),
+            None => panic!("the fault did not happen within {within:?}: its message never passed"),
         }
     }
 }
 
-/// What is waited for.
+/// The message that a fault waits for.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(super) enum TripWire {
     Bytes { direction: Direction, left: u64 },
     Reply { request: Request, awaited: Option<(u64, i32)> },
 }
 
-/// What is to become of a message.
+/// The fate of a message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum MessageFate {
     Pass,
     /// Only its first bytes pass, then the link is reset.
     Reset {
@@ -85,19 +86,19 @@ pub(super) enum Fate {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Trips(Mutex<State>);
+pub(super) struct Trips(Mutex<TripState>);
 
 #[derive(Debug, Default)]
-struct State {
-    wire: Option<(Wire, oneshot::Sender<()>)>,
-    /// Of each link, how many cuts there had been at its start.
+struct TripState {
+    wire: Option<(TripWire, oneshot::Sender<()>)>,
+    /// The connections, each with the number of cuts before it began.
     links: BTreeMap<u64, u64>,
     next: u64,
 }
 
 impl Trips {
     /// Sets the wire; one that was set before is taken away.
-    pub(super) fn set(&self, wire: Wire) -> Trip {
+    pub(super) fn set(&self, wire: TripWire) -> Trip {
         let (sprung, trip) = oneshot::channel();
         self.with(|state| state.wire = Some((wire, sprung)));
         Trip(trip)
@@ -121,11 +122,11 @@ impl Trips {
     }
 
     /// Decides over one message (or piece of a byte stream) just before it is delivered.
-    pub(super) fn judge(&self, link: u64, direction: Direction, message: &Bytes) -> Fate {
+    pub(super) fn judge(&self, link: u64, direction: Direction, message: &Bytes) -> MessageFate {
         self.with(|state| {
-            let Some((wire, _)) = &mut state.wire else { return Fate::Pass };
+            let Some((wire, _)) = &mut state.wire else { return MessageFate::Pass };
             let fate = wire.judge(link, direction, message);
-            if fate != Fate::Pass
+            if fate != MessageFate::Pass
                 && let Some((_, sprung)) = state.wire.take()
             {
                 // The test may have dropped its end: it does not care when.
@@ -135,37 +136,37 @@ impl Trips {
         })
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut TripState) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Wire {
-    fn judge(&mut self, link: u64, direction: Direction, message: &Bytes) -> Fate {
+impl TripWire {
+    fn judge(&mut self, link: u64, direction: Direction, message: &Bytes) -> MessageFate {
         match self {
             Self::Bytes { direction: watched, left } if *watched == direction => {
                 let length = message.len() as u64;
                 if length <= *left {
                     *left -= length;
-                    return Fate::Pass;
+                    return MessageFate::Pass;
                 }
                 // It is less than the message's length here.
-                Fate::Reset { pass: usize::try_from(*left).unwrap_or(message.len()) }
+                MessageFate::Reset { pass: usize::try_from(*left).unwrap_or(message.len()) }
             }
             Self::Reply { request, awaited: awaited @ None } if direction == Direction::ToServer => {
                 if request.matches(message) {
                     *awaited = frames::xid(message).map(|xid| (link, xid));
                 }
-                Fate::Pass
+                MessageFate::Pass
             }
             Self::Reply { awaited: Some(awaited), .. } if direction == Direction::ToClient => {
                 if frames::xid(message).is_some_and(|xid| *awaited == (link, xid)) {
-                    Fate::Reset { pass: 0 }
+                    MessageFate::Reset { pass: 0 }
                 } else {
-                    Fate::Pass
+                    MessageFate::Pass
                 }
             }
-            Self::Bytes { .. } | Self::Reply { .. } => Fate::Pass,
+            Self::Bytes { .. } | Self::Reply { .. } => MessageFate::Pass,
         }
     }
 }
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn only_the_reply_to_the_chosen_request_is_lost() {
         let trips = Trips::default();
-        let _trip = trips.set(Wire::Reply { request: Request::Create, awaited: None });
+        let _trip = trips.set(TripWire::Reply { request: Request::Create, awaited: None });
         for (link, direction, message) in [
             (1, Direction::ToServer, request(6, 4)),
             (1, Direction::ToServer, request(7, 15)),
@@ -194,19 +195,19 @@ mod tests {
             (1, Direction::ToClient, reply(-2)),
             (2, Direction::ToClient, reply(7)),
         ] {
-            assert_eq!(trips.judge(link, direction, &message), Fate::Pass);
+            assert_eq!(trips.judge(link, direction, &message), MessageFate::Pass);
         }
-        assert_eq!(trips.judge(1, Direction::ToClient, &reply(7)), Fate::Reset { pass: 0 });
-        assert_eq!(trips.judge(1, Direction::ToClient, &reply(8)), Fate::Pass, "a wire trips once");
+        assert_eq!(trips.judge(1, Direction::ToClient, &reply(7)), MessageFate::Reset { pass: 0 });
+        assert_eq!(trips.judge(1, Direction::ToClient, &reply(8)), MessageFate::Pass, "a wire trips once");
     }
 
     #[test]
     fn exactly_the_stated_number_of_bytes_passes() {
         let trips = Trips::default();
-        let _trip = trips.set(Wire::Bytes { direction: Direction::ToClient, left: 10 });
+        let _trip = trips.set(TripWire::Bytes { direction: Direction::ToClient, left: 10 });
         let message = Bytes::from_static(b"sixsix");
-        assert_eq!(trips.judge(1, Direction::ToServer, &message), Fate::Pass);
-        assert_eq!(trips.judge(1, Direction::ToClient, &message), Fate::Pass);
-        assert_eq!(trips.judge(1, Direction::ToClient, &message), Fate::Reset { pass: 4 });
+        assert_eq!(trips.judge(1, Direction::ToServer, &message), MessageFate::Pass);
+        assert_eq!(trips.judge(1, Direction::ToClient, &message), MessageFate::Pass);
+        assert_eq!(trips.judge(1, Direction::ToClient, &message), MessageFate::Reset { pass: 4 });
     }
 }

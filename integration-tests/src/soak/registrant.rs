@@ -5,13 +5,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{sleep, timeout};
 use zk_registry::{Instance, Registration, Registry};
 
 use super::ledger::Ledger;
-use super::report::Report;
-use super::{T, open, service};
+use super::report::SoakReport;
+use super::service::{T, open, service};
+
+/// The next act of a registrant.
+enum Act {
+    Register,
+    StartAgain,
+    Update,
+    Withdraw,
+}
+
+/// How often each is drawn, in percent. With too many registrations, or too few, it is an update.
+const ACTS: [(u32, Act); 4] =
+    [(38, Act::Register), (2, Act::StartAgain), (30, Act::Update), (30, Act::Withdraw)];
 
 pub(super) struct Registrant {
     host: String,
@@ -21,7 +34,7 @@ pub(super) struct Registrant {
     port: u16,
     rng: StdRng,
     ledger: Arc<Ledger>,
-    report: Arc<Report>,
+    report: Arc<SoakReport>,
 }
 
 impl Registrant {
@@ -30,7 +43,7 @@ impl Registrant {
         to: String,
         rng: &mut StdRng,
         ledger: Arc<Ledger>,
-        report: Arc<Report>,
+        report: Arc<SoakReport>,
     ) -> Self {
         let registry = open(&to);
         let rng = StdRng::seed_from_u64(rng.random());
@@ -41,11 +54,13 @@ impl Registrant {
     /// Changes something, over and over.
     pub(super) async fn change_until(mut self, quiet: Arc<AtomicBool>) -> Self {
         while !quiet.load(Ordering::Relaxed) {
-            match self.rng.random_range(0..100) {
-                0..2 => self.start_again().await,
-                2..40 if self.registrations.len() < 6 => self.register(),
-                40..70 if self.registrations.len() > 1 => self.withdraw().await,
-                _ => self.update().await,
+            let (_, act) =
+                ACTS.choose_weighted(&mut self.rng, |(weight, _)| *weight).expect("they are not negative");
+            match act {
+                Act::Register if self.registrations.len() < 6 => self.register(),
+                Act::StartAgain => self.start_again().await,
+                Act::Withdraw if self.registrations.len() > 1 => self.withdraw().await,
+                Act::Register | Act::Update | Act::Withdraw => self.update().await,
             }
             sleep(Duration::from_millis(self.rng.random_range(0..100))).await;
         }
@@ -71,7 +86,7 @@ impl Registrant {
         self.report.change("withdrawn");
     }
 
-    /// The newest update wins, whether or not anybody waits for it.
+    /// Updates an attribute, and waits for the acknowledgement for a quarter of a session at most: the newest update wins.
     async fn update(&mut self) {
         let zone = format!("zone {}", self.rng.random_range(0..1_000));
         if let Some(registration) = self.registrations.first() {

@@ -1,4 +1,4 @@
-//! What happened, as a table.
+//! The faults, changes and worst cases of a run, as a table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Counts and worst cases of one run; `Display` is the table.
 #[derive(Debug, Default)]
-pub struct Report(Mutex<Counts>);
+pub struct SoakReport(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -17,13 +17,13 @@ struct Counts {
     quiet: u64,
 }
 
-impl Report {
+impl SoakReport {
     /// How many faults were injected.
     pub fn faults(&self) -> u64 {
         self.counts().faults.values().sum()
     }
 
-    /// How many quiet periods ended with everybody in agreement.
+    /// How many quiet periods ended with every reader in agreement with ZooKeeper.
     pub fn rounds(&self) -> u64 {
         self.counts().quiet
     }
@@ -52,7 +52,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SoakReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.counts();
         writeln!(f, "{:50} {:>9}", "faults injected", counts.faults.values().sum::<u64>())?;

@@ -2,25 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use zk_registry::{Freshness, Resolve, ServiceWatch, Snapshot, Zxid};
 
 use super::ledger::Ledger;
-use super::report::Report;
-use super::{WRONG, open, service};
+use super::report::SoakReport;
+use super::service::{open, service};
+use crate::fair_time::Stopwatch;
 
-pub(super) struct Watcher {
+pub(super) struct CheckedReader {
     watch: ServiceWatch,
     checking: AbortOnDropHandle<()>,
 }
 
-impl Watcher {
-    pub(super) fn new(to: &str, ledger: &Arc<Ledger>, report: &Arc<Report>) -> Self {
+impl CheckedReader {
+    pub(super) fn new(to: &str, ledger: &Arc<Ledger>, report: &Arc<SoakReport>) -> Self {
         let watch = open(to).watch(&service());
-        let check = Check {
+        let check = ReaderCheck {
             watch: watch.clone(),
             ledger: ledger.clone(),
             report: report.clone(),
@@ -43,17 +44,17 @@ impl Watcher {
     }
 }
 
-struct Check {
+struct ReaderCheck {
     watch: ServiceWatch,
     ledger: Arc<Ledger>,
-    report: Arc<Report>,
+    report: Arc<SoakReport>,
     /// Since when an instance that is registered, by the same write ever since, is missing from live snapshots.
-    missing: HashMap<String, (Zxid, Instant)>,
+    missing: HashMap<String, (Zxid, Stopwatch)>,
     revision: u64,
     watermark: Zxid,
 }
 
-impl Check {
+impl ReaderCheck {
     /// Looks at each snapshot, and in between often enough.
     async fn run(mut self) {
         loop {
@@ -96,9 +97,9 @@ impl Check {
             }
             let since = match before.get(&id) {
                 Some((same, since)) if *same == zxid => *since,
-                _ => Instant::now(),
+                _ => Stopwatch::start(),
             };
-            let lasting = since.elapsed();
+            let lasting = since.fair();
             self.report.worst("registered, and missing from a live snapshot", lasting);
             let at = snapshot.watermark();
             assert!(lasting <= WRONG, "registered at {zxid}, and missing live at {at} for {lasting:?}: {id}");
@@ -109,12 +110,16 @@ impl Check {
     fn lists_nobody_who_left(&self, snapshot: &Snapshot) {
         for member in snapshot.instances() {
             if let Some(gone) = self.ledger.gone(member.id().as_str()) {
-                self.report.worst("withdrawn, and listed by a live snapshot", gone.elapsed());
-                let (ago, at) = (gone.elapsed(), snapshot.watermark());
+                self.report.worst("withdrawn, and listed by a live snapshot", gone.fair());
+                let (ago, at) = (gone.fair(), snapshot.watermark());
                 assert!(ago <= WRONG, "withdrawn {ago:?} ago, and listed live at {at}: {member:?}");
             }
         }
     }
 }
 
+/// For how long a live snapshot may lack an instance that is registered, or list one that was withdrawn: a server may be
+/// 2 seconds behind its leader without being silent, and silence is announced within 1.125 seconds, or 1.625 where the
+/// machine lets the thread wait that would say so.
+const WRONG: Duration = Duration::from_secs(4);
 const LOOK: Duration = Duration::from_millis(20);

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use integration_tests::eventually::eventually;
-use integration_tests::process::{Process, Program, Signal};
+use integration_tests::process::{Program, RunningProgram, Signal};
 use integration_tests::proxy::Proxy;
+use integration_tests::registries::{open, time};
+use integration_tests::time_servers::{SOON, registered};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use time_client::client::{Options, TimeClient};
 use time_server::protocol::Request;
@@ -17,19 +19,16 @@ use zk_registry::Registry;
 use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{self, Balancer, Change, Event, Phase};
 
-use crate::registration::{open, time};
-use crate::server::{SOON, registered};
-
 /// Three servers of one listener each; two of them can only be reached over a proxy.
-struct Fleet {
+struct TroubledFleet {
     chroot: Chroot,
     slow: Proxy,
     refusing: Proxy,
-    mortal: (SocketAddr, Process),
-    _others: [Process; 2],
+    mortal: (SocketAddr, RunningProgram),
+    _others: [RunningProgram; 2],
 }
 
-impl Fleet {
+impl TroubledFleet {
     async fn start() -> Self {
         let chroot = ZooKeeper::shared().chroot("balance").await;
         let (slow, one) = behind_a_proxy(&chroot).await;
@@ -44,8 +43,8 @@ impl Fleet {
     }
 }
 
-/// A session so long that nobody is unlisted: what is left alone is the balancer's merit alone.
-fn serve(chroot: &Chroot, arguments: &[&str]) -> Process {
+/// A session so long that no instance is unlisted: what is left alone is the balancer's merit alone.
+fn serve(chroot: &Chroot, arguments: &[&str]) -> RunningProgram {
     let listen: &[&str] = if arguments.is_empty() { &["--listen", "127.0.0.1:0"] } else { arguments };
     Program::time_server()
         .args(["--zookeeper", &chroot.connect_string(), "--session-timeout", "40s"])
@@ -53,7 +52,7 @@ fn serve(chroot: &Chroot, arguments: &[&str]) -> Process {
         .start()
 }
 
-async fn behind_a_proxy(chroot: &Chroot) -> (Proxy, Process) {
+async fn behind_a_proxy(chroot: &Chroot) -> (Proxy, RunningProgram) {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let proxy = Proxy::to(free).await;
     let (listen, advertise) = (free.to_string(), proxy.address().to_string());
@@ -63,7 +62,7 @@ async fn behind_a_proxy(chroot: &Chroot) -> (Proxy, Process) {
 }
 
 /// A client of one strategy under a steady load.
-struct Client {
+struct BalancedClient {
     strategy: &'static str,
     client: Arc<TimeClient>,
     events: Arc<Mutex<Vec<Event>>>,
@@ -71,7 +70,7 @@ struct Client {
     _load: Vec<AbortOnDropHandle<()>>,
 }
 
-/// What became of the queries.
+/// The outcomes of the queries.
 #[derive(Default)]
 struct Tally {
     answers: BTreeMap<String, u32>,
@@ -81,7 +80,7 @@ struct Tally {
 
 const AT_ONCE: usize = 4;
 
-impl Client {
+impl BalancedClient {
     fn start(registry: &Registry, strategy: &'static str) -> Self {
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let mut options = balance::Options::default();
@@ -169,10 +168,10 @@ async fn ask_for_ever(client: Arc<TimeClient>, tally: Arc<Mutex<Tally>>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_a_refusing_and_a_killed_server_fail_no_query_and_are_forgiven() {
-    let mut fleet = Fleet::start().await;
+    let mut fleet = TroubledFleet::start().await;
     let [slow, refusing, mortal] = fleet.ids();
     let registry = open(&fleet.chroot.connect_string());
-    let clients = ["least-loaded", "peak-ewma"].map(|strategy| Client::start(&registry, strategy));
+    let clients = ["least-loaded", "peak-ewma"].map(|strategy| BalancedClient::start(&registry, strategy));
     for client in &clients {
         for id in [&slow, &refusing, &mortal] {
             client.share_becomes(id, "has its share", |share| share > 0.1).await;
@@ -185,7 +184,7 @@ async fn a_slow_a_refusing_and_a_killed_server_fail_no_query_and_are_forgiven() 
     }
 
     // Only the slow one is left.
-    let before = clients.each_ref().map(Client::failed_attempts);
+    let before = clients.each_ref().map(BalancedClient::failed_attempts);
     fleet.refusing.refuse().await;
     fleet.refusing.cut_rst().await;
     fleet.mortal.1.signal(Signal::SIGKILL);

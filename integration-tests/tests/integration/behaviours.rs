@@ -1,4 +1,4 @@
-//! What a user relies on, asked of a real ZooKeeper: the same suite that the registry for tests passes.
+//! The behaviours that a user relies on, asked of a real ZooKeeper: the same suite that the registry for tests passes.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,11 +7,10 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join_all};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Error, Raw};
+use integration_tests::registries::open;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::testing::internal::behaviours::{ALL, Network, Process, World};
 use zk_registry::{ConnectionState, Registry, ServiceName};
-
-use crate::registration::open;
 
 #[tokio::test]
 async fn what_a_user_relies_on_holds_on_zookeeper() {
@@ -41,7 +40,7 @@ impl World for Real {
         async {
             let proxy = Proxy::zookeeper(self.zk.address(1)).await;
             let registry = open(&self.chroot.through(proxy.address()));
-            let network = Box::new(Link { proxy, registry: registry.clone() });
+            let network = Box::new(ClientLink { proxy, registry: registry.clone() });
             Process { registry, network }
         }
         .boxed_local()
@@ -67,12 +66,12 @@ impl World for Real {
 }
 
 /// One process's way to the servers.
-struct Link {
+struct ClientLink {
     proxy: Proxy,
     registry: Registry,
 }
 
-impl Network for Link {
+impl Network for ClientLink {
     fn cut(&self) -> LocalBoxFuture<'_, ()> {
         async {
             self.proxy.refuse().await;

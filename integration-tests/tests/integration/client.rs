@@ -1,55 +1,20 @@
-//! What the tests of time-client share, and each subcommand as its users meet it.
+//! time-client: each subcommand as its users meet it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use integration_tests::eventually::eventually;
-use integration_tests::process::{Process, Program, Signal};
+use integration_tests::fair_time::within;
+use integration_tests::process::{Program, Signal};
 use integration_tests::raw::CreateMode;
+use integration_tests::time_clients::{ends_with, json, summary, three_listeners, time_client};
+use integration_tests::time_servers::{SERVICE, SOON, registered, time_server};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use serde_json::Value;
 
-use crate::server::{SERVICE, SOON, registered, time_server};
-
-pub(crate) fn time_client(zookeeper: &str) -> Program {
-    Program::time_client().args(["query", "--zookeeper", zookeeper, "--session-timeout", "4s"])
-}
-
 fn looking(subcommand: &str, chroot: &Chroot) -> Program {
     Program::time_client().args([subcommand, "--zookeeper", &chroot.connect_string(), "--output", "json"])
-}
-
-/// One server with three listeners.
-pub(crate) async fn three_listeners(chroot: &Chroot) -> (Process, Vec<SocketAddr>) {
-    let server = time_server(&chroot.connect_string()).args(["--listen", "127.0.0.1:0"].repeat(3)).start();
-    let mut addresses = Vec::new();
-    for n in 1..=3 {
-        addresses.push(registered(&server, n).await);
-    }
-    (server, addresses)
-}
-
-/// Every line of standard output as the JSON that it is.
-pub(crate) fn json(client: &Process) -> Vec<Value> {
-    let lines = client.stdout().all().into_iter();
-    lines
-        .map(|line| serde_json::from_str(&line.text).unwrap_or_else(|_| panic!("no JSON: {}", line.text)))
-        .collect()
-}
-
-/// Waits for the end, and checks the exit code.
-pub(crate) async fn ends_with(client: &Process, code: i32) {
-    let status = client.exit(SOON).await;
-    assert_eq!(status.code(), Some(code), "{}{}", client.stdout().text(), client.stderr().text());
-}
-
-/// Waits until the summary, the last line, has been read.
-pub(crate) async fn summary(client: &Process) -> Value {
-    let line = client.says("\"summary\"", SOON).await.text;
-    serde_json::from_str::<Value>(&line).unwrap()["summary"].clone()
 }
 
 #[tokio::test]
@@ -228,7 +193,7 @@ async fn a_reader_that_goes_away_is_no_error() {
                 client.wait().unwrap()
             }
         });
-        let status = tokio::time::timeout(SOON, ended).await.expect("it ends").unwrap();
+        let status = within(SOON, "it ends", ended).await.unwrap();
         assert_eq!(status.code(), Some(0));
     }
 }
@@ -324,7 +289,7 @@ async fn queries_that_nobody_answers_are_exit_1() {
     let chroot = ZooKeeper::shared().chroot("client").await;
     let raw = chroot.raw().await;
     raw.mkdir("/go_servers").await.unwrap();
-    // Port 1 is nobody's; the layout of 2016 lets a test write a node by hand.
+    // No process listens on port 1; the layout of 2016 lets a test write a node by hand.
     raw.create("/go_servers/127.0.0.1:1", b"", CreateMode::Ephemeral).await.unwrap();
     let client = time_client(&chroot.connect_string())
         .args(["--base", "/", "--service", "go_servers", "--format", "plain"])
@@ -377,6 +342,3 @@ async fn help_teaches_by_example() {
         assert!(text.contains(example) && text.contains("Exit codes:"), "{text}");
     }
 }
-
-/// Long enough to be told from a hang, short enough for a test.
-pub(crate) const BRIEFLY: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! The store in memory, on which the library's unit tests run, behaves as ZooKeeper does.
 
-use integration_tests::steps::init_tracing;
+use integration_tests::replay::init_tracing;
 use integration_tests::zookeeper::ZooKeeper;
 
 #[tokio::test]

@@ -1,13 +1,13 @@
-//! What a registry finds out about a server with its first requests.
+//! The facts that a registry finds out about a server with its first requests.
 
 use std::time::Duration;
 
 use integration_tests::eventually::always;
+use integration_tests::fair_time::within;
 use integration_tests::proxy::{Proxy, Request};
+use integration_tests::registries::{options, time};
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::{Chroot, ConnectionState, ErrorKind, Instance, Registry};
-
-use crate::registration::{options, time};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -20,10 +20,10 @@ async fn a_server_that_lacks_an_operation_is_too_old_and_not_tried_over_and_over
     let registry = Registry::open(chroot.through(link.address()).parse().unwrap(), options());
     let mut registration = registry.register(&time(), Instance::new("10.0.0.1", 80));
 
-    let error = tokio::time::timeout(SOON, registry.connected()).await.expect("an answer").unwrap_err();
+    let error = within(SOON, "an answer", registry.connected()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ServerTooOld, "{error}");
     assert!(error.to_string().contains("3.6"), "{error}");
-    let error = tokio::time::timeout(SOON, registration.registered()).await.expect("an answer").unwrap_err();
+    let error = within(SOON, "an answer", registration.registered()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ServerTooOld, "{error}");
     let tried = link.accepted();
     always(SOON / 10, "no further try", async || link.accepted() == tried).await;
@@ -42,7 +42,7 @@ async fn a_chroot_that_does_not_exist_is_created_on_request_only() {
 
     let creating = open(Chroot::Create);
     let mut created = creating.register(&time(), Instance::new("10.0.0.2", 80));
-    tokio::time::timeout(SOON, created.registered()).await.expect("registered in time").unwrap();
+    within(SOON, "registered in time", created.registered()).await.unwrap();
     assert!(raw.get("/not/yet/services/time/10.0.0.2:80").await.unwrap().is_some());
 }
 
@@ -52,7 +52,7 @@ async fn the_session_timeout_that_the_server_granted_is_shown() {
     let asked = Duration::from_secs(3_600);
     let options = options().with_session_timeout(asked);
     let registry = Registry::open(chroot.connect_string().parse().unwrap(), options);
-    tokio::time::timeout(SOON, registry.connected()).await.expect("connected in time").unwrap();
+    within(SOON, "connected in time", registry.connected()).await.unwrap();
     let ConnectionState::Connected { session_timeout, .. } = *registry.connection().borrow() else {
         panic!()
     };

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use integration_tests::eventually::eventually;
-use integration_tests::process::{Process, Program, Resource, Signal};
+use integration_tests::process::{Program, Resource, RunningProgram, Signal};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::Raw;
 use integration_tests::zookeeper::ZooKeeper;
@@ -57,7 +57,7 @@ async fn listed(raw: &Raw) -> usize {
 }
 
 /// The processor time that it has used so far.
-fn cpu(process: &Process) -> Duration {
+fn cpu(process: &RunningProgram) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
     // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th field after it, in ticks of 10 ms.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();

@@ -5,11 +5,11 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use integration_tests::process::{Process, Program, Resource, Signal};
+use integration_tests::process::{Program, Resource, RunningProgram, Signal};
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn shell(script: &str) -> Process {
+fn shell(script: &str) -> RunningProgram {
     Program::at("/bin/sh").args(["-c", script]).start()
 }
 

@@ -17,7 +17,6 @@ mod registration;
 mod scenarios;
 mod secure;
 mod secure_programs;
-mod server;
 mod server_faults;
 mod server_leave;
 mod server_rolling;

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use integration_tests::eventually::eventually;
 use integration_tests::peers;
+use integration_tests::registries::{open, options, time};
+use integration_tests::time_clients::{ends_with, summary, time_client};
+use integration_tests::time_servers::{one_listener, registered};
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::format::{CuratorStrict, Format, Plain};
 use zk_registry::{BasePath, Instance, Registry, Resolve, Status, Withdrawn};
-
-use crate::client::{ends_with, summary, time_client};
-use crate::registration::{open, options, time};
-use crate::server::{one_listener, registered};
 
 const SOON: Duration = Duration::from_secs(60);
 

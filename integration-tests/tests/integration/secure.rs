@@ -1,21 +1,21 @@
-//! Who we are to ZooKeeper, who it is to us, and who may do what: against a server with TLS and SASL DIGEST-MD5.
+//! Identities and permissions, ours and the server's: against a server with TLS and SASL DIGEST-MD5.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use integration_tests::eventually::{always, eventually};
+use integration_tests::fair_time::within;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::{CreateMode, Error, Raw};
-use integration_tests::servers::Servers;
-use integration_tests::steps::init_tracing;
+use integration_tests::registries::{options, time};
+use integration_tests::replay::init_tracing;
+use integration_tests::servers::{Launch, Servers};
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::{
     Acl, Chroot, ConnectionState, Credentials, ErrorKind, Instance, Options, Registration, Registry, Resolve,
     Tls, Withdrawn,
 };
-
-use crate::registration::{options, time};
 
 const SOON: Duration = Duration::from_secs(20);
 const NODE: &str = "/services/time/10.0.0.1:80";
@@ -63,18 +63,18 @@ async fn outcome(registry: &Registry) -> Result<(), zk_registry::Error> {
 }
 
 async fn works(registry: Registry) {
-    tokio::time::timeout(SOON, registry.connected()).await.expect("connected in time").unwrap();
+    within(SOON, "connected in time", registry.connected()).await.unwrap();
     let mut registration = registry.register(&time(), instance());
     let zxid = registered(&mut registration).await;
     let mut watch = registry.watch(&time());
-    let seen = tokio::time::timeout(SOON, watch.wait_for(zxid)).await.expect("seen in time").unwrap();
+    let seen = within(SOON, "seen in time", watch.wait_for(zxid)).await.unwrap();
     assert!(seen.get(registration.id()).is_some());
     assert_eq!(registration.withdraw(SOON).await, Withdrawn::Confirmed);
     assert_eq!(registry.close(SOON).await, Withdrawn::Confirmed);
 }
 
 async fn registered(registration: &mut Registration) -> zk_registry::Zxid {
-    tokio::time::timeout(SOON, registration.registered()).await.expect("registered in time").unwrap()
+    within(SOON, "registered in time", registration.registered()).await.unwrap()
 }
 
 /// Fails for a reason that names the server and contains one of `words`, and keeps the private key to itself.
@@ -90,7 +90,7 @@ async fn fails(to: SocketAddr, tls: Tls, words: &[&str]) {
 
 #[tokio::test]
 async fn a_private_authority_is_trusted_and_a_foreign_one_is_named() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let at = zk.tls_address();
     works(open(&at.to_string(), options().with_tls(trusting(&zk, "ca.pem")))).await;
     works(open(&format!("localhost:{}", at.port()), options().with_tls(trusting(&zk, "ca.pem")))).await;
@@ -106,7 +106,7 @@ async fn a_private_authority_is_trusted_and_a_foreign_one_is_named() {
 
 #[tokio::test]
 async fn a_client_certificate_is_shown_where_one_is_needed() {
-    let zk = ZooKeeper::secure().require_client_certificate().start().await;
+    let zk = Launch::secure().require_client_certificate().start().await;
     let (at, trust) = (zk.tls_address(), trusting(&zk, "ca.pem"));
     works(open(&at.to_string(), options().with_tls(shown(&zk, trust.clone(), "client")))).await;
     let refusal = ["alert", "ended the connection"];
@@ -116,7 +116,7 @@ async fn a_client_certificate_is_shown_where_one_is_needed() {
 
 #[tokio::test]
 async fn a_certificate_is_an_identity_that_an_acl_can_name() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let tls = shown(&zk, trusting(&zk, "ca.pem"), "client");
     let registry = open(&zk.tls_address().to_string(), options().with_tls(tls).with_acl(Acl::ReadOnly));
     let mut registration = registry.register(&time(), instance());
@@ -128,7 +128,7 @@ async fn a_certificate_is_an_identity_that_an_acl_can_name() {
 
 #[tokio::test]
 async fn what_tls_cannot_verify_is_refused_before_anything_is_sent() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     // It resolves, to 127.0.0.1, but no certificate can carry it.
     let to = format!("127.1:{}", zk.tls_address().port());
     let error = open(&to, options().with_tls(trusting(&zk, "ca.pem"))).connected().await.unwrap_err();
@@ -142,7 +142,7 @@ async fn what_tls_cannot_verify_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn sasl_lets_in_whoever_knows_the_password() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let chroot = zk.chroot("sasl").await;
     works(open(&chroot.connect_string(), options().with_credentials(sasl(Servers::SASL.1)))).await;
     let encrypted = options().with_credentials(sasl(Servers::SASL.1)).with_tls(trusting(&zk, "ca.pem"));
@@ -160,10 +160,10 @@ async fn sasl_lets_in_whoever_knows_the_password() {
 
 #[tokio::test]
 async fn a_wrong_password_is_said_and_not_tried_over_and_over() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let link = Proxy::to(zk.address(1)).await;
     let registry = open(&link.address().to_string(), options().with_credentials(sasl("a guess")));
-    let error = tokio::time::timeout(SOON, registry.connected()).await.expect("an answer").unwrap_err();
+    let error = within(SOON, "an answer", registry.connected()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
     assert!(!format!("{error:?} {registry:?}").contains("a guess"));
     let tried = link.accepted();
@@ -175,14 +175,14 @@ async fn a_wrong_password_is_said_and_not_tried_over_and_over() {
 async fn a_server_that_ignores_sasl_is_no_anonymous_session() {
     let chroot = ZooKeeper::shared().chroot("ignored").await;
     let registry = open(&chroot.connect_string(), options().with_credentials(sasl(Servers::SASL.1)));
-    let error = tokio::time::timeout(SOON, registry.connected()).await.expect("an answer").unwrap_err();
+    let error = within(SOON, "an answer", registry.connected()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
     let raw = chroot.raw().await;
     let _registration = registry.register(&time(), instance());
     always(SOON / 10, "nothing is registered", async || raw.list("/services").await.unwrap().is_none()).await;
 }
 
-/// A registration with this ACL, a stranger, and somebody of the same identity.
+/// A registration with this ACL, a stranger, and a client of the same identity.
 async fn guarded(acl: Acl) -> (Registry, Registration, Raw, Registry) {
     let chroot = ZooKeeper::shared().chroot("guarded").await;
     let ours = || options().with_credentials(digest("fleet")).with_acl(acl).with_chroot(Chroot::Expect);

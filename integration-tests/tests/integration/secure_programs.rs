@@ -2,14 +2,13 @@
 
 use std::io::Write as _;
 
-use integration_tests::process::{Process, Program, Signal};
+use integration_tests::process::{Program, RunningProgram, Signal};
 use integration_tests::raw::Error;
-use integration_tests::servers::Servers;
+use integration_tests::servers::{Launch, Servers};
+use integration_tests::time_clients::ends_with;
+use integration_tests::time_servers::{SERVICE, SOON, registered, time_server};
 use integration_tests::zookeeper::ZooKeeper;
 use tempfile::NamedTempFile;
-
-use crate::client::ends_with;
-use crate::server::{SERVICE, SOON, registered, time_server};
 
 fn file(line: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
@@ -30,20 +29,20 @@ fn identity(zk: &Servers) -> [String; 4] {
     ["--tls-cert".to_owned(), cert, "--tls-key".to_owned(), key]
 }
 
-/// One listener, and whatever else is said.
-fn serving(zookeeper: &str, more: &[&str]) -> Process {
+/// A server with one listener and more arguments.
+fn serving(zookeeper: &str, more: &[&str]) -> RunningProgram {
     time_server(zookeeper).args(["--listen", "127.0.0.1:0"]).args(more).start()
 }
 
-/// `time-client list`, and whatever else is said.
-fn listing(zookeeper: &str, more: &[&str]) -> Process {
+/// `time-client list` with more arguments.
+fn listing(zookeeper: &str, more: &[&str]) -> RunningProgram {
     let list = Program::time_client().args(["list", "--zookeeper", zookeeper, "--session-timeout", "4s"]);
     list.args(more).start()
 }
 
 #[tokio::test]
 async fn the_programs_find_each_other_over_tls() {
-    let zk = ZooKeeper::secure().require_client_certificate().start().await;
+    let zk = Launch::secure().require_client_certificate().start().await;
     let (at, ca, identity) = (zk.tls_address().to_string(), certificate(&zk, "ca.pem"), identity(&zk));
     let known: Vec<_> = ["--tls-ca", &ca].into_iter().chain(identity.iter().map(String::as_str)).collect();
     let server = serving(&at, &known);
@@ -120,7 +119,7 @@ async fn a_parent_that_allows_strangers_more_than_the_acl_is_said_once() {
 
 #[tokio::test]
 async fn a_certificate_alone_is_an_identity_that_an_acl_can_name() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let (at, ca, identity) = (zk.tls_address().to_string(), certificate(&zk, "ca.pem"), identity(&zk));
     let mut known = vec!["--tls-ca", &ca, "--acl", "creator"];
     known.extend(identity.iter().map(String::as_str));
@@ -135,7 +134,7 @@ async fn a_certificate_alone_is_an_identity_that_an_acl_can_name() {
 
 #[tokio::test]
 async fn a_password_of_sasl_lets_in_and_a_wrong_one_does_not() {
-    let zk = ZooKeeper::secure().start().await;
+    let zk = Launch::secure().start().await;
     let (user, password) = Servers::SASL;
     let right = file(&format!("sasl {user}:{password}"));
     let wrong = file(&format!("sasl {user}:a-guess"));

@@ -1,11 +1,10 @@
 //! time-server without descriptors; what a reader sees of a killed or frozen one is in `scenarios/programs.rs`.
 
 use integration_tests::eventually::eventually;
+use integration_tests::time_servers::{SOON, ask, assert_is_reply, one_listener, registered};
 use integration_tests::zookeeper::ZooKeeper;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use crate::server::{SOON, ask, assert_is_reply, one_listener, registered};
 
 #[tokio::test]
 async fn without_descriptors_it_goes_on_quietly_and_recovers() {

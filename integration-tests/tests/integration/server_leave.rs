@@ -1,18 +1,20 @@
-//! time-server leaves, in the order that loses nobody, and at once if it must.
+//! time-server leaves, in the order that loses no query, and at once if it must.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::Stopwatch;
 use integration_tests::process::Signal;
 use integration_tests::proxy::Proxy;
-use integration_tests::raw_events::Happened;
+use integration_tests::raw_events::NodeChange;
+use integration_tests::time_servers::{
+    SERVICE, SOON, ask, assert_is_reply, one_listener, registered, time_server,
+};
 use integration_tests::zookeeper::ZooKeeper;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::server::{SERVICE, SOON, ask, assert_is_reply, one_listener, registered, time_server};
-
-/// What is left of a second when its begin was seen late.
+/// The rest of a second whose beginning was seen late.
 const MOST_OF_A_SECOND: Duration = Duration::from_millis(700);
 
 async fn http(address: &str, path: &str) -> String {
@@ -35,14 +37,14 @@ async fn both_signals_say_draining_then_unlist_then_close() {
         let events = raw.events(SERVICE).await.unwrap();
 
         server.signal(signal);
-        let drained = events.first(Happened::Changed, &node, SOON).await;
+        let drained = events.first(NodeChange::Changed, &node, SOON).await;
         let (data, _) = raw.get(&node).await.unwrap().unwrap();
         assert!(String::from_utf8(data).unwrap().contains(r#""enabled":false"#), "old readers see it too");
-        let unlisted = events.first(Happened::Deleted, &node, SOON).await;
+        let unlisted = events.first(NodeChange::Deleted, &node, SOON).await;
         let notice = unlisted.at - drained.at;
         assert!(notice >= MOST_OF_A_SECOND, "{notice:?} of notice");
         assert_is_reply(&ask(address).await.unwrap(), address);
-        assert_eq!(events.count(Happened::Changed), 1, "draining is one write");
+        assert_eq!(events.count(NodeChange::Changed), 1, "draining is one write");
 
         assert_eq!(server.exit(SOON).await.code(), Some(0));
         let linger = unlisted.at.elapsed();
@@ -65,7 +67,7 @@ async fn who_does_not_wait_for_connections_still_says_draining_and_unlists() {
     let raw = chroot.raw().await;
     let events = raw.events(SERVICE).await.unwrap();
     server.signal(Signal::SIGTERM);
-    events.first(Happened::Changed, &node, SOON).await;
+    events.first(NodeChange::Changed, &node, SOON).await;
     assert_eq!(server.exit(SOON).await.code(), Some(0));
     assert!(raw.get(&node).await.unwrap().is_none(), "it was gone before the process was");
     let doubts = server.stderr().containing("ZooKeeper");
@@ -80,8 +82,8 @@ async fn a_format_that_cannot_say_draining_gives_no_notice() {
         let address = registered(&server, 1).await;
         let events = chroot.raw().await.events(SERVICE).await.unwrap();
         server.signal(Signal::SIGTERM);
-        events.first(Happened::Deleted, &format!("{SERVICE}/{address}"), SOON).await;
-        assert_eq!(events.count(Happened::Changed), 0);
+        events.first(NodeChange::Deleted, &format!("{SERVICE}/{address}"), SOON).await;
+        assert_eq!(events.count(NodeChange::Changed), 0);
         assert_eq!(server.exit(SOON).await.code(), Some(0));
     }
 }
@@ -106,10 +108,10 @@ async fn what_is_under_way_is_finished_and_a_second_signal_does_not_wait_for_it(
             drop(stream);
             assert_eq!(server.exit(SOON).await.code(), Some(0));
         } else {
-            let second = Instant::now();
+            let second = Stopwatch::start();
             server.signal(Signal::SIGTERM);
             assert_eq!(server.exit(SOON).await.code(), Some(1));
-            assert!(second.elapsed() < Duration::from_secs(5), "exited after {:?}", second.elapsed());
+            assert!(second.fair() < Duration::from_secs(5), "exited after {:?}", second.elapsed());
         }
     }
 }
@@ -123,7 +125,7 @@ async fn a_server_leaves_in_bounded_time_while_zookeeper_is_away() {
     registered(&server, 1).await;
     proxy.black_hole();
     server.signal(Signal::SIGTERM);
-    let told = Instant::now();
+    let told = Stopwatch::start();
     assert_eq!(server.exit(Duration::from_secs(15)).await.code(), Some(0));
     println!("measured: left within {:?}", told.elapsed());
     server.logs("did not confirm", SOON).await;

@@ -6,10 +6,11 @@ use integration_tests::eventually::eventually;
 use integration_tests::process::Program;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::Raw;
+use integration_tests::registries::{open, time};
+use integration_tests::time_servers::{
+    SERVICE, SOON, ask, assert_is_reply, one_listener, registered, time_server,
+};
 use integration_tests::zookeeper::ZooKeeper;
-
-use crate::registration::{open, time};
-use crate::server::{SERVICE, SOON, ask, assert_is_reply, one_listener, registered, time_server};
 
 async fn listed(raw: &Raw) -> Vec<String> {
     raw.list(SERVICE).await.unwrap().unwrap_or_default()

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use integration_tests::replay::{init_tracing, seeded};
 use integration_tests::soak;
-use integration_tests::steps::{init_tracing, seeded};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_minutes_of_bad_weather_changes_nothing_that_is_promised() {

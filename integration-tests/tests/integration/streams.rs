@@ -1,4 +1,4 @@
-//! Both programs when nobody reads their standard error any more, as in `time-server 2>&1 | tee log` once tee is gone.
+//! Both programs when their standard error has lost its reader, as in `time-server 2>&1 | tee log` once tee is gone.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -6,11 +6,10 @@ use std::time::Instant;
 
 use integration_tests::eventually::eventually;
 use integration_tests::process::{Program, Signal};
+use integration_tests::time_servers::{SERVICE, SOON};
 use integration_tests::zookeeper::ZooKeeper;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-
-use crate::server::{SERVICE, SOON};
 
 /// Kills it when the test fails.
 struct Deaf(Child);

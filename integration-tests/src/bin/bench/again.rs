@@ -14,13 +14,13 @@ pub(crate) fn asked(task: &str) -> Option<String> {
     std::env::var(task).ok()
 }
 
-/// One line to whoever started us.
+/// Writes one line to the parent.
 pub(crate) fn say(line: &str) {
     println!("{line}");
     std::io::stdout().flush().expect("somebody reads");
 }
 
-/// Whoever started us keeps our input open: a parent that was killed leaves nobody behind.
+/// Ends the process when its input ends: a parent that was killed leaves no child behind.
 pub(crate) fn end_with_input() {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);

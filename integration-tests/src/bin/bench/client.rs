@@ -8,9 +8,9 @@ use futures_util::FutureExt;
 use integration_tests::bench::runs::{latencies, per_call};
 use integration_tests::bench::{Bound, Row, Samples, Subject, Unit, World};
 use integration_tests::four_letter;
-use integration_tests::process::{Process, Program};
+use integration_tests::process::{Program, RunningProgram};
 use integration_tests::raw::Raw;
-use integration_tests::under_load::{Client, Counts, Fleet, Kill};
+use integration_tests::under_load::{KillOutcome, QueryCounts, QueryLoad, ThreeServers};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use time_client::client::{Options, TimeClient};
 use time_client::load::{Load, Pace, Turn, Work};
@@ -63,13 +63,13 @@ async fn run(world: &World) -> Vec<Row> {
     rows
 }
 
-/// What a fault of a server costs its clients: the runs of the end-to-end tests, counted.
+/// The cost of a server's fault for its clients: the runs of the end-to-end tests, counted.
 async fn faults(world: &World, zookeeper: &ZooKeeper) -> Vec<Row> {
-    let mut fleet = Fleet::start(zookeeper.chroot("bench-faults").await).await;
+    let mut fleet = ThreeServers::start(zookeeper.chroot("bench-faults").await).await;
     let restarts = world
         .runs
         .alone(async || {
-            let client = Client::start(&fleet).await;
+            let client = QueryLoad::start(&fleet).await;
             fleet.restart_each().await;
             client.stop().await
         })
@@ -77,13 +77,14 @@ async fn faults(world: &World, zookeeper: &ZooKeeper) -> Vec<Row> {
     let kills = world
         .runs
         .alone(async || {
-            let kill = Client::start(&fleet).await.kill(&fleet, 0, AFTER_A_KILL).await;
+            let kill = QueryLoad::start(&fleet).await.kill(&fleet, 0, AFTER_A_KILL).await;
             fleet.revive(0).await;
             kill
         })
         .await;
-    let of = |count: fn(&Counts) -> u64| restarts.iter().map(|run| count(run) as f64).collect::<Samples>();
-    let of_kill = |figure: fn(&Kill) -> f64| kills.iter().map(figure).collect::<Samples>();
+    let of =
+        |count: fn(&QueryCounts) -> u64| restarts.iter().map(|run| count(run) as f64).collect::<Samples>();
+    let of_kill = |figure: fn(&KillOutcome) -> f64| kills.iter().map(figure).collect::<Samples>();
     let (restart, kill) = ("rolling restart of three under 500/s", "kill -9 of one of three under 500/s");
     vec![
         Row::new(format!("{restart}: failed queries"), Unit::Count, of(|run| run.failed))
@@ -108,7 +109,7 @@ async fn faults(world: &World, zookeeper: &ZooKeeper) -> Vec<Row> {
     ]
 }
 
-async fn three_listeners(chroot: &Chroot) -> Process {
+async fn three_listeners(chroot: &Chroot) -> RunningProgram {
     let server = Program::time_server()
         .args(["--zookeeper", &chroot.connect_string()])
         .args(["--listen", "127.0.0.1:0"].repeat(3))
@@ -124,7 +125,7 @@ fn pick(client: &TimeClient) -> f64 {
     })
 }
 
-/// What the program of 2016 did before each query.
+/// The work of the program of 2016 before each query.
 async fn a_session_each(chroot: &Chroot) {
     let raw = Raw::connect(&chroot.connect_string()).await;
     raw.list("/services/time").await.expect("the server is up");
@@ -152,7 +153,7 @@ async fn throughput(client: &Arc<TimeClient>, fixed: Option<&Instance>) -> f64 {
 
 struct Asker {
     client: Arc<TimeClient>,
-    /// Whom to ask without resolving.
+    /// The server to ask without resolving.
     fixed: Option<Instance>,
 }
 

@@ -1,4 +1,4 @@
-//! What the subjects of the library begin with: a connected registry, and a service full of instances.
+//! The beginning of every subject of the library: a connected registry, and a service full of instances.
 //!
 //! The fleet's nodes are persistent: a load of many nodes in one session would be more than a server can close at once.
 
@@ -34,8 +34,8 @@ pub(crate) fn host(n: usize) -> String {
     format!("10.{}.{}.{}", n >> 16 & 255, n >> 8 & 255, n & 255)
 }
 
-/// A service of many instances that nobody keeps alive.
-pub(crate) struct Fleet {
+/// A service of many instances that need no session.
+pub(crate) struct LargeFleet {
     pub(crate) raw: Raw,
     pub(crate) to: String,
     chroot: Chroot,
@@ -43,7 +43,7 @@ pub(crate) struct Fleet {
     record: String,
 }
 
-impl Fleet {
+impl LargeFleet {
     /// `size` instances, in `chroot`.
     pub(crate) async fn of(size: usize, chroot: &Chroot) -> Self {
         let (raw, to) = (chroot.raw().await, chroot.connect_string());
@@ -71,7 +71,7 @@ impl Fleet {
         format!("/services/time/{}", id(n))
     }
 
-    /// What the `n`th instance's node says.
+    /// The data of the `n`th instance's node.
     pub(crate) fn record(&self, n: usize) -> Vec<u8> {
         self.record.replace(TEMPLATE, &host(n)).into_bytes()
     }

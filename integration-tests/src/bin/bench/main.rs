@@ -4,6 +4,7 @@ mod again;
 mod client;
 mod curator;
 mod fleet;
+mod grouped;
 mod pick;
 mod registration;
 mod server;
@@ -19,7 +20,7 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 use integration_tests::bench::machine::{self, Machine};
 use integration_tests::bench::{Report, Runs, Samples, Subject, World, page, plot, table};
-use integration_tests::process::target_directory;
+use integration_tests::checkout::target_directory;
 
 /// Every subject, in the order in which they run. A new one is a module beside this file and a line here.
 const SUBJECTS: &[Subject] = &[

@@ -1,19 +1,20 @@
 //! Many at once: a change of leader must not become a storm.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::{Stopwatch, within};
 use integration_tests::proxy::{Direction, hosts};
-use integration_tests::zookeeper::ZooKeeper;
+use integration_tests::registries::{T, options, time};
+use integration_tests::servers::Launch;
 use zk_registry::{Freshness, Instance, Options, Registry, Resolve, ServiceWatch};
 
 use super::servers::elected;
 use super::{SLACK, STARTUP, is_registered, report, started};
-use crate::registration::{T, options, time};
 
 #[tokio::test]
 async fn two_hundred_registrants_and_fifty_readers_survive_a_change_of_leader() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "crowd").await;
+    let (zk, chroot) = started(Launch::ensemble(), "crowd").await;
     let links = zk.proxies().await;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let open = |to: String| {
@@ -29,7 +30,7 @@ async fn two_hundred_registrants_and_fifty_readers_survive_a_change_of_leader() 
         .map(|(registry, port)| registry.register(&time(), Instance::new("10.0.0.1", port)))
         .collect();
     for registration in &mut registrations {
-        tokio::time::timeout(STARTUP, registration.registered()).await.expect("registered").unwrap();
+        within(STARTUP, "registered", registration.registered()).await.unwrap();
     }
     let readers: Vec<_> = (0..50).map(|_| open(chroot.through(hosts(&links)))).collect();
     let mut watches: Vec<_> = readers.iter().map(|registry| registry.watch(&time())).collect();
@@ -37,10 +38,10 @@ async fn two_hundred_registrants_and_fifty_readers_survive_a_change_of_leader() 
     let carried = || links.iter().map(|link| link.carried(Direction::ToClient)).sum::<u64>();
     let before = carried();
 
-    let leader = zk.leader().await.unwrap();
+    let leader = zk.leader().await;
     zk.kill(leader).await;
     elected(&zk, leader).await;
-    let start = Instant::now();
+    let start = Stopwatch::start();
     everybody_sees(&mut watches, T * 2 + SLACK * 3).await;
     report("50 readers live again after a change of leader", start.elapsed());
     eventually(T * 2 + SLACK * 3, "everybody is registered", async || {

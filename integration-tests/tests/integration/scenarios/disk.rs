@@ -2,17 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_tests::eventually::{always, eventually};
+use integration_tests::fair_time::{Stopwatch, within};
 use integration_tests::process::{Program, Resource};
-use integration_tests::steps::init_tracing;
+use integration_tests::registries::{open, time};
+use integration_tests::replay::init_tracing;
+use integration_tests::time_servers::SOON;
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::{Instance, Registration, Registry};
 
 use super::{SLACK, report};
-use crate::registration::{open, time};
-use crate::server::SOON;
 
 #[tokio::test]
 async fn a_full_disk_costs_only_the_newer_snapshot_file() {
@@ -54,7 +55,7 @@ pub(super) async fn full(zk: &ZooKeeper) {
     .await;
 
     client.limit(Resource::FileSize, None);
-    let start = Instant::now();
+    let start = Stopwatch::start();
     // Nothing changes any more.
     eventually(RETRY + SLACK, "a file of all instances", async || remembers(directory.path(), 3)).await;
     report("written once there was room", start.elapsed());
@@ -64,7 +65,7 @@ pub(super) async fn full(zk: &ZooKeeper) {
 
 async fn registered(registry: &Registry, port: u16) -> Registration {
     let mut registration = registry.register(&time(), Instance::new("10.0.0.1", port));
-    tokio::time::timeout(SOON, registration.registered()).await.expect("registered in time").unwrap();
+    within(SOON, "registered in time", registration.registered()).await.unwrap();
     registration
 }
 

@@ -1,4 +1,4 @@
-//! What is promised while something breaks: each test is a script of steps, and each step has its bound.
+//! The promises while something breaks: each test is a script of steps, and each step has its bound.
 //!
 //! The bounds are what docs/SERVICE-LEVEL.md promises plus what two busy cores need. A script that leaves the servers alone
 //! is a function of them: it runs on one server, in a test of its own, and with all others on three.
@@ -11,11 +11,14 @@ mod servers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::Stopwatch;
+use integration_tests::registries::{T, open, time};
+use integration_tests::replay::init_tracing;
 use integration_tests::servers::{Launch, Servers};
-use integration_tests::steps::init_tracing;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use tokio_util::task::AbortOnDropHandle;
 use zk_registry::{
@@ -23,18 +26,16 @@ use zk_registry::{
     Withdrawn,
 };
 
-use crate::registration::{T, open, time};
-
 /// The connection timeout that goes with `T`.
 const C: Duration = Duration::from_secs(1);
-/// What two busy cores may add to any bound.
+/// The time that two busy cores may add to any bound.
 const SLACK: Duration = Duration::from_secs(2);
 /// A server process starts, loads its data, finds its peers.
 const STARTUP: Duration = Duration::from_secs(30);
 const MEMBERS: usize = 5;
 
 /// One process that registers five instances and another one that watches them.
-struct Fleet {
+struct ScenarioFleet {
     registry: Registry,
     registrations: Vec<Registration>,
     reader: Registry,
@@ -42,7 +43,7 @@ struct Fleet {
     fewest: Option<Fewest>,
 }
 
-impl Fleet {
+impl ScenarioFleet {
     /// Registered and seen.
     async fn at(to: &str) -> Self {
         Self::over(to, to).await
@@ -62,7 +63,7 @@ impl Fleet {
 
     /// Every instance is registered, and the reader has a live snapshot of all of them; how long that took.
     async fn serves(&mut self, within: Duration) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let (registrations, watch) = (&self.registrations, &mut self.watch);
         eventually(within, "everybody is registered and seen", async || {
             let registered = registrations.iter().filter(|one| is_registered(one)).count();
@@ -80,7 +81,7 @@ impl Fleet {
 
     /// The reader says that it cannot know, within what is promised; how long that took.
     async fn is_stale(&mut self) -> Duration {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let watch = &mut self.watch;
         eventually(C.mul_f64(1.125) + SLACK, "the reader says that it is stale", async || {
             matches!(watch.freshness(tokio::time::Instant::now()), Freshness::Stale { .. })
@@ -153,9 +154,9 @@ async fn what_is_registered_is_seen_and_what_is_withdrawn_is_gone_at_once() {
         let id = registration.id().clone();
         registration.registered().await.unwrap();
         seen.push(until(&mut watch, |snapshot| snapshot.get(&id).is_some()).await);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         assert_eq!(registration.withdraw(T).await, Withdrawn::Confirmed);
-        acknowledged.push(start.elapsed());
+        acknowledged.push(start.fair());
         gone.push(until(&mut watch, |snapshot| snapshot.get(&id).is_none()).await);
     }
     for (what, mut took) in [("seen", seen), ("withdrawal acknowledged", acknowledged), ("gone", gone)] {
@@ -167,16 +168,16 @@ async fn what_is_registered_is_seen_and_what_is_withdrawn_is_gone_at_once() {
 }
 
 async fn until(watch: &mut ServiceWatch, holds: impl Fn(&Snapshot) -> bool) -> Duration {
-    let start = Instant::now();
+    let start = Stopwatch::start();
     while !holds(watch.current()) {
         watch.changed().await.unwrap();
     }
-    start.elapsed()
+    start.fair()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_holds_on_one_server_holds_on_three() {
-    let (zk, _) = started(ZooKeeper::ensemble(), "three").await;
+    let (zk, _) = started(Launch::ensemble(), "three").await;
     let zk: &ZooKeeper = &zk;
     tokio::join!(
         script("a full disk", disk::full(zk)),
@@ -193,8 +194,10 @@ async fn what_holds_on_one_server_holds_on_three() {
     );
 }
 
-async fn script(name: &str, run: impl Future<Output = ()>) {
-    let start = Instant::now();
-    run.await;
-    println!("done: {name}: {:?}", start.elapsed());
+fn script<'a>(name: &'a str, run: impl Future<Output = ()> + 'a) -> LocalBoxFuture<'a, ()> {
+    Box::pin(async move {
+        let start = Stopwatch::start();
+        run.await;
+        println!("done: {name}: {:?}", start.elapsed());
+    })
 }

@@ -1,16 +1,17 @@
 //! The links between a client and ZooKeeper break. On several servers all of a client's links break alike.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_tests::eventually::eventually;
+use integration_tests::fair_time::Stopwatch;
 use integration_tests::proxy::{Direction, Proxy, hosts};
-use integration_tests::steps::init_tracing;
+use integration_tests::registries::{T, time};
+use integration_tests::replay::init_tracing;
+use integration_tests::time_servers::SERVICE;
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use zk_registry::{Instance, Withdrawn};
 
-use super::{C, Fleet, SLACK, report};
-use crate::registration::{T, time};
-use crate::server::SERVICE;
+use super::{C, SLACK, ScenarioFleet, report};
 
 #[tokio::test]
 async fn a_link_cut_for_less_than_the_session_costs_nobody() {
@@ -45,7 +46,7 @@ async fn linked(zk: &ZooKeeper, name: &str) -> (Chroot, Vec<Proxy>) {
 
 pub(super) async fn short_cut(zk: &ZooKeeper) {
     let (chroot, links) = linked(zk, "short-cut").await;
-    let mut fleet = Fleet::at(&chroot.through(hosts(&links))).await;
+    let mut fleet = ScenarioFleet::at(&chroot.through(hosts(&links))).await;
     let events = chroot.raw().await.events(SERVICE).await.unwrap();
     for link in &links {
         link.refuse().await;
@@ -66,9 +67,9 @@ pub(super) async fn short_cut(zk: &ZooKeeper) {
 
 pub(super) async fn long_cut(zk: &ZooKeeper) {
     let (chroot, links) = linked(zk, "long-cut").await;
-    let mut fleet = Fleet::over(&chroot.through(hosts(&links)), &chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::over(&chroot.through(hosts(&links)), &chroot.connect_string()).await;
     links.iter().for_each(Proxy::black_hole);
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let watch = &mut fleet.watch;
     // A server looks for expired sessions once a tick.
     eventually(T + C + SLACK, "the silent ones are gone", async || watch.current().is_empty()).await;
@@ -81,7 +82,7 @@ pub(super) async fn long_cut(zk: &ZooKeeper) {
 pub(super) async fn one_dead_direction(zk: &ZooKeeper) {
     for direction in Direction::BOTH {
         let (chroot, links) = linked(zk, "one-way").await;
-        let mut fleet = Fleet::over(&chroot.connect_string(), &chroot.through(hosts(&links))).await;
+        let mut fleet = ScenarioFleet::over(&chroot.connect_string(), &chroot.through(hosts(&links))).await;
         links.iter().for_each(|link| link.freeze(direction));
         report("stale after a direction froze", fleet.is_stale().await);
         links.iter().for_each(Proxy::thaw);
@@ -95,14 +96,14 @@ pub(super) async fn slow_link(zk: &ZooKeeper) {
     let (chroot, links) = linked(zk, "slow").await;
     let one_way = Duration::from_millis(100);
     links.iter().for_each(|link| link.delay(one_way));
-    let mut fleet = Fleet::at(&chroot.through(hosts(&links))).await;
-    let start = Instant::now();
+    let mut fleet = ScenarioFleet::at(&chroot.through(hosts(&links))).await;
+    let start = Stopwatch::start();
     let mut late = fleet.registry.register(&time(), Instance::new("10.0.0.1", 99));
     let zxid = late.registered().await.unwrap();
     // Two round trips at most to register, one and a half more to be seen by event and read.
     fleet.watch.wait_for(zxid).await.unwrap();
     report("registered and seen over a link of 200 ms", start.elapsed());
-    assert!(start.elapsed() < one_way * 2 * 5 + SLACK, "{:?}", start.elapsed());
+    assert!(start.fair() < one_way * 2 * 5 + SLACK, "{:?}", start.elapsed());
     assert_eq!(late.withdraw(T).await, Withdrawn::Confirmed);
     fleet.serves(T).await;
     fleet.never_missed_one();
@@ -116,10 +117,11 @@ pub(super) async fn dead_and_silent_servers(zk: &ZooKeeper) {
     let (dead, silent) = (Proxy::zookeeper(first).await, Proxy::zookeeper(first).await);
     dead.refuse().await;
     silent.black_hole();
-    let start = Instant::now();
-    let fleet = Fleet::at(&chroot.through(format!("{},{},{last}", dead.address(), silent.address()))).await;
+    let start = Stopwatch::start();
+    let fleet =
+        ScenarioFleet::at(&chroot.through(format!("{},{},{last}", dead.address(), silent.address()))).await;
     report("connected past a dead and a silent server", start.elapsed());
-    assert!(start.elapsed() < T + SLACK, "{:?}", start.elapsed());
+    assert!(start.fair() < T + SLACK, "{:?}", start.elapsed());
     fleet.never_missed_one();
     fleet.goes().await;
 }

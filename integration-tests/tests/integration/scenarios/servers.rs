@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use integration_tests::eventually::eventually;
-use integration_tests::servers::Servers;
-use integration_tests::zookeeper::ZooKeeper;
+use integration_tests::registries::T;
+use integration_tests::servers::{Launch, Servers};
 
-use super::{Fleet, SLACK, STARTUP, report, started};
-use crate::registration::T;
+use super::{SLACK, STARTUP, ScenarioFleet, report, started};
 
 /// The longest pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn a_server_restarted_inside_the_timeout_costs_nobody() {
-    let (zk, chroot) = started(ZooKeeper::single(), "restarted").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let (zk, chroot) = started(Launch::single(), "restarted").await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     zk.restart(1).await;
     report("one server restarted", fleet.serves(T + SLACK).await);
     fleet.never_missed_one();
@@ -24,8 +23,8 @@ async fn a_server_restarted_inside_the_timeout_costs_nobody() {
 
 #[tokio::test]
 async fn a_server_away_for_longer_than_the_session_is_survived() {
-    let (zk, chroot) = started(ZooKeeper::single(), "away").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let (zk, chroot) = started(Launch::single(), "away").await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     zk.kill(1).await;
     report("stale after the only server died", fleet.is_stale().await);
     tokio::time::sleep(T * 2).await;
@@ -39,8 +38,8 @@ async fn a_server_away_for_longer_than_the_session_is_survived() {
 
 #[tokio::test]
 async fn a_server_frozen_for_longer_than_the_session_is_survived() {
-    let (zk, chroot) = started(ZooKeeper::single(), "frozen-server").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let (zk, chroot) = started(Launch::single(), "frozen-server").await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     zk.pause(1).await;
     report("stale after the only server froze", fleet.is_stale().await);
     tokio::time::sleep(T * 2).await;
@@ -52,24 +51,24 @@ async fn a_server_frozen_for_longer_than_the_session_is_survived() {
 
 #[tokio::test]
 async fn an_ensemble_that_loses_its_leader_or_a_follower_costs_nobody() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "minority").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let (zk, chroot) = started(Launch::ensemble(), "minority").await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
 
-    let leader = zk.leader().await.unwrap();
+    let leader = zk.leader().await;
     zk.kill(leader).await;
     elected(&zk, leader).await;
     report("leader killed", fleet.serves(T + SLACK).await);
     zk.start(leader).await;
     zk.wait().await;
 
-    let leader = zk.leader().await.unwrap();
+    let leader = zk.leader().await;
     let follower = leader % 3 + 1;
     zk.kill(follower).await;
     report("follower killed", fleet.serves(T + SLACK).await);
     zk.start(follower).await;
     zk.wait().await;
 
-    let leader = zk.leader().await.unwrap();
+    let leader = zk.leader().await;
     zk.pause(leader).await;
     elected(&zk, leader).await;
     report("leader paused", fleet.serves(T + SLACK).await);
@@ -95,8 +94,8 @@ pub(super) async fn elected(zk: &Servers, old: usize) {
 
 #[tokio::test]
 async fn an_ensemble_without_its_majority_is_stale_and_comes_back() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "majority").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let (zk, chroot) = started(Launch::ensemble(), "majority").await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     zk.kill(1).await;
     zk.kill(2).await;
     // The survivor hangs up on its clients once it misses its peers.
@@ -113,8 +112,8 @@ async fn an_ensemble_without_its_majority_is_stale_and_comes_back() {
 
 #[tokio::test]
 async fn an_ensemble_that_restarts_goes_away_or_freezes_as_a_whole_is_survived() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "whole").await;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let (zk, chroot) = started(Launch::ensemble(), "whole").await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
 
     all(&zk, Servers::kill).await;
     all(&zk, Servers::start).await;
@@ -147,17 +146,17 @@ async fn all(zk: &Servers, what: impl AsyncFn(&Servers, usize)) {
 
 #[tokio::test]
 async fn a_node_cut_from_its_peers_costs_nobody() {
-    let (zk, chroot) = started(ZooKeeper::ensemble(), "cut-off").await;
-    let leader = zk.leader().await.unwrap();
+    let (zk, chroot) = started(Launch::ensemble(), "cut-off").await;
+    let leader = zk.leader().await;
     let follower = leader % 3 + 1;
-    let mut fleet = Fleet::at(&chroot.connect_string()).await;
+    let mut fleet = ScenarioFleet::at(&chroot.connect_string()).await;
     if !zk.isolate(follower).await {
         println!("not run: cutting a node from its peers needs a container engine, BACKEND=docker");
         return;
     }
     hangs_up(&zk, follower).await;
     report("follower cut from its peers", fleet.serves(T + SLACK).await);
-    assert_eq!(zk.leader().await, Some(leader), "the other two are a majority");
+    assert_eq!(zk.leader().await, leader, "the other two are a majority");
     zk.rejoin(follower).await;
     zk.wait().await;
     assert_eq!(zk.mode(follower).await.as_deref(), Some("follower"));

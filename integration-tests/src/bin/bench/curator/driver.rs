@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use integration_tests::driven::{Driven, Frozen};
+use integration_tests::line_process::{Frozen, LineProcess};
 use integration_tests::peers;
 use nix::time::{ClockId, clock_gettime};
 
-use crate::view::change::Watcher;
+use crate::view::change::FleetWatcher;
 
 /// A running JVM with at most one session.
 pub(super) struct Curator {
-    process: Driven,
+    process: LineProcess,
     name: String,
     clock: Clock,
 }
@@ -18,13 +18,13 @@ pub(super) struct Curator {
 impl Curator {
     /// `None` where it is not installed.
     pub(super) async fn start() -> Option<Self> {
-        let mut process = Driven::start(&peers::curator_bench()?);
+        let mut process = LineProcess::start(&peers::curator_bench()?);
         let name = process.says().await;
         let clock = Clock::common_with(&mut process).await;
         Some(Self { process, name, clock })
     }
 
-    /// What it is, with its version.
+    /// The name of the peer, with its version.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -65,7 +65,7 @@ impl Curator {
         self.tell("close", "closed").await;
     }
 
-    pub(super) fn freeze(&self) -> Frozen {
+    pub(super) fn freeze(&self) -> Frozen<'_> {
         self.process.freeze()
     }
 
@@ -83,7 +83,7 @@ impl Curator {
     }
 }
 
-impl Watcher for Curator {
+impl FleetWatcher for Curator {
     async fn sees(&mut self, n: usize) -> Instant {
         self.shows(n + 1).await
     }
@@ -101,7 +101,7 @@ struct Clock {
 }
 
 impl Clock {
-    async fn common_with(process: &mut Driven) -> Self {
+    async fn common_with(process: &mut LineProcess) -> Self {
         let now = || Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has it"));
         let clock = Self { here: Instant::now(), there: now() };
         let there: u64 = process.ask("clock").await.parse().expect("a time");

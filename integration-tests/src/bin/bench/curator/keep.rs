@@ -5,10 +5,11 @@ use integration_tests::raw::Raw;
 use integration_tests::zookeeper::Chroot;
 
 use super::driver::Curator;
-use super::{SESSION, few, registrant, row, samples};
+use super::registrant;
+use super::rows::{SESSION, few, row, samples};
 use crate::fleet::{SOON, open};
 use crate::registration::back::Expired;
-use crate::registration::blip::{Link, back, register};
+use crate::registration::blip::{CutLink, back, register};
 use crate::registration::many;
 
 pub(super) async fn registered(world: &World, curator: &mut Curator) -> Row {
@@ -27,7 +28,7 @@ pub(super) async fn registered(world: &World, curator: &mut Curator) -> Row {
 
 /// Membership events that another client sees of a cut of a second.
 pub(super) async fn cut(world: &World, curator: &mut Curator) -> Row {
-    let (link, their_link) = (Link::new(world).await, Link::new(world).await);
+    let (link, their_link) = (CutLink::new(world).await, CutLink::new(world).await);
     let registry = open(&link.to()).await;
     let registrations = register(&registry, INSTANCES).await;
     curator.open(&their_link.to(), SESSION).await;

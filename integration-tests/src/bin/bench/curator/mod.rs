@@ -6,16 +6,15 @@ mod driver;
 mod keep;
 mod pick;
 mod registrant;
+mod rows;
 mod watch;
 
-use std::time::Duration;
-
 use futures_util::FutureExt;
-use integration_tests::bench::{Row, Runs, Samples, Subject, Unit, World};
+use integration_tests::bench::{Row, Subject, World};
 
 use self::driver::Curator;
 pub(crate) use self::registrant::register_if_asked;
-use crate::fleet::Fleet;
+use crate::fleet::LargeFleet;
 
 pub(crate) const SUBJECT: Subject = Subject {
     name: "curator",
@@ -30,7 +29,7 @@ async fn run(world: &World) -> Vec<Row> {
     let (mut starts, mut changes, mut picks) = (Vec::new(), Vec::new(), Vec::new());
     for size in [10, 100, 1_000, 10_000] {
         let chroot = world.zookeeper().await.chroot("curator").await;
-        let fleet = Fleet::of(size, &chroot).await;
+        let fleet = LargeFleet::of(size, &chroot).await;
         if size >= 1_000 {
             starts.push(watch::cold(world, &fleet, size, &mut curator).await);
         }
@@ -52,20 +51,3 @@ async fn run(world: &World) -> Vec<Row> {
     rows.push(keep::frozen(world, &mut curator).await);
     rows
 }
-
-/// Ours beside Curator's.
-fn row(what: impl Into<String>, unit: Unit, (ours, theirs): (Samples, Samples), curator: &Curator) -> Row {
-    Row::new(what, unit, ours).against(curator.name(), theirs)
-}
-
-fn samples((ours, theirs): (Vec<f64>, Vec<f64>)) -> (Samples, Samples) {
-    (ours.into_iter().collect(), theirs.into_iter().collect())
-}
-
-/// Of what takes seconds or is always the same.
-fn few(world: &World) -> Runs {
-    Runs(world.runs.0.min(3))
-}
-
-/// As ours by default.
-const SESSION: Duration = Duration::from_secs(10);

@@ -9,11 +9,11 @@ use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Outcome};
 
 use super::driver::Curator;
-use super::{SESSION, row, samples};
-use crate::fleet::{Fleet, SOON, open, time};
-use crate::view::grouped;
+use super::rows::{SESSION, row, samples};
+use crate::fleet::{LargeFleet, SOON, open, time};
+use crate::grouped::grouped;
 
-pub(super) async fn rows(world: &World, fleet: &Fleet, size: usize, curator: &mut Curator) -> Vec<Row> {
+pub(super) async fn rows(world: &World, fleet: &LargeFleet, size: usize, curator: &mut Curator) -> Vec<Row> {
     let registry = open(&fleet.to).await;
     let mut watch = registry.watch(&time());
     watch.live().await.expect("the registry is open");

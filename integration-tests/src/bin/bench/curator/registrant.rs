@@ -3,15 +3,15 @@
 use std::future::pending;
 use std::time::Duration;
 
-use integration_tests::driven::Driven;
+use integration_tests::line_process::LineProcess;
 use zk_registry::{Instance, Options};
 
 use crate::again::{again, asked, end_with_input, say};
 use crate::fleet::{open_with, time};
 
 /// Its instance is registered.
-pub(super) async fn start(to: &str) -> Driven {
-    let mut process = Driven::start(&again(REGISTER, to));
+pub(super) async fn start(to: &str) -> LineProcess {
+    let mut process = LineProcess::start(&again(REGISTER, to));
     assert_eq!(process.says().await, "registered");
     process
 }

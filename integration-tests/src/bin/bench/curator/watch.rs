@@ -5,13 +5,14 @@ use integration_tests::proxy::Proxy;
 use zk_registry::{Registry, Resolve, ServiceWatch};
 
 use super::driver::Curator;
-use super::{SESSION, few, row, samples};
-use crate::fleet::{Fleet, SOON, open, time};
+use super::rows::{SESSION, few, row, samples};
+use crate::fleet::{LargeFleet, SOON, open, time};
+use crate::grouped::grouped;
 use crate::view::change::{bytes_words, received, until_visible};
-use crate::view::{cold, grouped};
+use crate::view::cold;
 
 /// From the start of a watch, in a session that is there, to every instance with its data.
-pub(super) async fn cold(world: &World, fleet: &Fleet, size: usize, curator: &mut Curator) -> Row {
+pub(super) async fn cold(world: &World, fleet: &LargeFleet, size: usize, curator: &mut Curator) -> Row {
     let ours = async || cold::ours(fleet, size).await.0;
     let theirs = async || {
         let took = watching(curator, &fleet.to, size).await;
@@ -22,7 +23,7 @@ pub(super) async fn cold(world: &World, fleet: &Fleet, size: usize, curator: &mu
     row(format!("cold start, {} instances", grouped(size)), Unit::Time, found, curator)
 }
 
-pub(super) async fn bytes(world: &World, fleet: &Fleet, size: usize, curator: &mut Curator) -> Row {
+pub(super) async fn bytes(world: &World, fleet: &LargeFleet, size: usize, curator: &mut Curator) -> Row {
     let server = world.zookeeper().await.address(1);
     let (proxy, their_proxy) = (Proxy::to(server).await, Proxy::to(server).await);
     let ours = async || {
@@ -41,7 +42,12 @@ pub(super) async fn bytes(world: &World, fleet: &Fleet, size: usize, curator: &m
     row(bytes_words(fleet, size), Unit::Bytes, found, curator)
 }
 
-pub(super) async fn latency(world: &World, fleet: &Fleet, size: usize, curator: &mut Curator) -> [Row; 2] {
+pub(super) async fn latency(
+    world: &World,
+    fleet: &LargeFleet,
+    size: usize,
+    curator: &mut Curator,
+) -> [Row; 2] {
     // Only one of them watches at a time: the other would take its share of the processor.
     let ours = async || {
         let (registry, mut watch) = live(&fleet.to).await;

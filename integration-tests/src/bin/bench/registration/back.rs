@@ -10,7 +10,7 @@ use integration_tests::bench::{Bound, Row, Runs, Unit, World};
 use integration_tests::eventually::eventually;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::Raw;
-use integration_tests::raw_events::{Events, Happened};
+use integration_tests::raw_events::{Events, NodeChange};
 use integration_tests::zookeeper::{Chroot, ZooKeeper};
 use tokio::task::JoinHandle;
 use zk_registry::{Instance, Options, Registering, Registration, Registry, Resolve};
@@ -134,7 +134,7 @@ impl Readers {
     }
 }
 
-/// What a cache does that takes events for the truth, such as Curator's: it drops what was deleted, and has what was created
+/// The work of a cache that takes events for the truth, such as Curator's: it drops what was deleted, and has what was created
 /// once it has read it.
 struct EventCache {
     stop: Arc<AtomicBool>,
@@ -208,7 +208,7 @@ impl<'a, F> Expired<'a, F> {
     pub(crate) async fn new(raw: &Raw, path: &'a str, freeze: impl FnOnce() -> F) -> Self {
         let events: Events = raw.events("/services/time").await.expect("the server is up");
         let frozen = freeze();
-        events.first(Happened::Deleted, path, SOON).await;
+        events.first(NodeChange::Deleted, path, SOON).await;
         Self { path, events, frozen }
     }
 
@@ -216,7 +216,7 @@ impl<'a, F> Expired<'a, F> {
     pub(crate) async fn back(self) -> f64 {
         let thaw = Instant::now();
         drop(self.frozen);
-        let back = self.events.first(Happened::Created, self.path, SOON).await;
+        let back = self.events.first(NodeChange::Created, self.path, SOON).await;
         (back.at - thaw).as_nanos() as f64
     }
 }

@@ -1,4 +1,4 @@
-//! A cut of one second, shorter than the session: nobody else may notice.
+//! A cut of one second, shorter than the session: no other client may notice.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use zk_registry::{Instance, Registration, RegistrationState, Registry};
 use crate::fleet::{SOON, open, time};
 
 pub(super) async fn rows(world: &World) -> Vec<Row> {
-    let link = Link::new(world).await;
+    let link = CutLink::new(world).await;
     let registry = open(&link.to()).await;
     let registrations = register(&registry, INSTANCES).await;
     let link = link.watched().await;
@@ -50,37 +50,37 @@ pub(crate) async fn back(registry: &Registry, registrations: &[Registration]) {
 }
 
 /// The link between a server and a client that registers.
-pub(crate) struct Link {
+pub(crate) struct CutLink {
     proxy: Proxy,
     chroot: Chroot,
 }
 
-/// The same, and somebody else who sees what it does to the registered.
+/// The same, with a witness of what it does to the registered nodes.
 pub(crate) struct WatchedLink {
     proxy: Proxy,
     raw: Raw,
     events: Events,
 }
 
-/// What others saw of a cut.
+/// The effects of a cut that other clients saw.
 pub(crate) struct Cut {
     pub(crate) events: f64,
     writes: f64,
 }
 
-impl Link {
+impl CutLink {
     pub(crate) async fn new(world: &World) -> Self {
         let zookeeper = world.zookeeper().await;
         let chroot = zookeeper.chroot("blip").await;
         Self { proxy: Proxy::to(zookeeper.address(1)).await, chroot }
     }
 
-    /// What the client that registers is given.
+    /// The connect string of the client that registers.
     pub(crate) fn to(&self) -> String {
         self.chroot.through(self.proxy.address())
     }
 
-    /// Once everybody is registered.
+    /// Once every instance is registered.
     pub(crate) async fn watched(self) -> WatchedLink {
         let (raw, witness) = (self.chroot.raw().await, self.chroot.raw().await);
         raw.mkdir("/marker").await.expect("the chroot is ours");
@@ -104,7 +104,7 @@ impl WatchedLink {
         Cut { events: (self.events.all().len() - seen) as f64, writes: writes as f64 }
     }
 
-    /// What somebody still does who says to be back is his, too.
+    /// Writes of a client after it said to be back count as its own, too.
     async fn quiet(&self) {
         let mut seen = None;
         while seen != Some(self.events.all().len()) {

@@ -56,7 +56,7 @@ pub(crate) async fn ours(chroot: &Chroot, count: usize) -> f64 {
     took.as_nanos() as f64
 }
 
-/// What the server needs for as many nodes with as much data, written with all transactions on their way at once.
+/// The time that the server needs for as many nodes with as much data, written with all transactions on their way at once.
 async fn multi(chroot: &Chroot, count: usize) -> f64 {
     let raw = chroot.raw().await;
     let nodes: Vec<_> = (0..count).map(|n| (path(n), vec![b'x'; RECORD])).collect();

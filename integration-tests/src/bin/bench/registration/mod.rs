@@ -1,4 +1,4 @@
-//! What it costs to register, to stay registered, to come back and to leave.
+//! The costs to register, to stay registered, to come back and to leave.
 
 pub(crate) mod back;
 pub(crate) mod blip;

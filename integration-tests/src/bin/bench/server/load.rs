@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use integration_tests::bench::Samples;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-/// What became of many connections.
+/// The outcome of many connections.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// From the begin of a connection to its end, in nanoseconds.

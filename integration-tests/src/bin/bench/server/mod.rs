@@ -11,7 +11,7 @@ use integration_tests::bench::{Bound, Row, Samples, Subject, Unit, World};
 
 use self::load::Outcome;
 pub(crate) use self::serve::serve_if_asked;
-use self::serve::{Kind, Served};
+use self::serve::{Served, ServerKind};
 
 pub(crate) const SUBJECT: Subject = Subject {
     name: "server",
@@ -32,7 +32,7 @@ async fn run(world: &World) -> Vec<Row> {
 
 /// Connections with one `timestamp` each.
 async fn one_shot(world: &World, clients: usize) -> Vec<Row> {
-    let [ours, tokio, epoll] = [Kind::Ours, Kind::Tokio, Kind::Epoll].map(Served::start);
+    let [ours, tokio, epoll] = [ServerKind::Ours, ServerKind::Tokio, ServerKind::Epoll].map(Served::start);
     let total = if clients == 1 { 8_000 } else { 40_000 };
     let run = |served: &Served| Run::of(served, clients, total);
     let (ours, others) = world.runs.beside(async || run(&ours), async || (run(&tokio), run(&epoll))).await;
@@ -84,7 +84,7 @@ impl Run {
 }
 
 async fn pipelined(world: &World) -> Row {
-    let [ours, echo] = [Kind::Ours, Kind::LineEcho].map(Served::start);
+    let [ours, echo] = [ServerKind::Ours, ServerKind::LineEcho].map(Served::start);
     let run = |served: &Served| {
         tokio::task::block_in_place(|| load::pipelined(served.address, 16, 64, Duration::from_millis(500)))
     };
@@ -106,14 +106,15 @@ async fn idle(world: &World) -> Row {
         grown as f64 / IDLE as f64
     };
     let run = |kind| tokio::task::block_in_place(|| run(kind));
-    let (ours, echo) = world.runs.beside(async || run(Kind::Ours), async || run(Kind::LineEcho)).await;
+    let (ours, echo) =
+        world.runs.beside(async || run(ServerKind::Ours), async || run(ServerKind::LineEcho)).await;
     Row::new("memory per idle connection, of 10,000", Unit::Bytes, ours.into_iter().collect())
         .beside("tokio, line echo", echo.into_iter().collect())
         .bound(Bound::AtMost(8.0 * 1024.0))
 }
 
 async fn slow_loris(world: &World) -> Row {
-    let served = Served::start(Kind::Ours);
+    let served = Served::start(ServerKind::Ours);
     let p99 = || tokio::task::block_in_place(|| load::one_shot(served.address, 16, 10_000).percentile(0.99));
     let attacked = || {
         let stop = AtomicBool::new(false);

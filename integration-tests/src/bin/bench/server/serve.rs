@@ -14,9 +14,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufWriter};
 
 use crate::again::{asked, end_with_input, say};
 
-/// What can be measured.
+/// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ServerKind {
     /// A single-threaded epoll loop that answers a request with fixed bytes and closes as we do.
     Epoll,
     /// A server of plain tokio that sends back every line.
@@ -35,7 +35,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) fn start(kind: Kind) -> Self {
+    pub(crate) fn start(kind: ServerKind) -> Self {
         let exe = std::env::current_exe().expect("a running program has a path");
         let mut child = Command::new(exe)
             .env(KIND, kind.word())
@@ -69,7 +69,7 @@ impl Drop for Served {
     }
 }
 
-impl Kind {
+impl ServerKind {
     const ALL: [Self; 4] = [Self::Epoll, Self::LineEcho, Self::Ours, Self::Tokio];
 
     fn word(self) -> &'static str {
@@ -85,14 +85,16 @@ impl Kind {
 /// Serves for ever, if that is what this process was started for.
 pub(crate) async fn serve_if_asked() {
     let Some(word) = asked(KIND) else { return };
-    let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word).expect("a kind of server");
+    let kind = ServerKind::ALL.into_iter().find(|kind| kind.word() == word).expect("a kind of server");
     end_with_input();
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
     say(&listener.local_addr().expect("it is bound").to_string());
     match kind {
-        Kind::Epoll => tokio::task::block_in_place(|| epoll(&listener.into_std().expect("it is bound"))),
-        Kind::LineEcho => each(listener, line_echo).await,
-        Kind::Ours => {
+        ServerKind::Epoll => {
+            tokio::task::block_in_place(|| epoll(&listener.into_std().expect("it is bound")));
+        }
+        ServerKind::LineEcho => each(listener, line_echo).await,
+        ServerKind::Ours => {
             let mut limits = Limits::default();
             (limits.connections, limits.per_peer) = (100_000, 100_000);
             let never = std::future::pending();
@@ -102,7 +104,7 @@ pub(crate) async fn serve_if_asked() {
                 .map(drop)
                 .expect("it serves");
         }
-        Kind::Tokio => each(listener, answer).await,
+        ServerKind::Tokio => each(listener, answer).await,
     }
 }
 

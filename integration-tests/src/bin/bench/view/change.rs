@@ -8,12 +8,12 @@ use integration_tests::raw::Raw;
 use tokio::time::sleep;
 use zk_registry::{InstanceId, Resolve, ServiceWatch, Snapshot};
 
-use super::grouped;
-use super::reader::Reader;
-use crate::fleet::{Fleet, SOON, id, open, time};
+use super::reader::ReaderProcess;
+use crate::fleet::{LargeFleet, SOON, id, open, time};
+use crate::grouped::grouped;
 
-/// Whoever watches a fleet.
-pub(crate) trait Watcher {
+/// A client that watches a fleet.
+pub(crate) trait FleetWatcher {
     /// When it first had instance `n`, one more than the `n` before.
     async fn sees(&mut self, n: usize) -> Instant;
 
@@ -21,7 +21,7 @@ pub(crate) trait Watcher {
     async fn misses(&mut self, n: usize);
 }
 
-impl Watcher for ServiceWatch {
+impl FleetWatcher for ServiceWatch {
     async fn sees(&mut self, n: usize) -> Instant {
         let id: InstanceId = id(n).parse().expect("it is an id");
         seen(self, |snapshot| snapshot.get(&id).is_some()).await
@@ -41,7 +41,7 @@ async fn seen(watch: &mut ServiceWatch, enough: impl Fn(&Snapshot) -> bool) -> I
 }
 
 /// The mean of a create and a delete, each of which is seen before the next.
-pub(super) async fn bytes(world: &World, fleet: &Fleet, size: usize) -> Row {
+pub(super) async fn bytes(world: &World, fleet: &LargeFleet, size: usize) -> Row {
     let server = world.zookeeper().await.address(1);
     let (proxy, raw_proxy) = (Proxy::to(server).await, Proxy::to(server).await);
     let registry = open(&fleet.through(&proxy)).await;
@@ -63,14 +63,19 @@ pub(super) async fn bytes(world: &World, fleet: &Fleet, size: usize) -> Row {
         .bound(Bound::AtMost(250.0 + fleet.record(size).len() as f64 / 2.0))
 }
 
-/// What is measured by [`received`].
-pub(crate) fn bytes_words(fleet: &Fleet, size: usize) -> String {
+/// The name of the row that [`received`] measures.
+pub(crate) fn bytes_words(fleet: &LargeFleet, size: usize) -> String {
     let record = fleet.record(size).len();
     format!("bytes received per change, of {} instances, records of {record} bytes", grouped(size))
 }
 
 /// How many bytes per change come through `proxy` to the watcher.
-pub(crate) async fn received(fleet: &Fleet, size: usize, watcher: &mut impl Watcher, proxy: &Proxy) -> f64 {
+pub(crate) async fn received(
+    fleet: &LargeFleet,
+    size: usize,
+    watcher: &mut impl FleetWatcher,
+    proxy: &Proxy,
+) -> f64 {
     let before = proxy.carried(Direction::ToClient);
     for _ in 0..CHANGES / 2 {
         come(fleet, size, watcher).await;
@@ -79,9 +84,9 @@ pub(crate) async fn received(fleet: &Fleet, size: usize, watcher: &mut impl Watc
     (proxy.carried(Direction::ToClient) - before) as f64 / CHANGES as f64
 }
 
-/// Of a process that watches, and wakes for every snapshot.
-pub(super) async fn processor_time(world: &World, fleet: &Fleet, size: usize) -> Row {
-    let mut reader = Reader::start(&fleet.to).await;
+/// The processor time of a process that watches, and wakes for every snapshot.
+pub(super) async fn processor_time(world: &World, fleet: &LargeFleet, size: usize) -> Row {
+    let mut reader = ReaderProcess::start(&fleet.to).await;
     reader.live().await;
     let ours = async || {
         let before = reader.processor_time();
@@ -103,7 +108,7 @@ pub(super) async fn processor_time(world: &World, fleet: &Fleet, size: usize) ->
 }
 
 /// From the writer's acknowledgement to the reader's snapshot; nothing, when the snapshot was first.
-pub(super) async fn latency(world: &World, fleet: &Fleet, size: usize) -> Vec<Row> {
+pub(super) async fn latency(world: &World, fleet: &LargeFleet, size: usize) -> Vec<Row> {
     let registry = open(&fleet.to).await;
     let mut watch = registry.watch(&time());
     watch.live().await.expect("the registry is open");
@@ -130,7 +135,11 @@ pub(super) async fn latency(world: &World, fleet: &Fleet, size: usize) -> Vec<Ro
 }
 
 /// From each of many creates' acknowledgement to its sight.
-pub(crate) async fn until_visible(fleet: &Fleet, size: usize, watcher: &mut impl Watcher) -> Samples {
+pub(crate) async fn until_visible(
+    fleet: &LargeFleet,
+    size: usize,
+    watcher: &mut impl FleetWatcher,
+) -> Samples {
     let mut taken = Vec::new();
     for _ in 0..CHANGES {
         taken.push(come(fleet, size, watcher).await);
@@ -142,7 +151,7 @@ pub(crate) async fn until_visible(fleet: &Fleet, size: usize, watcher: &mut impl
 }
 
 /// Instance `n` comes and is seen; how long after the acknowledgement, in nanoseconds.
-async fn come(fleet: &Fleet, n: usize, watcher: &mut impl Watcher) -> f64 {
+async fn come(fleet: &LargeFleet, n: usize, watcher: &mut impl FleetWatcher) -> f64 {
     let acknowledged = async {
         fleet.come(n).await;
         Instant::now()
@@ -151,7 +160,7 @@ async fn come(fleet: &Fleet, n: usize, watcher: &mut impl Watcher) -> f64 {
     seen.saturating_duration_since(acknowledged).as_nanos() as f64
 }
 
-async fn go(fleet: &Fleet, n: usize, watcher: &mut impl Watcher) {
+async fn go(fleet: &LargeFleet, n: usize, watcher: &mut impl FleetWatcher) {
     tokio::join!(fleet.go(n), watcher.misses(n));
 }
 

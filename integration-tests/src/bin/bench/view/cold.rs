@@ -6,10 +6,10 @@ use futures_util::{StreamExt, stream};
 use integration_tests::bench::{Bound, Row, Unit, World};
 use zk_registry::Resolve;
 
-use super::grouped;
-use crate::fleet::{Fleet, SOON, open, time};
+use crate::fleet::{LargeFleet, SOON, open, time};
+use crate::grouped::grouped;
 
-pub(super) async fn rows(world: &World, fleet: &Fleet, size: usize, bound: u64) -> Vec<Row> {
+pub(super) async fn rows(world: &World, fleet: &LargeFleet, size: usize, bound: u64) -> Vec<Row> {
     let (ours, reference) =
         world.runs.beside(async || ours(fleet, size).await, async || reference(fleet, size).await).await;
     let (watched, opened): (Vec<_>, Vec<_>) = ours.into_iter().unzip();
@@ -24,7 +24,7 @@ pub(super) async fn rows(world: &World, fleet: &Fleet, size: usize, bound: u64) 
 }
 
 /// From `watch`, and from `open`, to a live snapshot.
-pub(crate) async fn ours(fleet: &Fleet, size: usize) -> (f64, f64) {
+pub(crate) async fn ours(fleet: &LargeFleet, size: usize) -> (f64, f64) {
     let open_at = Instant::now();
     let registry = open(&fleet.to).await;
     let watch_at = Instant::now();
@@ -37,7 +37,7 @@ pub(crate) async fn ours(fleet: &Fleet, size: usize) -> (f64, f64) {
 }
 
 /// The same bytes by the client crate alone, which neither watches nor decodes nor sorts.
-async fn reference(fleet: &Fleet, size: usize) -> f64 {
+async fn reference(fleet: &LargeFleet, size: usize) -> f64 {
     let start = Instant::now();
     let names = fleet.raw.list("/services/time").await.expect("the server is up").expect("it is there");
     let paths: Vec<_> = names.iter().map(|name| format!("/services/time/{name}")).collect();

@@ -1,4 +1,4 @@
-//! What happens without any packet: publishing a snapshot, and looking at it.
+//! The work without any packet: publishing a snapshot, and looking at it.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use integration_tests::bench::runs::per_call;
 use integration_tests::bench::{Bound, Row, Unit, World};
 use zk_registry::{Member, Resolve, ServiceWatch, Snapshot, testing};
 
-use super::grouped;
-use crate::fleet::{Fleet, SOON, open, time};
+use crate::fleet::{LargeFleet, SOON, open, time};
+use crate::grouped::grouped;
 
 /// One change is decoded, put into the view, and published to a watch that holds the snapshot before it.
 pub(super) async fn publications(world: &World) -> Vec<Row> {
@@ -38,7 +38,7 @@ pub(super) async fn publications(world: &World) -> Vec<Row> {
 }
 
 /// `current` with nothing new.
-pub(super) async fn current(world: &World, fleet: &Fleet, size: usize) -> Vec<Row> {
+pub(super) async fn current(world: &World, fleet: &LargeFleet, size: usize) -> Vec<Row> {
     let registry = open(&fleet.to).await;
     let mut watch = registry.watch(&time());
     let snapshot = watch.live().await.expect("the registry is open").clone();
@@ -69,7 +69,7 @@ pub(super) async fn current(world: &World, fleet: &Fleet, size: usize) -> Vec<Ro
     ]
 }
 
-/// What a caller gets from a library that hands out lists.
+/// A list such as other libraries hand out.
 fn copy(snapshot: &Snapshot) -> Vec<Arc<Member>> {
     snapshot.instances().cloned().collect()
 }

@@ -1,4 +1,4 @@
-//! What it costs to see a service, and to keep seeing it.
+//! The costs to see a service, and to keep seeing it.
 
 pub(crate) mod change;
 pub(crate) mod cold;
@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use integration_tests::bench::{Row, Subject, World};
 
 pub(crate) use self::reader::read_if_asked;
-use crate::fleet::Fleet;
+use crate::fleet::LargeFleet;
 
 pub(crate) const SUBJECT: Subject = Subject {
     name: "view",
@@ -21,7 +21,7 @@ async fn run(world: &World) -> Vec<Row> {
     let mut rows = Vec::new();
     for (size, cold) in [(10, None), (1_000, Some(25)), (10_000, Some(100)), (100_000, Some(600))] {
         let chroot = world.zookeeper().await.chroot("view").await;
-        let fleet = Fleet::of(size, &chroot).await;
+        let fleet = LargeFleet::of(size, &chroot).await;
         if let Some(bound) = cold {
             rows.extend(cold::rows(world, &fleet, size, bound).await);
         }
@@ -40,9 +40,4 @@ async fn run(world: &World) -> Vec<Row> {
     }
     rows.extend(local::publications(world).await);
     rows
-}
-
-/// `10000` as `10,000`.
-pub(crate) fn grouped(size: usize) -> String {
-    if size < 1_000 { size.to_string() } else { format!("{},{:03}", size / 1_000, size % 1_000) }
 }

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use integration_tests::bench::usage::{processor_time_of, resident_memory_of};
 use integration_tests::bench::{Row, Runs, Unit, World};
-use integration_tests::driven::Driven;
+use integration_tests::line_process::LineProcess;
 use zk_registry::Resolve;
 
 use crate::again::{again, asked, end_with_input, say};
-use crate::fleet::{Fleet, open, time};
+use crate::fleet::{LargeFleet, open, time};
 
 /// A process that watches; dropping it ends it.
-pub(super) struct Reader(Driven);
+pub(super) struct ReaderProcess(LineProcess);
 
-impl Reader {
+impl ReaderProcess {
     /// It is connected, and watches nothing yet.
     pub(super) async fn start(to: &str) -> Self {
-        let mut process = Driven::start(&again(READ, to));
+        let mut process = LineProcess::start(&again(READ, to));
         assert_eq!(process.says().await, "connected");
         Self(process)
     }
@@ -36,11 +36,11 @@ impl Reader {
     }
 }
 
-/// What its memory grows by when it watches.
-pub(super) async fn memory(world: &World, fleet: &Fleet, size: usize) -> Row {
+/// The growth of its memory when it watches.
+pub(super) async fn memory(world: &World, fleet: &LargeFleet, size: usize) -> Row {
     let runs = Runs(world.runs.0.min(3));
     let ours = async || {
-        let mut reader = Reader::start(&fleet.to).await;
+        let mut reader = ReaderProcess::start(&fleet.to).await;
         let before = reader.memory();
         assert_eq!(reader.live().await, size);
         (reader.memory() - before) as f64 / size as f64

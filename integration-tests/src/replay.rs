@@ -1,4 +1,4 @@
-//! What makes a failed test readable and repeatable: captured logs and printed seeds.
+//! Captured logs and printed seeds, which make a failed test readable and repeatable.
 
 use std::ops::{Deref, DerefMut};
 
@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tracing_subscriber::EnvFilter;
 
-use crate::remains;
+use crate::artifacts;
 
 /// Sends tracing events to the test's captured output, which the test runner shows for a failed test only.
 ///
@@ -34,7 +34,7 @@ pub fn seeded(what: &str) -> Seeded {
     Seeded { what: what.to_owned(), seed, rng: StdRng::seed_from_u64(seed) }
 }
 
-/// A generator and its seed, which is [kept](remains::keep) when the test fails meanwhile.
+/// A generator and its seed, which is [kept](artifacts::keep) when the test fails meanwhile.
 #[derive(Debug)]
 pub struct Seeded {
     what: String,
@@ -59,7 +59,7 @@ impl DerefMut for Seeded {
 impl Drop for Seeded {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            remains::keep("seed", &format!("{}: replay with SEED={}\n", self.what, self.seed));
+            artifacts::keep("seed", &format!("{}: replay with SEED={}\n", self.what, self.seed));
         }
     }
 }

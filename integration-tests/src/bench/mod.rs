@@ -26,9 +26,9 @@ pub use world::World;
 /// One thing that is measured, selected by its name.
 #[derive(Debug)]
 pub struct Subject {
-    /// What selects it on the command line, and the name of its JSON file.
+    /// The word that selects it on the command line, and the name of its JSON file.
     pub name: &'static str,
-    /// What it is about, for a reader.
+    /// The heading of its table.
     pub title: &'static str,
     /// Measures.
     pub run: for<'a> fn(&'a World) -> LocalBoxFuture<'a, Vec<Row>>,

@@ -1,15 +1,18 @@
-//! Random faults of the network, drawn from a seed, on the links of one client.
+//! Random faults of the network, drawn from a seed, on the links of one client. A further one is a variant, its line in
+//! [`FAULTS`], its name and how it strikes.
 
 use std::fmt;
 use std::time::Duration;
 
-use rand::{Rng, RngExt};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 
 use crate::proxy::{Direction, Proxy};
 
 /// One fault of a client's links, and how long it lasts.
 #[derive(Clone, Copy, Debug)]
-pub enum Fault {
+pub enum LinkFault {
     /// Nothing arrives, nothing leaves, and connecting hangs.
     BlackHole(Duration),
     /// Every connection ends by a FIN; connecting works at once.
@@ -24,22 +27,29 @@ pub enum Fault {
     Slow(Duration, Duration),
 }
 
-impl Fault {
+/// Draws the rest of a fault, which lasts that long if it is one that lasts.
+type Draw = fn(&mut StdRng, Duration) -> LinkFault;
+
+/// Every fault, with how often it is drawn relative to the others.
+const FAULTS: &[(u32, Draw)] = &[
+    (1, |_, lasting| LinkFault::BlackHole(lasting)),
+    (2, |_, _| LinkFault::CutFin),
+    (2, |_, _| LinkFault::CutRst),
+    (1, |rng, lasting| LinkFault::Freeze(Direction::BOTH[rng.random_range(0..2)], lasting)),
+    (1, |_, lasting| LinkFault::Refuse(lasting)),
+    (1, |rng, lasting| LinkFault::Slow(Duration::from_millis(rng.random_range(1..100)), lasting)),
+];
+
+impl LinkFault {
     /// Draws a fault. One in six of those that last does so for longer than a session of `timeout`.
-    pub fn draw(rng: &mut impl Rng, timeout: Duration) -> Self {
+    pub fn draw(rng: &mut StdRng, timeout: Duration) -> Self {
         let lasting = if rng.random_ratio(1, 6) {
             timeout.mul_f64(rng.random_range(1.1..1.8))
         } else {
             timeout.mul_f64(rng.random_range(0.02..0.6))
         };
-        match rng.random_range(0..8) {
-            0 => Self::BlackHole(lasting),
-            1 | 2 => Self::CutFin,
-            3 | 4 => Self::CutRst,
-            5 => Self::Freeze(Direction::BOTH[rng.random_range(0..2)], lasting),
-            6 => Self::Refuse(lasting),
-            _ => Self::Slow(Duration::from_millis(rng.random_range(1..100)), lasting),
-        }
+        let (_, fault) = FAULTS.choose_weighted(rng, |(weight, _)| *weight).expect("no weight is negative");
+        fault(rng, lasting)
     }
 
     /// Whether a session of `timeout` cannot outlive it.
@@ -87,7 +97,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for LinkFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BlackHole(_) => "link black-holed",
@@ -107,5 +117,24 @@ pub async fn clear(links: &[Proxy]) {
         link.thaw();
         link.delay(Duration::ZERO);
         link.accept().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::mem::discriminant;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_is_drawn_and_some_outlast_a_session() {
+        let (mut rng, timeout) = (StdRng::seed_from_u64(1), Duration::from_secs(4));
+        let drawn: Vec<_> = (0..1_000).map(|_| LinkFault::draw(&mut rng, timeout)).collect();
+        assert_eq!(drawn.iter().map(discriminant).collect::<HashSet<_>>().len(), FAULTS.len());
+        assert!(drawn.iter().any(|fault| fault.outlasts(timeout)));
+        assert!(drawn.iter().any(|fault| !fault.outlasts(timeout)));
     }
 }

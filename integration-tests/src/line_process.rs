@@ -1,6 +1,6 @@
 //! A process that is told what to do line by line, and answers each line with one.
 //!
-//! What it measures it measures by itself: how fast lines travel does not matter.
+//! The process measures by itself: how fast lines travel does not matter.
 
 use std::process::Stdio;
 
@@ -13,16 +13,16 @@ use crate::process::{Program, Signal};
 
 /// The running process. It ends when its input does; dropping this kills it.
 #[derive(Debug)]
-pub struct Driven {
+pub struct LineProcess {
     name: String,
     id: u32,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
-    /// Held for its drop, and so that the id is nobody else's meanwhile.
+    /// Held for its drop, and so that no other process gets its id.
     _child: Child,
 }
 
-impl Driven {
+impl LineProcess {
     /// Starts it; what it complains about appears with ours.
     ///
     /// # Panics
@@ -44,7 +44,7 @@ impl Driven {
         self.id
     }
 
-    /// What it says next.
+    /// The next line of its output.
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ impl Driven {
         line.unwrap_or_else(|| panic!("{} has ended", self.name))
     }
 
-    /// What it answers to `line`.
+    /// Its answer to `line`.
     ///
     /// # Panics
     ///
@@ -71,22 +71,26 @@ impl Driven {
     /// # Panics
     ///
     /// When it has ended.
-    pub fn freeze(&self) -> Frozen {
+    pub fn freeze(&self) -> Frozen<'_> {
         let id = Pid::from_raw(self.id.try_into().expect("process ids fit"));
         kill(id, Signal::SIGSTOP).unwrap_or_else(|error| panic!("freezing {}: {error}", self.name));
-        Frozen(id)
+        Frozen { id, _process: self }
     }
 }
 
 /// A frozen process; dropping this thaws it.
 #[derive(Debug)]
 #[must_use = "dropping it thaws"]
-pub struct Frozen(Pid);
+pub struct Frozen<'a> {
+    id: Pid,
+    /// The id stays this process's own for as long as its handle lives.
+    _process: &'a LineProcess,
+}
 
-impl Drop for Frozen {
+impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         // An error means that it has been killed meanwhile: there is nothing to thaw.
-        let _ = kill(self.0, Signal::SIGCONT);
+        let _ = kill(self.id, Signal::SIGCONT);
     }
 }
 
@@ -99,14 +103,14 @@ mod tests {
 
     #[tokio::test]
     async fn every_line_is_answered() {
-        let mut cat = Driven::start(&Program::at("cat"));
+        let mut cat = LineProcess::start(&Program::at("cat"));
         assert_eq!(cat.ask("one").await, "one");
         assert_eq!(cat.ask("two").await, "two");
     }
 
     #[tokio::test]
     async fn a_frozen_process_answers_after_its_thaw() {
-        let mut cat = Driven::start(&Program::at("cat"));
+        let mut cat = LineProcess::start(&Program::at("cat"));
         let stat = format!("/proc/{}/stat", cat.id());
         let frozen = cat.freeze();
         eventually(std::time::Duration::from_secs(10), "it is stopped", async || {
@@ -120,6 +124,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "true has ended")]
     async fn an_end_is_no_answer() {
-        Driven::start(&Program::at("true")).says().await;
+        LineProcess::start(&Program::at("true")).says().await;
     }
 }

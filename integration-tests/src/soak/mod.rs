@@ -1,4 +1,4 @@
-//! Bad weather, for as long as one likes, over a fleet on three real servers, and what must hold all the time.
+//! Random faults for any length of time around many clients of three real servers, and what must hold all the time.
 //!
 //! Rounds of random faults, of links and of servers, alternate with quiet. The ledger knows what is registered; watchers
 //! compare what each reader sees with it all the time; and at the end of each quiet period every reader must see exactly
@@ -7,6 +7,8 @@
 mod ledger;
 mod registrant;
 mod report;
+mod server_faults;
+mod service;
 mod watcher;
 
 use std::sync::Arc;
@@ -18,44 +20,40 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::sleep;
 use tracing::info;
-use zk_registry::{Freshness, Options, Registry, ServiceName};
+use zk_registry::Freshness;
 
 use crate::eventually::eventually;
+use crate::fair_time::Stopwatch;
+use crate::link_faults::{self, LinkFault};
 use crate::proxy::{Proxy, hosts};
 use crate::raw::Raw;
-use crate::servers::Servers;
+use crate::servers::{Launch, Servers};
 use crate::truth::Truth;
-use crate::weather::{self, Fault};
-use crate::zookeeper::{Chroot, ZooKeeper};
+use crate::zookeeper::Chroot;
 use ledger::Ledger;
 use registrant::Registrant;
-pub use report::Report;
-use watcher::Watcher;
+pub use report::SoakReport;
+use server_faults::ServerFault;
+use service::{SERVICE, T};
+use watcher::CheckedReader;
 
-/// The session timeout of the whole fleet.
-const T: Duration = Duration::from_secs(4);
-/// For how long a live snapshot may lack an instance that is registered, or list one that was withdrawn: a server may be
-/// 2 seconds behind its leader without being silent, and silence is announced within 1.125 seconds, or 1.625 where the
-/// machine lets the thread wait that would say so.
-const WRONG: Duration = Duration::from_secs(4);
 /// Within what a quiet fleet is as it should be: the longest pause between two attempts to connect, two sessions, and
 /// what a busy machine adds.
 const CONVERGED: Duration = Duration::from_secs(20);
 
 const REGISTRANTS: usize = 8;
 const READERS: usize = 4;
-const SERVICE: &str = "/services/soak";
 
-/// Runs for about `lasting` and tells what happened.
+/// Runs for about `lasting`, stalls of the machine apart, and tells what happened.
 ///
 /// # Panics
 ///
 /// At the first violation, and when the servers do not do as they are told.
-pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<Report> {
-    let end = Instant::now() + lasting;
-    let zk = ZooKeeper::ensemble().start().await;
+pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<SoakReport> {
+    let watch = Stopwatch::start();
+    let zk = Launch::ensemble().start().await;
     let chroot = zk.chroot("soak").await;
-    let (ledger, report) = (Arc::new(Ledger::default()), Arc::new(Report::default()));
+    let (ledger, report) = (Arc::new(Ledger::default()), Arc::new(SoakReport::default()));
     let mut links = Vec::new();
     let mut registrants = Vec::new();
     for number in 0..REGISTRANTS {
@@ -67,10 +65,10 @@ pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<Report> {
     let mut readers = Vec::new();
     for _ in 0..READERS {
         let proxies = zk.proxies().await;
-        readers.push(Watcher::new(&chroot.through(hosts(&proxies)), &ledger, &report));
+        readers.push(CheckedReader::new(&chroot.through(hosts(&proxies)), &ledger, &report));
         links.push(proxies);
     }
-    while Instant::now() < end {
+    while watch.fair() < lasting {
         let quiet = Arc::new(AtomicBool::new(false));
         let changing: Vec<_> =
             registrants.into_iter().map(|one| tokio::spawn(one.change_until(quiet.clone()))).collect();
@@ -81,9 +79,10 @@ pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<Report> {
         };
         let mut seeds = || StdRng::seed_from_u64(rng.random());
         let servers = break_servers(&zk, seeds(), &quiet, &report);
-        let weather = links.iter().enumerate();
-        let weather = weather.map(|(client, proxies)| break_links(client, proxies, seeds(), &quiet, &report));
-        tokio::join!(join_all(weather), servers, calm);
+        let link_faults = links.iter().enumerate();
+        let link_faults =
+            link_faults.map(|(client, proxies)| break_links(client, proxies, seeds(), &quiet, &report));
+        tokio::join!(join_all(link_faults), servers, calm);
         registrants = Vec::new();
         for one in changing {
             registrants.push(one.await.expect("a registrant does not panic"));
@@ -94,73 +93,35 @@ pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<Report> {
     report
 }
 
-/// A session of the fleet's timeout, whose audits do not come to the aid of a lost event.
-fn open(to: &str) -> Registry {
-    let options = Options::default().with_session_timeout(T);
-    Registry::open(to.parse().expect("the harness names hosts correctly"), options)
-}
-
-fn service() -> ServiceName {
-    "soak".parse().expect("it is a name")
-}
-
 /// One fault after the other on the links of one client, with pauses.
-async fn break_links(client: usize, links: &[Proxy], mut rng: StdRng, quiet: &AtomicBool, report: &Report) {
+async fn break_links(
+    client: usize,
+    links: &[Proxy],
+    mut rng: StdRng,
+    quiet: &AtomicBool,
+    report: &SoakReport,
+) {
     while pause(&mut rng, 500..4_000, quiet).await {
-        let fault = Fault::draw(&mut rng, T);
+        let fault = LinkFault::draw(&mut rng, T);
         info!(client, ?fault, "begins");
         report.fault(&fault.to_string());
         fault.strike(links).await;
         info!(client, "ends");
     }
-    weather::clear(links).await;
+    link_faults::clear(links).await;
 }
 
 /// One fault after the other on the servers; all of them serve in the end.
-async fn break_servers(zk: &Servers, mut rng: StdRng, quiet: &AtomicBool, report: &Report) {
+async fn break_servers(zk: &Servers, mut rng: StdRng, quiet: &AtomicBool, report: &SoakReport) {
     while pause(&mut rng, 1_000..3_000, quiet).await {
-        let node = rng.random_range(1..=3);
-        match rng.random_range(0..5) {
-            0 => {
-                broken("server killed and restarted", node, report);
-                zk.restart(node).await;
-            }
-            1 => {
-                broken("server stopped and started", node, report);
-                zk.stop(node).await;
-                zk.start(node).await;
-            }
-            2 => {
-                let node = zk.leader().await.unwrap_or(node);
-                broken("leader killed and restarted", node, report);
-                zk.restart(node).await;
-            }
-            3 => {
-                let node = if rng.random_bool(0.5) { zk.leader().await.unwrap_or(node) } else { node };
-                broken("server frozen", node, report);
-                zk.pause(node).await;
-                sleep(T.mul_f64(rng.random_range(0.1..1.5))).await;
-                zk.resume(node).await;
-            }
-            _ => {
-                broken("majority lost", node, report);
-                let other = node % 3 + 1;
-                zk.kill(node).await;
-                zk.kill(other).await;
-                sleep(T.mul_f64(rng.random_range(0.1..1.5))).await;
-                zk.start(node).await;
-                zk.start(other).await;
-            }
-        }
+        let fault = ServerFault::draw(&mut rng, T);
+        let node = rng.random_range(1..=zk.addresses().len());
+        info!(node, ?fault, "begins");
+        report.fault(&fault.to_string());
+        fault.strike(zk, node).await;
         zk.wait().await;
         info!("all servers serve again");
     }
-}
-
-/// One more fault, of this server.
-fn broken(what: &str, server: usize, report: &Report) {
-    info!(server, what, "begins");
-    report.fault(what);
 }
 
 /// Waits a moment, of that many milliseconds, and says whether to go on.
@@ -169,8 +130,8 @@ async fn pause(rng: &mut StdRng, millis: std::ops::Range<u64>, quiet: &AtomicBoo
     !quiet.load(Ordering::Relaxed)
 }
 
-/// Waits until everybody agrees: what is registered, what ZooKeeper holds, and what every reader sees.
-async fn converge(chroot: &Chroot, ledger: &Ledger, readers: &mut [Watcher]) -> Duration {
+/// Waits until what is registered, what ZooKeeper holds and what every reader sees are the same.
+async fn converge(chroot: &Chroot, ledger: &Ledger, readers: &mut [CheckedReader]) -> Duration {
     let start = Instant::now();
     let raw = chroot.raw().await;
     eventually(CONVERGED, "the quiet fleet agrees", async || disagreement(&raw, ledger, readers).await).await;
@@ -178,7 +139,7 @@ async fn converge(chroot: &Chroot, ledger: &Ledger, readers: &mut [Watcher]) -> 
     start.elapsed()
 }
 
-async fn disagreement(raw: &Raw, ledger: &Ledger, readers: &mut [Watcher]) -> Result<(), String> {
+async fn disagreement(raw: &Raw, ledger: &Ledger, readers: &mut [CheckedReader]) -> Result<(), String> {
     let expected = ledger.all_registered()?;
     let truth = Truth::read(raw, SERVICE).await.map_err(|error| format!("reading the truth: {error}"))?;
     let held: Vec<_> = truth.names().collect();

@@ -1,4 +1,4 @@
-//! What a failed test leaves behind, below `failed-tests` of the target directory: a directory per test with the whole logs
+//! The files that a failed test leaves behind, below `failed-tests` of the target directory: a directory per test with the whole logs
 //! of its servers and programs, and its seed. What it printed shows the ends of them only.
 
 use std::collections::HashSet;
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
 
-use crate::process::target_directory;
+use crate::checkout::target_directory;
 
 /// Writes down `text` as `file` of the test that runs on this thread, in place of what its last failure left.
 ///
-/// It is for drops while a test fails: whatever goes wrong is printed, as a second panic would abort the whole run.
+/// It is for drops while a test fails: an error is printed, as a second panic would abort the whole run.
 pub fn keep(file: &str, text: &str) {
     let directory = target_directory().join("failed-tests").join(test());
     match write(&directory, file, text) {
@@ -47,7 +47,7 @@ mod tests {
         keep("first", "1");
         keep("second", "2");
         let directory = target_directory()
-            .join("failed-tests/remains.tests.what_is_kept_is_found_by_the_name_of_its_test");
+            .join("failed-tests/artifacts.tests.what_is_kept_is_found_by_the_name_of_its_test");
         assert_eq!(fs::read_to_string(directory.join("first")).unwrap(), "1");
         assert_eq!(fs::read_to_string(directory.join("second")).unwrap(), "2");
         fs::remove_dir_all(directory).unwrap();

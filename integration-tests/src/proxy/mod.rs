@@ -5,7 +5,7 @@
 //! | an orderly end / a reset of every connection | [`Proxy::cut_fin`], [`Proxy::cut_rst`] |
 //! | a link that is dead in one or both directions | [`Proxy::freeze`], undone by [`Proxy::thaw`] |
 //! | a host that swallows packets | [`Proxy::black_hole`], undone by [`Proxy::thaw`] |
-//! | a port that nobody listens on | [`Proxy::refuse`], undone by [`Proxy::accept`] |
+//! | a port without a listener | [`Proxy::refuse`], undone by [`Proxy::accept`] |
 //! | a slow link | [`Proxy::delay`] |
 //! | a connection that breaks mid-message | [`Proxy::cut_after`] |
 //! | a request that was executed and whose reply is lost | [`Proxy::lose_reply`] |
@@ -14,8 +14,10 @@
 //! It works on streams, not on packets: what a frozen direction holds is delivered after the thaw, nothing is lost.
 //! It runs on the runtime of its test: a test that blocks its thread blocks its proxies.
 
+mod direction;
 mod frames;
 mod link;
+mod route;
 mod trip;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,42 +32,23 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::eventually::eventually;
-use link::Link;
+pub use direction::Direction;
+use link::ProxiedConnection;
+use route::{Cut, Framing, Route, Rules};
 pub use trip::{Request, Trip};
-use trip::{Trips, Wire};
-
-/// Which way bytes flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the server to whoever connected.
-    ToClient,
-    /// From whoever connected to the server.
-    ToServer,
-}
-
-impl Direction {
-    /// Both of them.
-    pub const BOTH: [Self; 2] = [Self::ToClient, Self::ToServer];
-
-    fn opposite(self) -> Self {
-        match self {
-            Self::ToClient => Self::ToServer,
-            Self::ToServer => Self::ToClient,
-        }
-    }
-}
+use trip::{TripWire, Trips};
 
 /// A listener on a loopback port of its own that forwards to one server. Dropping it ends everything it carries.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    shared: Arc<Shared>,
-    gate: Mutex<Gate>,
+    route: Arc<Route>,
+    listener: Mutex<ListenerState>,
     _stop: DropGuard,
 }
 
 impl Proxy {
-    /// Forwards bytes to `server`, whatever they mean.
+    /// Forwards bytes to `server` as they come.
     ///
     /// # Panics
     ///
@@ -87,7 +70,7 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free loopback port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared {
+        let route = Arc::new(Route {
             server,
             framing,
             rules: watch::Sender::new(Rules::default()),
@@ -96,8 +79,9 @@ impl Proxy {
             carried: [AtomicU64::new(0), AtomicU64::new(0)],
             accepted: AtomicU64::new(0),
         });
-        let gate = Mutex::new(Gate::Open { _accepting: accepting(listener, Arc::clone(&shared)) });
-        Self { address, shared, gate, _stop: stop.drop_guard() }
+        let listener =
+            Mutex::new(ListenerState::Open { _accepting: accepting(listener, Arc::clone(&route)) });
+        Self { address, route, listener, _stop: stop.drop_guard() }
     }
 
     /// Where to connect to.
@@ -116,26 +100,26 @@ impl Proxy {
     }
 
     async fn cut(&self, how: Cut) {
-        self.shared.rules.send_modify(|rules| {
+        self.route.rules.send_modify(|rules| {
             rules.cuts += 1;
             rules.how = how;
         });
         // A connection that was accepted since the cut was decided belongs to the time after it.
-        let cuts = self.shared.rules.borrow().cuts;
+        let cuts = self.route.rules.borrow().cuts;
         eventually(Duration::from_secs(5), "the end of every cut connection", async || {
-            self.shared.trips.older_than(cuts) == 0
+            self.route.trips.older_than(cuts) == 0
         })
         .await;
     }
 
     /// Holds back everything that flows in `direction`, of present and future connections. Connecting still works.
     pub fn freeze(&self, direction: Direction) {
-        self.shared.rules.send_modify(|rules| rules.frozen[direction as usize] = true);
+        self.route.rules.send_modify(|rules| rules.frozen[direction as usize] = true);
     }
 
     /// Holds back everything, and does not even reach the server for new connections, which the kernel still accepts.
     pub fn black_hole(&self) {
-        self.shared.rules.send_modify(|rules| {
+        self.route.rules.send_modify(|rules| {
             rules.frozen = [true; 2];
             rules.black_hole = true;
         });
@@ -143,7 +127,7 @@ impl Proxy {
 
     /// Ends [`Proxy::freeze`] and [`Proxy::black_hole`]: what was held back is delivered.
     pub fn thaw(&self) {
-        self.shared.rules.send_modify(|rules| {
+        self.route.rules.send_modify(|rules| {
             rules.frozen = [false; 2];
             rules.black_hole = false;
         });
@@ -151,7 +135,7 @@ impl Proxy {
 
     /// Delivers everything that is read from now on this much later, in each direction: latency, not throughput.
     pub fn delay(&self, one_way: Duration) {
-        self.shared.rules.send_modify(|rules| rules.delay = one_way);
+        self.route.rules.send_modify(|rules| rules.delay = one_way);
     }
 
     /// Closes the listener: connecting is refused. Present connections go on; [`Proxy::cut_rst`] ends them.
@@ -160,16 +144,16 @@ impl Proxy {
     ///
     /// When the port cannot be kept.
     pub async fn refuse(&self) {
-        let mut gate = self.gate.lock().await;
-        if matches!(*gate, Gate::Shut { .. }) {
+        let mut state = self.listener.lock().await;
+        if matches!(*state, ListenerState::Shut { .. }) {
             return;
         }
-        // Bound without listening: the kernel refuses, and nobody else can take the port meanwhile. The listener is
+        // Bound without listening: the kernel refuses, and no other process can take the port meanwhile. The listener is
         // closed when its task is dropped, which the runtime may do a moment after we ask.
-        *gate = Gate::Moving;
+        *state = ListenerState::Moving;
         let reserved =
             eventually(Duration::from_secs(5), "the listener's end", async || bind(self.address)).await;
-        *gate = Gate::Shut { reserved };
+        *state = ListenerState::Shut { reserved };
     }
 
     /// Listens on the same port again.
@@ -178,31 +162,31 @@ impl Proxy {
     ///
     /// When the kernel does not let it.
     pub async fn accept(&self) {
-        let mut gate = self.gate.lock().await;
-        match std::mem::replace(&mut *gate, Gate::Moving) {
-            Gate::Shut { reserved } => {
+        let mut state = self.listener.lock().await;
+        match std::mem::replace(&mut *state, ListenerState::Moving) {
+            ListenerState::Shut { reserved } => {
                 let listener = reserved.listen(1024).expect("a socket bound to the port can listen on it");
-                *gate = Gate::Open { _accepting: accepting(listener, Arc::clone(&self.shared)) };
+                *state = ListenerState::Open { _accepting: accepting(listener, Arc::clone(&self.route)) };
             }
-            open => *gate = open,
+            open => *state = open,
         }
     }
 
     /// Lets exactly `bytes` more pass in `direction`, counted over all connections, then resets the connection that
     /// would carry the next one. With 0 the next message is lost whole, together with its connection.
     pub fn cut_after(&self, direction: Direction, bytes: u64) -> Trip {
-        self.shared.trips.set(Wire::Bytes { direction, left: bytes })
+        self.route.trips.set(TripWire::Bytes { direction, left: bytes })
     }
 
     /// Lets the next `request` of any connection reach the server, swallows the server's reply to it, and resets that
-    /// connection: the request was executed, and nobody here can know.
+    /// connection: the request was executed, and the client cannot know.
     ///
     /// # Panics
     ///
     /// When this is not a [`Proxy::zookeeper`].
     pub fn lose_reply(&self, request: Request) -> Trip {
-        assert_eq!(self.shared.framing, Framing::ZooKeeper, "only Proxy::zookeeper() understands requests");
-        self.shared.trips.set(Wire::Reply { request, awaited: None })
+        assert_eq!(self.route.framing, Framing::ZooKeeper, "only Proxy::zookeeper() understands requests");
+        self.route.trips.set(TripWire::Reply { request, awaited: None })
     }
 
     /// From now on no `request` of this kind reaches the server as such: its number becomes one that no server knows, and the
@@ -212,72 +196,34 @@ impl Proxy {
     ///
     /// When this is not a [`Proxy::zookeeper`].
     pub fn lacks(&self, request: Request) {
-        assert_eq!(self.shared.framing, Framing::ZooKeeper, "only Proxy::zookeeper() understands requests");
-        self.shared.rules.send_modify(|rules| rules.lacking = Some(request));
+        assert_eq!(self.route.framing, Framing::ZooKeeper, "only Proxy::zookeeper() understands requests");
+        self.route.rules.send_modify(|rules| rules.lacking = Some(request));
     }
 
     /// How many bytes were delivered in `direction` so far.
     pub fn carried(&self, direction: Direction) -> u64 {
-        self.shared.carried[direction as usize].load(Ordering::Relaxed)
+        self.route.carried[direction as usize].load(Ordering::Relaxed)
     }
 
     /// How many connections were accepted so far.
     pub fn accepted(&self) -> u64 {
-        self.shared.accepted.load(Ordering::Relaxed)
+        self.route.accepted.load(Ordering::Relaxed)
     }
 
     /// How many connections are carried now.
     pub fn open(&self) -> usize {
-        self.shared.trips.older_than(u64::MAX)
+        self.route.trips.older_than(u64::MAX)
     }
 }
 
-/// What decides over all connections at once.
-#[derive(Clone, Debug, Default)]
-struct Rules {
-    frozen: [bool; 2],
-    black_hole: bool,
-    delay: Duration,
-    /// What the server does not know.
-    lacking: Option<Request>,
-    /// How often everything was cut: a link ends when this passes what it was at its start.
-    cuts: u64,
-    how: Cut,
-}
-
-/// How a connection is ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Cut {
-    Fin,
-    #[default]
-    Rst,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    Bytes,
-    ZooKeeper,
-}
-
 #[derive(Debug)]
-struct Shared {
-    server: SocketAddr,
-    framing: Framing,
-    rules: watch::Sender<Rules>,
-    trips: Trips,
-    stop: CancellationToken,
-    carried: [AtomicU64; 2],
-    accepted: AtomicU64,
-}
-
-#[derive(Debug)]
-enum Gate {
+enum ListenerState {
     Moving,
     Open { _accepting: AbortOnDropHandle<()> },
     Shut { reserved: TcpSocket },
 }
 
-fn accepting(listener: TcpListener, shared: Arc<Shared>) -> AbortOnDropHandle<()> {
+fn accepting(listener: TcpListener, route: Arc<Route>) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
             let Ok((client, _)) = listener.accept().await else {
@@ -285,10 +231,10 @@ fn accepting(listener: TcpListener, shared: Arc<Shared>) -> AbortOnDropHandle<()
                 sleep(Duration::from_millis(10)).await;
                 continue;
             };
-            shared.accepted.fetch_add(1, Ordering::Relaxed);
-            let stopped = shared.stop.clone().cancelled_owned();
+            route.accepted.fetch_add(1, Ordering::Relaxed);
+            let stopped = route.stop.clone().cancelled_owned();
             // Here, not in its task, the connection becomes one that a cut concerns.
-            let link = Link::enter(Arc::clone(&shared)).carry(client);
+            let link = ProxiedConnection::enter(Arc::clone(&route)).carry(client);
             tokio::spawn(async move {
                 tokio::select! {
                     () = stopped => {}
