@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use time_server::registry_args::{RegistryArgs, UsageError, duration};
 use zk_registry::balance::strategy::Named;
+use zk_registry::cli::{RegistryArgs, UsageError, duration};
 
 use crate::output::Format;
 

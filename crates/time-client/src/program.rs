@@ -5,11 +5,11 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use time_server::registry_args::UsageError;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use zk_registry::ErrorKind;
+use zk_registry::cli::UsageError;
 
 use crate::args::{Cli, Command};
 use crate::exit::Exit;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use time_server::protocol::Request;
-use time_server::registry_args::{FormatName, UsageError};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Key, Retry};
+use zk_registry::cli::{FormatName, UsageError};
 use zk_registry::{Registry, ServiceWatch};
 
 use crate::args::{QueryArgs, RequestName, usage};

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use time_server::registry_args::{RegistryArgs, UsageError};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use zk_registry::cli::{RegistryArgs, UsageError};
 use zk_registry::{
     BasePath, ConnectString, ConnectionState, Error, Freshness, Options, Registry, Resolve, ServiceName,
     ServiceWatch, Snapshot,

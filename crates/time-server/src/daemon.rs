@@ -19,8 +19,8 @@ use crate::advertise::{Advertise, plan};
 use crate::announce::{Announcer, Announcing};
 use crate::board::Board;
 use crate::config::Config;
-use crate::registry_args::UsageError;
 use crate::server::{Finished, Server, listen};
+use zk_registry::cli::UsageError;
 
 /// A server that listens already and is not registered yet.
 #[derive(Debug)]

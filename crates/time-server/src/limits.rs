@@ -11,6 +11,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use zk_registry::cli::MAX_DURATION;
+
 use crate::protocol;
 
 /// What peers may take. A time of more than 100 years is as good as 100 years.
@@ -49,17 +51,14 @@ impl Default for Limits {
     }
 }
 
-/// 100 years as humantime counts them: what can be added to any moment.
-pub(crate) const MOST_TIME: Duration = Duration::from_secs(100 * 31_557_600);
-
 impl Limits {
     /// The same, with times that can be added to any moment.
     pub(crate) fn bounded(self) -> Self {
         Self {
-            daytime_after: self.daytime_after.map(|time| time.min(MOST_TIME)),
-            request_time: self.request_time.min(MOST_TIME),
-            idle: self.idle.min(MOST_TIME),
-            slow_reader: self.slow_reader.min(MOST_TIME),
+            daytime_after: self.daytime_after.map(|time| time.min(MAX_DURATION)),
+            request_time: self.request_time.min(MAX_DURATION),
+            idle: self.idle.min(MAX_DURATION),
+            slow_reader: self.slow_reader.min(MAX_DURATION),
             ..self
         }
     }

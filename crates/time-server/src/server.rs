@@ -14,11 +14,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
+use zk_registry::cli::MAX_DURATION;
 
 use crate::backoff::{Backoff, Throttle};
 use crate::clock::{Clock, SystemClock};
 use crate::connection::{Host, Place, serve, turn_away};
-use crate::limits::{Admission, Full, Limits, MOST_TIME};
+use crate::limits::{Admission, Full, Limits};
 use crate::metrics::{Fault, Metrics};
 use crate::tasks::Tasks;
 
@@ -101,7 +102,7 @@ impl Server {
         stopping.cancel();
         let accepted = accepting.join_all().await;
         draining.cancel();
-        let deadline = Instant::now() + patience.min(MOST_TIME);
+        let deadline = Instant::now() + patience.min(MAX_DURATION);
         let mut dropped = 0;
         for tasks in accepted {
             dropped += tasks.finish(deadline).await;

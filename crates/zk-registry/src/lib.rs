@@ -77,6 +77,8 @@ mod backoff;
 pub mod balance;
 #[cfg(feature = "testing")]
 mod behaviours;
+#[cfg(feature = "clap")]
+pub mod cli;
 mod connect;
 mod discovery;
 mod disk;
