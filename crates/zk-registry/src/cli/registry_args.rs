@@ -79,12 +79,7 @@ impl RegistryArgs {
             let what = format!("{} needs --auth-file or --tls-cert, whose identity it names", self.acl);
             return Err(UsageError::new("--acl", what));
         }
-        let mut options = Options::default();
-        options.base = self.base;
-        options.format = self.format.format();
-        options.session_timeout = self.session_timeout;
-        options.credentials = self.auth_file.as_deref().map(credentials).transpose()?.into_iter().collect();
-        options.tls = match &self.tls_ca {
+        let tls = match &self.tls_ca {
             None => None,
             Some(ca) => {
                 let tls = Tls::new(pem("--tls-ca", ca)?);
@@ -96,7 +91,15 @@ impl RegistryArgs {
                 })
             }
         };
-        options.acl = self.acl.acl();
+        let options = Options {
+            base: self.base,
+            format: self.format.format(),
+            session_timeout: self.session_timeout,
+            credentials: self.auth_file.as_deref().map(credentials).transpose()?.into_iter().collect(),
+            tls,
+            acl: self.acl.acl(),
+            ..Options::default()
+        };
         Ok(RegistryConfig { to: self.zookeeper, options, service: self.service, format: self.format })
     }
 }
