@@ -24,7 +24,11 @@ pub mod protocol;
 pub mod server;
 
 #[cfg(feature = "daemon")]
+mod acceptor;
+#[cfg(feature = "daemon")]
 mod admin;
+#[cfg(feature = "daemon")]
+mod admission;
 #[cfg(feature = "daemon")]
 mod announce;
 #[cfg(feature = "daemon")]
@@ -35,6 +39,16 @@ mod backoff;
 mod board;
 #[cfg(feature = "daemon")]
 mod connection;
+#[cfg(feature = "daemon")]
+mod farewell;
+#[cfg(feature = "daemon")]
+mod listener;
+#[cfg(feature = "daemon")]
+mod listener_context;
+#[cfg(feature = "daemon")]
+mod permit;
 mod rfc3339;
+#[cfg(feature = "daemon")]
+mod socket;
 #[cfg(feature = "daemon")]
 mod tasks;
