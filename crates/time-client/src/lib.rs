@@ -1,25 +1,30 @@
 //! Finds the instances of a time service in ZooKeeper, picks one, asks for the time, survives failures.
 //!
-//! [`TimeClient`](client::TimeClient) is the resolver: ready -> pick -> connect -> ask -> record. [`load`] generates
-//! load on anything. The rest is the program `time-client`, one file per subcommand.
+//! [`TimeClient`](client::TimeClient) is the resolver: ready -> pick -> dial -> ask -> record. [`load`] generates
+//! load on anything. The rest is the program `time-client`, one file or folder per subcommand.
 
-mod args;
+// The library: one query, from the pick to the answer.
 pub mod client;
-mod connect;
+mod connection;
+pub mod fault;
+mod legacy;
+pub mod load;
+mod pool;
+
+// The program.
+mod command;
+mod common_args;
+mod complaint;
 #[cfg(test)]
 mod documented;
 mod exit;
-pub mod fault;
-mod legacy;
+mod freshness;
+mod job;
 mod list;
-pub mod load;
-mod offset;
 mod output;
-mod pool;
 pub mod program;
 mod query;
 mod signals;
-mod start;
-mod summary;
+mod target;
+mod wall_clock;
 mod watch;
-mod words;

@@ -4,29 +4,46 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use zk_registry::cli::UsageError;
 use zk_registry::{Freshness, Registry, ServiceWatch, Snapshot};
 
+use crate::common_args::CommonArgs;
 use crate::exit::Exit;
-use crate::output::{Format, Output, Paint};
-use crate::start::{Nothing, Place};
-use crate::words;
+use crate::job::Job;
+use crate::output::{Flush, Format, Output, Paint};
+use crate::target::{Target, Unavailable};
+use crate::{freshness, wall_clock};
+
+/// What is to be done when `list` was typed.
+///
+/// # Errors
+///
+/// The flag that cannot be used so.
+pub(crate) fn prepare(args: CommonArgs) -> Result<Job, UsageError> {
+    let format = args.output;
+    let target = Target::of(args)?;
+    Ok(Job::new(
+        Flush::EachLine,
+        move |output, stop| async move { run(target, format, &output, &stop).await },
+    ))
+}
 
 /// Shows the service's instances.
-pub(crate) async fn run(
-    place: Place,
+async fn run(
+    target: Target,
     format: Format,
     output: &Output,
     stop: &CancellationToken,
-) -> Result<Exit, Nothing> {
+) -> Result<Exit, Unavailable> {
     let show = async |_: &Registry, watch: &mut ServiceWatch| {
         let snapshot = watch.current();
         match format {
             Format::Json => output.json(&list(snapshot)),
             Format::Text => output.line(&text(snapshot, output.paint)),
         }
-        if snapshot.is_empty() { Err(place.no_instance()) } else { Ok(Exit::Answered) }
+        if snapshot.is_empty() { Err(target.no_instance()) } else { Ok(Exit::Answered) }
     };
-    place.visit(stop, show).await
+    target.with_watch(stop, show).await
 }
 
 #[derive(Serialize)]
@@ -70,8 +87,8 @@ fn list(snapshot: &Snapshot) -> List<'_> {
         snapshot.rejected().iter().map(|rejected| Refused { id: &rejected.id, reason: &rejected.reason });
     List {
         service: snapshot.service().as_str(),
-        freshness: words::freshness(snapshot.freshness()),
-        true_until_ns: words::true_until(snapshot.freshness()),
+        freshness: freshness::word(snapshot.freshness()),
+        true_until_ns: freshness::true_until(snapshot.freshness()),
         instances: listed.collect(),
         rejected: refused.collect(),
     }
@@ -80,9 +97,9 @@ fn list(snapshot: &Snapshot) -> List<'_> {
 fn text(snapshot: &Snapshot, paint: Paint) -> String {
     let instances = snapshot.len();
     let plural = if instances == 1 { "" } else { "s" };
-    let mut freshness = words::freshness(snapshot.freshness()).to_owned();
-    if let Some(until) = words::true_until(snapshot.freshness()) {
-        freshness = format!("{freshness}, true until {}", words::clock(until));
+    let mut freshness = freshness::word(snapshot.freshness()).to_owned();
+    if let Some(until) = freshness::true_until(snapshot.freshness()) {
+        freshness = format!("{freshness}, true until {}", wall_clock::text(until));
     }
     let freshness = match snapshot.freshness() {
         Freshness::Live => paint.good(&freshness),
@@ -110,6 +127,19 @@ fn text(snapshot: &Snapshot, paint: Paint) -> String {
     lines.join("\n")
 }
 
+/// What `--help` says below the flags.
+pub(crate) const HELP: &str = "\
+Examples:
+  time-client list
+  time-client list --service com/example/billing --output json
+  ZOOKEEPER=zk1:2181,zk2:2181/prod time-client list
+
+Exit codes:
+  0  there are instances
+  1  standard output could not be written, or a second signal came
+  2  wrong usage; nothing was touched
+  3  no instance, or none known: ZooKeeper was not reached within --wait, or a signal came first";
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::num::NonZeroU16;
@@ -128,7 +158,7 @@ pub(crate) mod tests {
         let snapshot = Snapshot::fixed(&service, [one, Instance::new("::1", 8898)]);
         // A snapshot that is not live, and what it rejected, come from a registry only: the tests with ZooKeeper have them.
         let stale = List {
-            freshness: words::freshness(Freshness::Stale { since: Instant::now() }),
+            freshness: freshness::word(Freshness::Stale { since: Instant::now() }),
             true_until_ns: Some(1_795_380_722_000_000_000),
             instances: vec![],
             rejected: vec![Refused { id: "broken", reason: "EOF while parsing a value at line 1 column 8" }],

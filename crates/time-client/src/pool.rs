@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::connect::Connection;
+use crate::connection::Connection;
 
 /// Idle connections by the address that they were opened to.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ mod tests {
 
     async fn pair(listener: &TcpListener) -> (Connection, tokio::net::TcpStream) {
         let port = listener.local_addr().unwrap().port();
-        let (ours, theirs) = tokio::join!(Connection::open("127.0.0.1", port), listener.accept());
+        let (ours, theirs) = tokio::join!(Connection::dial("127.0.0.1", port), listener.accept());
         (ours.unwrap(), theirs.unwrap().0)
     }
 

@@ -1,22 +1,22 @@
 //! The program: words to subcommand, signals to a stop, the end to an exit code.
 
-use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use time_server::registry_args::UsageError;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use zk_registry::ErrorKind;
+use zk_registry::cli::UsageError;
 
-use crate::args::{Cli, Command};
+use crate::command::Cli;
+use crate::complaint::complain;
 use crate::exit::Exit;
-use crate::output::{Flush, Format, Output, Paint};
-use crate::query::Query;
-use crate::start::{Nothing, Place};
-use crate::{list, signals, watch};
+use crate::job::Job;
+use crate::output::{Output, Paint};
+use crate::signals;
+use crate::target::Unavailable;
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
@@ -26,7 +26,7 @@ pub fn run() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(), // --help and --version
         Err(error) => return usage(&UsageError::from_clap(&error)),
     };
-    let job = match Job::of(command) {
+    let job = match command.prepare() {
         Ok(job) => job,
         Err(error) => return usage(&error),
     };
@@ -38,7 +38,7 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let exit = runtime.block_on(job.run(stop));
+    let exit = runtime.block_on(run_job(job, stop));
     // Looking up a host name cannot be broken off, and nobody waits for its answer any more.
     runtime.shutdown_background();
     exit.into()
@@ -60,56 +60,27 @@ fn log() {
 /// What somebody must act on, and why a snapshot file is not used, which nothing else would tell.
 const LOGGED: &str = "error,zk_registry::disk=warn,zookeeper_client=off";
 
-/// A checked command line: nothing has been touched yet.
-enum Job {
-    List(Place, Format),
-    Query(Box<Query>, Place),
-    Watch(Place, Format),
-}
-
-impl Job {
-    fn of(command: Command) -> Result<Self, UsageError> {
-        Ok(match command {
-            Command::List(args) => {
-                Self::List(Place::of(args.registry, args.wait, args.snapshot_file)?, args.output)
-            }
-            Command::Query(args) => {
-                let query = Query::of(&args)?;
-                let look = args.look;
-                Self::Query(Box::new(query), Place::of(look.registry, look.wait, look.snapshot_file)?)
-            }
-            Command::Watch(args) => {
-                Self::Watch(Place::of(args.registry, args.wait, args.snapshot_file)?, args.output)
-            }
-        })
+/// Runs a job and turns its end into an exit code, with a line on standard error where there is something to say.
+async fn run_job(job: Job, stop: CancellationToken) -> Exit {
+    let gone = stop.child_token();
+    let output = Arc::new(Output::new(job.flush, gone.clone()));
+    let ended = job.run(output.clone(), gone.clone()).await;
+    output.flush();
+    if let Some(error) = output.failure() {
+        complain(&format_args!("standard output cannot be written: {error}"));
+        return Exit::SomeFailed;
     }
-
-    async fn run(self, stop: CancellationToken) -> Exit {
-        let gone = stop.child_token();
-        let flush = match &self {
-            Self::Query(query, _) => query.flush(),
-            _ => Flush::EachLine,
-        };
-        let output = Arc::new(Output::new(flush, gone.clone()));
-        let ended = match self {
-            Self::List(place, format) => list::run(place, format, &output, &gone).await,
-            Self::Query(query, place) => query.run(place, output.clone(), gone.clone()).await,
-            Self::Watch(place, format) => watch::run(place, format, &output, &gone).await,
-        };
-        output.flush();
-        if let Some(error) = output.failure() {
-            complain(&format_args!("standard output cannot be written: {error}"));
-            return Exit::SomeFailed;
+    match ended {
+        // The reader of our output went away: it has what it wanted.
+        _ if gone.is_cancelled() && !stop.is_cancelled() => Exit::Answered,
+        Ok(exit) => exit,
+        Err(Unavailable::Hopeless { cause, .. }) if cause.kind() == ErrorKind::Invalid => {
+            complain(&UsageError::from_registry(&cause));
+            Exit::Usage
         }
-        match ended {
-            // Nobody reads on: whoever did has what it wanted.
-            _ if gone.is_cancelled() && !stop.is_cancelled() => Exit::Answered,
-            Ok(exit) => exit,
-            Err(Nothing::Hopeless { cause, .. }) if cause.kind() == ErrorKind::Invalid => {
-                eprintln!("time-client: {}", UsageError::from_registry(&cause));
-                Exit::Usage
-            }
-            Err(nothing) => nothing_to_ask(&nothing),
+        Err(unavailable) => {
+            complain(&unavailable);
+            Exit::NothingToAsk
         }
     }
 }
@@ -117,14 +88,4 @@ impl Job {
 fn usage(error: &UsageError) -> ExitCode {
     complain(error);
     Exit::Usage.into()
-}
-
-fn nothing_to_ask(nothing: &Nothing) -> Exit {
-    complain(nothing);
-    Exit::NothingToAsk
-}
-
-/// One line on standard error. If nobody reads it any more, the exit code still says it.
-pub(crate) fn complain(what: &dyn Display) {
-    let _ = writeln!(io::stderr(), "time-client: {what}");
 }

@@ -10,8 +10,8 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::complaint::complain;
 use crate::exit::Exit;
-use crate::program::complain;
 
 /// A token that the first signal cancels.
 ///

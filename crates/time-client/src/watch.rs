@@ -2,20 +2,37 @@
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use zk_registry::cli::UsageError;
 use zk_registry::{Change, Closed, Freshness, Registry, ServiceWatch, Snapshot};
 
+use crate::common_args::CommonArgs;
 use crate::exit::Exit;
-use crate::output::{Format, Output, Paint};
-use crate::start::{Nothing, Place};
-use crate::words;
+use crate::job::Job;
+use crate::output::{Flush, Format, Output, Paint};
+use crate::target::{Target, Unavailable};
+use crate::{freshness, wall_clock};
+
+/// What is to be done when `watch` was typed.
+///
+/// # Errors
+///
+/// The flag that cannot be used so.
+pub(crate) fn prepare(args: CommonArgs) -> Result<Job, UsageError> {
+    let format = args.output;
+    let target = Target::of(args)?;
+    Ok(Job::new(
+        Flush::EachLine,
+        move |output, stop| async move { run(target, format, &output, &stop).await },
+    ))
+}
 
 /// Shows each change until `stop`.
-pub(crate) async fn run(
-    place: Place,
+async fn run(
+    target: Target,
     format: Format,
     output: &Output,
     stop: &CancellationToken,
-) -> Result<Exit, Nothing> {
+) -> Result<Exit, Unavailable> {
     let show = |events: Vec<Event>| {
         for event in events {
             match format {
@@ -40,8 +57,8 @@ pub(crate) async fn run(
         }
         Ok(Exit::Answered)
     };
-    match place.visit(stop, follow).await {
-        Err(Nothing::Interrupted) => Ok(Exit::Answered),
+    match target.with_watch(stop, follow).await {
+        Err(Unavailable::Interrupted) => Ok(Exit::Answered),
         watched => watched,
     }
 }
@@ -76,27 +93,27 @@ enum Event {
 
 /// How it begins: how many there are, and whether that is certain.
 fn first(snapshot: &Snapshot) -> Vec<Event> {
-    let ready = Event::Ready { count: snapshot.len(), at_ns: words::now() };
-    let doubt = (snapshot.freshness() != Freshness::Live).then(|| freshness(snapshot));
+    let ready = Event::Ready { count: snapshot.len(), at_ns: wall_clock::now() };
+    let doubt = (snapshot.freshness() != Freshness::Live).then(|| freshness_of(snapshot));
     [ready].into_iter().chain(doubt).collect()
 }
 
 /// What a newer snapshot says that the older one did not.
 fn changes(older: &Snapshot, newer: &Snapshot) -> Vec<Event> {
-    let at_ns = words::now();
+    let at_ns = wall_clock::now();
     let members = older.diff(newer).map(|change| match change {
         Change::Added(member) => Event::Up { id: member.id().to_string(), at_ns },
         Change::Removed(member) => Event::Down { id: member.id().to_string(), at_ns },
         Change::Updated { new, .. } => Event::Update { id: new.id().to_string(), at_ns },
     });
-    let turned = words::freshness(older.freshness()) != words::freshness(newer.freshness());
-    members.chain(turned.then(|| freshness(newer))).collect()
+    let turned = freshness::word(older.freshness()) != freshness::word(newer.freshness());
+    members.chain(turned.then(|| freshness_of(newer))).collect()
 }
 
-fn freshness(snapshot: &Snapshot) -> Event {
-    let (freshness, true_until_ns) =
-        (words::freshness(snapshot.freshness()), words::true_until(snapshot.freshness()));
-    Event::Freshness { freshness, true_until_ns, at_ns: words::now() }
+fn freshness_of(snapshot: &Snapshot) -> Event {
+    let freshness = snapshot.freshness();
+    let (word, true_until_ns) = (freshness::word(freshness), freshness::true_until(freshness));
+    Event::Freshness { freshness: word, true_until_ns, at_ns: wall_clock::now() }
 }
 
 impl Event {
@@ -104,7 +121,7 @@ impl Event {
         let (at_ns, what) = match self {
             Self::Down { id, at_ns } => (at_ns, format!("{}  {id}", paint.bad("down  "))),
             Self::Freshness { freshness, true_until_ns, at_ns } => {
-                let until = true_until_ns.map(|until| format!(", true until {}", words::clock(until)));
+                let until = true_until_ns.map(|until| format!(", true until {}", wall_clock::text(until)));
                 (at_ns, format!("now {freshness}{}", until.unwrap_or_default()))
             }
             Self::Ready { count, at_ns } => {
@@ -113,9 +130,21 @@ impl Event {
             Self::Up { id, at_ns } => (at_ns, format!("{}  {id}", paint.good("up    "))),
             Self::Update { id, at_ns } => (at_ns, format!("update  {id}")),
         };
-        format!("{}  {what}", paint.faint(&words::clock(*at_ns)))
+        format!("{}  {what}", paint.faint(&wall_clock::text(*at_ns)))
     }
 }
+
+/// What `--help` says below the flags.
+pub(crate) const HELP: &str = "\
+Examples:
+  time-client watch
+  time-client watch --output json | while read -r event; do ...; done
+
+Exit codes:
+  0  ended by a signal, or nobody read on
+  1  standard output could not be written, or a second signal came
+  2  wrong usage; nothing was touched
+  3  ZooKeeper was not reached within --wait";
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use time_client::client::{Options, Said, TimeClient};
+use time_client::client::{Options, Reading, TimeClient};
 use time_client::fault::{AskError, FailedAttempt, Fault};
 use time_server::limits::Limits;
 use time_server::metrics::Metrics;
@@ -102,10 +102,10 @@ async fn every_request_is_answered() {
     let client = client([server().0]);
     for request in [Request::Now, Request::Sync { t1: 17 }, Request::Timestamp] {
         let answer = client.ask(request, None).await.unwrap();
-        let age = answer.said.time().duration_until(jiff::Timestamp::now());
+        let age = answer.reading.time().duration_until(jiff::Timestamp::now());
         assert!(age.abs() < jiff::SignedDuration::from_secs(60), "{age}");
         assert_eq!(
-            matches!(answer.said, Said::Stamps(stamps) if stamps.t1 == 17),
+            matches!(answer.reading, Reading::Stamps(stamps) if stamps.t1 == 17),
             request == Request::Sync { t1: 17 }
         );
         assert_eq!(answer.attempts(), 1);
@@ -213,7 +213,7 @@ async fn a_line_too_many_is_not_the_next_answer() {
     let client = client([port]);
     for _ in 0..3 {
         let answer = client.ask(Request::Now, None).await.unwrap();
-        assert_eq!(answer.said.time().to_string(), "2026-11-22T20:52:06Z");
+        assert_eq!(answer.reading.time().to_string(), "2026-11-22T20:52:06Z");
     }
     assert_eq!(connections.load(Ordering::Relaxed), 3);
 }
@@ -292,7 +292,7 @@ async fn a_server_of_2016_is_asked_as_in_2016() {
     let client = client([port]);
     for _ in 0..20 {
         let answer = client.ask(Request::Timestamp, None).await.unwrap();
-        assert_eq!(answer.said.time().to_string(), "2016-10-19T06:52:39.1Z");
+        assert_eq!(answer.reading.time().to_string(), "2016-10-19T06:52:39.1Z");
         assert!(answer.failed.is_empty(), "{:?}", answer.failed);
     }
 }

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use zk_registry::Instance;
 
-use crate::registry_args::UsageError;
+use zk_registry::cli::UsageError;
 
 /// A host (an IP address or a DNS name) and a port that peers can connect to.
 #[derive(Clone, Debug, Eq, PartialEq)]

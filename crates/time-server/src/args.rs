@@ -8,7 +8,7 @@ use clap::Parser;
 
 use crate::advertise::HostPort;
 use crate::protocol;
-use crate::registry_args::{RegistryArgs, duration};
+use zk_registry::cli::{RegistryArgs, duration};
 
 /// Tells the time over TCP, every listener a registered instance.
 ///

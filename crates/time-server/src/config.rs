@@ -8,7 +8,7 @@ use zk_registry::Attributes;
 use crate::advertise::HostPort;
 use crate::args::Args;
 use crate::limits::Limits;
-use crate::registry_args::{FormatName, RegistryConfig, UsageError};
+use zk_registry::cli::{FormatName, RegistryConfig, UsageError};
 
 /// Everything that a run of the program is told.
 #[derive(Clone, Debug)]

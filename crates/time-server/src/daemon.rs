@@ -19,8 +19,9 @@ use crate::advertise::{Advertise, plan};
 use crate::announce::{Announcer, Announcing};
 use crate::board::Board;
 use crate::config::Config;
-use crate::registry_args::UsageError;
-use crate::server::{Finished, Server, listen};
+use crate::listener::listen;
+use crate::server::{Finished, Server};
+use zk_registry::cli::UsageError;
 
 /// A server that listens already and is not registered yet.
 #[derive(Debug)]

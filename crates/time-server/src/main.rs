@@ -7,10 +7,10 @@ use clap::Parser;
 use time_server::args::Args;
 use time_server::config::Config;
 use time_server::daemon::{Daemon, DaemonError};
-use time_server::registry_args::UsageError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use zk_registry::cli::UsageError;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {

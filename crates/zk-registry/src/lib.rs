@@ -73,6 +73,8 @@
 //! [`Credentials`], an [`Acl`] and [`Tls`].
 
 // What a user meets first.
+#[cfg(feature = "clap")]
+pub mod cli;
 mod error;
 mod options;
 mod registry;

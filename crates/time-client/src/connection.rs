@@ -24,7 +24,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects to the first address of `host` that accepts.
-    pub(crate) async fn open(host: &str, port: u16) -> io::Result<Self> {
+    pub(crate) async fn dial(host: &str, port: u16) -> io::Result<Self> {
         let began = Instant::now();
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
@@ -114,7 +114,7 @@ mod tests {
             let (stream, _) = listener.accept().await.unwrap();
             serve(stream).await;
         });
-        Connection::open("127.0.0.1", port).await.unwrap()
+        Connection::dial("127.0.0.1", port).await.unwrap()
     }
 
     fn local(test: impl Future<Output = ()>) {

@@ -1,31 +1,47 @@
 //! `time-client query`: asks again and again, and adds up how it went.
 
-use std::convert::Infallible;
-use std::io::{self, IsTerminal, Write};
+mod args;
+pub(crate) mod offset;
+mod progress;
+pub(crate) mod summary;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 use time_server::protocol::Request;
-use time_server::registry_args::{FormatName, UsageError};
-use tokio::time::{Instant, interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Key, Retry};
+use zk_registry::cli::{FormatName, UsageError};
 use zk_registry::{Registry, ServiceWatch};
 
-use crate::args::{QueryArgs, RequestName, usage};
 use crate::client::{Answer, Options, TimeClient};
 use crate::exit::Exit;
 use crate::fault::AskError;
+use crate::job::Job;
 use crate::load::{Load, Pace, Turn, Work};
-use crate::offset;
 use crate::output::{Flush, Format, Output};
-use crate::start::{Nothing, Place};
-use crate::summary::{Summary, micros, millis};
-use crate::words;
+use crate::query::args::RequestName;
+use crate::query::progress::Progress;
+use crate::query::summary::{Summary, micros, millis};
+use crate::target::{Target, Unavailable};
+use crate::wall_clock;
+
+pub(crate) use self::args::QueryArgs;
+
+/// What is to be done when `query`, or no subcommand, was typed.
+///
+/// # Errors
+///
+/// The flag that cannot be used so.
+pub(crate) fn prepare(args: QueryArgs) -> Result<Job, UsageError> {
+    let query = Query::of(&args)?;
+    let target = Target::of(args.common)?;
+    Ok(Job::new(query.flush(), move |output, stop| query.run(target, output, stop)))
+}
 
 /// What the flags of `query` mean.
 #[derive(Debug)]
@@ -48,7 +64,7 @@ impl Query {
             Some(zone) => format!("zone:{zone}/{}", args.strategy),
             None => args.strategy.clone(),
         };
-        let strategy = name.parse().map_err(|error| usage("--strategy", error))?;
+        let strategy = name.parse().map_err(|error| UsageError::new("--strategy", error))?;
         let one = NonZeroUsize::MIN;
         let (pace, concurrency) = match (args.rate, args.interval, args.concurrency) {
             (Some(rate), _, at_once) => (Pace::Rate(rate), at_once.unwrap_or(OPEN_LOOP)),
@@ -68,12 +84,12 @@ impl Query {
         let options = Options {
             timeout: args.timeout,
             retry,
-            connect_timeout: args.connect_timeout,
+            dial_timeout: args.connect_timeout,
             read_timeout: args.read_timeout,
             kept_per_instance: concurrency.get(),
             ..Options::default()
         };
-        let request = args.request.unwrap_or(match args.look.registry.format {
+        let request = args.request.unwrap_or(match args.common.registry.format {
             FormatName::Plain => RequestName::Timestamp,
             FormatName::Curator | FormatName::CuratorStrict => RequestName::Now,
         });
@@ -84,7 +100,7 @@ impl Query {
             key: args.key.as_deref().map(Key::from),
             options,
             request,
-            format: args.look.output,
+            format: args.common.output,
             quiet: args.quiet,
         })
     }
@@ -101,23 +117,23 @@ impl Query {
     /// Waits until the instances are known, then asks.
     pub(crate) async fn run(
         self,
-        place: Place,
+        target: Target,
         output: Arc<Output>,
         stop: CancellationToken,
-    ) -> Result<Exit, Nothing> {
+    ) -> Result<Exit, Unavailable> {
         let ask = async |registry: &Registry, watch: &mut ServiceWatch| {
             let first = watch.current();
             if first.is_empty() && first.suspects().len() == 0 {
-                return Err(place.no_instance());
+                return Err(target.no_instance());
             }
             let balancer = Balancer::new(self.strategy.clone());
-            let client = TimeClient::new(registry, &place.service, balancer, self.options.clone());
+            let client = TimeClient::new(registry, &target.service, balancer, self.options.clone());
             Ok(match self.offset {
                 Some(samples) => offset::run(&client, samples, self.format, self.quiet, &output, &stop).await,
                 None => self.ask(client, &output, stop.clone()).await,
             })
         };
-        place.visit(&stop, ask).await
+        target.with_watch(&stop, ask).await
     }
 
     async fn ask(&self, client: TimeClient, output: &Arc<Output>, stop: CancellationToken) -> Exit {
@@ -171,7 +187,7 @@ impl Work for Querier {
         let shared = &*self.shared;
         let request = match shared.request {
             RequestName::Now => Request::Now,
-            RequestName::Sync => Request::Sync { t1: words::now() },
+            RequestName::Sync => Request::Sync { t1: wall_clock::now() },
             RequestName::Timestamp => Request::Timestamp,
         };
         let outcome = shared.client.ask(request, shared.key).await;
@@ -220,7 +236,7 @@ impl<'a> Line<'a> {
                 n,
                 ok: true,
                 instance: answer.instance.id().as_str(),
-                time: format!("{:.9}", answer.said.time()),
+                time: format!("{:.9}", answer.reading.time()),
                 rtt_us: micros(answer.rtt),
                 attempts: answer.attempts(),
             },
@@ -245,7 +261,7 @@ impl<'a> Line<'a> {
 fn text(n: u64, outcome: &Result<Answer, AskError>, output: &Output) -> String {
     match outcome {
         Ok(answer) => {
-            let (id, time, rtt) = (answer.instance.id(), answer.said.time(), millis(answer.rtt));
+            let (id, time, rtt) = (answer.instance.id(), answer.reading.time(), millis(answer.rtt));
             let mut line = format!("{n:>5}  {id}  {time:.9}  {}", output.paint.good(&rtt));
             for attempt in &answer.failed {
                 line += &output.paint.faint(&format!("  (after {attempt})"));
@@ -256,57 +272,32 @@ fn text(n: u64, outcome: &Result<Answer, AskError>, output: &Output) -> String {
     }
 }
 
-/// The counts of a run that goes on, for the line that a person sees meanwhile.
-#[derive(Debug, Default)]
-struct Progress {
-    ok: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl Progress {
-    fn count(&self, ok: bool) {
-        let counter = if ok { &self.ok } else { &self.failed };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Shows the line on a terminal, again and again; elsewhere nothing, ever.
-    async fn show(&self, began: Instant, quiet: bool) -> Infallible {
-        if !Self::is_wanted(quiet) {
-            return std::future::pending().await;
-        }
-        let mut tick = interval(Duration::from_millis(250));
-        loop {
-            tick.tick().await;
-            let (ok, failed) = (self.ok.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
-            overwrite(&Summary::progress(ok, failed, began.elapsed()));
-        }
-    }
-
-    /// Makes room for what comes next.
-    fn clear(&self, quiet: bool) {
-        if Self::is_wanted(quiet) {
-            overwrite("");
-        }
-    }
-
-    /// Only where a person looks, and sees no line per query already.
-    fn is_wanted(quiet: bool) -> bool {
-        io::stderr().is_terminal() && (quiet || !io::stdout().is_terminal())
-    }
-}
-
-/// Replaces the terminal's current line.
-fn overwrite(text: &str) {
-    let mut stderr = io::stderr().lock();
-    // Progress that cannot be shown is no reason to stop.
-    let _ = write!(stderr, "\r\u{1b}[K{text}").and_then(|()| stderr.flush());
-}
-
 /// How many queries an open loop may have under way if nothing else is said.
 const OPEN_LOOP: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 
 /// Lines that come no faster than this are flushed each.
 const UNHURRIED: Duration = Duration::from_millis(20);
+
+/// What `--help` says below the flags.
+pub(crate) const HELP: &str = "\
+Examples:
+  time-client                                        100 queries, one a second, a random instance each time
+  time-client --count 1 --output json                one query, for a script
+  time-client --interval 0 --concurrency 64 --quiet --duration 10s
+                                                     as fast as 64 at once can
+  time-client --rate 500 --duration 1m --quiet       500 a second, with latencies that include waiting
+  time-client --strategy round-robin                 each instance in turn
+  time-client --offset                               whose clock is how far off
+  time-client --base / --service go_servers --format plain
+                                                     servers of 2016
+  time-client list                                   who is there
+  time-client watch                                  who comes and goes
+
+Exit codes:
+  0  every query was answered
+  1  some were not; or standard output could not be written, or a second signal came
+  2  wrong usage; nothing was touched
+  3  no instance, or none known: ZooKeeper was not reached within --wait, or a signal came first";
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -317,8 +308,8 @@ pub(crate) mod tests {
     use zk_registry::{Instance, InstanceId, Member, Snapshot};
 
     use super::*;
-    use crate::args::{Cli, Command};
-    use crate::client::Said;
+    use crate::client::Reading;
+    use crate::command::{Cli, Command};
     use crate::documented;
     use crate::fault::{FailedAttempt, Fault};
 
@@ -333,9 +324,9 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn lines() -> Vec<String> {
-        let said = Said::Time("2026-11-22T20:52:06.123456789Z".parse().unwrap());
+        let reading = Reading::Time("2026-11-22T20:52:06.123456789Z".parse().unwrap());
         let rtt = Duration::from_micros(212);
-        let answer = Answer { instance: member(), said, rtt, failed: vec![], met_dead_connection: false };
+        let answer = Answer { instance: member(), reading, rtt, failed: vec![], met_dead_connection: false };
         let exhausted = AskError::Exhausted { failed: vec![refused()], why: GiveUp::Attempts };
         let service = "time".parse().unwrap();
         let nothing = AskError::Nothing { service, why: PickError::Empty, failed: vec![] };

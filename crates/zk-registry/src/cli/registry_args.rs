@@ -3,17 +3,12 @@
 //! [`RegistryArgs`] is what was typed, [`RegistryConfig`] what it means. Nothing here connects: the files that the flags
 //! name are read, and that is all. No secret is ever part of an argument, of an error or of `Debug` output.
 
-use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
-use zk_registry::format::{Curator, CuratorStrict, Format, Plain};
-use zk_registry::{Acl, BasePath, ConnectString, Credentials, Options, ServiceName, Tls};
-
-use crate::limits::MOST_TIME;
+use crate::cli::secret_files::{credentials, pem};
+use crate::cli::{AclName, FormatName, UsageError, duration};
+use crate::{BasePath, ConnectString, Options, ServiceName, Tls};
 
 /// Where ZooKeeper is, who we are to it, and which service is meant.
 #[derive(Clone, Debug, clap::Args)]
@@ -73,32 +68,6 @@ pub struct RegistryConfig {
     pub format: FormatName,
 }
 
-/// The formats that a program can be told to use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum FormatName {
-    /// What Apache Curator reads and writes, with weight, zone and metadata in a field of our own
-    Curator,
-    /// Curator's nine fields and nothing else, for very old readers
-    CuratorStrict,
-    /// The node's name is the address, its data is empty
-    Plain,
-}
-
-/// Who may read and change what we create.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum AclName {
-    /// Only the identity of --auth-file or --tls-cert; readers need it too
-    Creator,
-    /// Everybody may do everything
-    Open,
-    /// The identity of --auth-file or --tls-cert may do everything, everybody else may read
-    ReadOnly,
-}
-
-/// A wrong use of the command line: one line that names the flag and what is accepted.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct UsageError(String);
-
 impl RegistryArgs {
     /// Reads the files that the flags name and says what the flags mean.
     ///
@@ -107,19 +76,10 @@ impl RegistryArgs {
     /// A file that cannot be read or does not hold what its flag needs, or an ACL that needs credentials without any.
     pub fn resolve(self) -> Result<RegistryConfig, UsageError> {
         if self.acl != AclName::Open && self.auth_file.is_none() && self.tls_cert.is_none() {
-            let word =
-                self.acl.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-            return Err(UsageError::new(
-                "--acl",
-                format!("{word} needs --auth-file or --tls-cert, whose identity it names"),
-            ));
+            let what = format!("{} needs --auth-file or --tls-cert, whose identity it names", self.acl);
+            return Err(UsageError::new("--acl", what));
         }
-        let mut options = Options::default();
-        options.base = self.base;
-        options.format = self.format.format();
-        options.session_timeout = self.session_timeout;
-        options.credentials = self.auth_file.as_deref().map(credentials).transpose()?.into_iter().collect();
-        options.tls = match &self.tls_ca {
+        let tls = match &self.tls_ca {
             None => None,
             Some(ca) => {
                 let tls = Tls::new(pem("--tls-ca", ca)?);
@@ -131,95 +91,17 @@ impl RegistryArgs {
                 })
             }
         };
-        options.acl = match self.acl {
-            AclName::Creator => Acl::Creator,
-            AclName::Open => Acl::Open,
-            AclName::ReadOnly => Acl::ReadOnly,
+        let options = Options {
+            base: self.base,
+            format: self.format.format(),
+            session_timeout: self.session_timeout,
+            credentials: self.auth_file.as_deref().map(credentials).transpose()?.into_iter().collect(),
+            tls,
+            acl: self.acl.acl(),
+            ..Options::default()
         };
         Ok(RegistryConfig { to: self.zookeeper, options, service: self.service, format: self.format })
     }
-}
-
-impl FormatName {
-    /// The format of this name.
-    pub fn format(self) -> Arc<dyn Format> {
-        match self {
-            Self::Curator => Arc::new(Curator),
-            Self::CuratorStrict => Arc::new(CuratorStrict),
-            Self::Plain => Arc::new(Plain),
-        }
-    }
-
-    /// Whether a record of this format can carry weight, zone, metadata and that an instance is draining.
-    pub fn carries_attributes(self) -> bool {
-        self == Self::Curator
-    }
-}
-
-impl fmt::Display for FormatName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Curator => "curator",
-            Self::CuratorStrict => "curator-strict",
-            Self::Plain => "plain",
-        })
-    }
-}
-
-impl UsageError {
-    /// The complaint `what` about `flag`.
-    pub fn new(flag: &str, what: impl fmt::Display) -> Self {
-        Self(format!("{flag}: {what}"))
-    }
-
-    /// What the library says of options that cannot work, with the flag that they came from: its message begins with the
-    /// option.
-    pub fn from_registry(error: &zk_registry::Error) -> Self {
-        let text = error.to_string();
-        let (option, what) = text.split_once(": ").unwrap_or(("", &text));
-        let flag = match option {
-            "acl" => "--acl",
-            "credentials" => "--auth-file",
-            "session timeout" => "--session-timeout",
-            "tls" | "tls authorities" => "--tls-ca",
-            "tls identity" => "--tls-cert, --tls-key",
-            "connect string" => "--zookeeper",
-            _ => return Self::new("--zookeeper", text),
-        };
-        Self::new(flag, what)
-    }
-
-    /// The essence of an error of clap in one line: its first paragraph, without the word "error".
-    ///
-    /// Not for help and version, which clap also reports as errors.
-    pub fn from_clap(error: &clap::Error) -> Self {
-        let text = error.to_string();
-        let lines: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-        let line = lines.join(" ");
-        Self(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
-    }
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-/// Parses a duration as people write them, such as `500ms`, `10s` or `1m 30s`; a bare `0` needs no unit. At most 100
-/// years, so that it can be added to any moment.
-///
-/// # Errors
-///
-/// What is accepted, for clap to put behind the flag's name.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let parsed = humantime::parse_duration(text).ok().filter(|duration| *duration <= MOST_TIME);
-    parsed.ok_or_else(|| "use a duration such as 500ms, 10s or 1m, at most 100 years".to_owned())
 }
 
 fn session_timeout(text: &str) -> Result<Duration, String> {
@@ -229,41 +111,6 @@ fn session_timeout(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|timeout| ACCEPTED.contains(timeout))
         .ok_or_else(|| "use a duration from 100ms to 1h, such as 10s".to_owned())
-}
-
-/// Who the first line of the file says we are. Errors never repeat what the file holds.
-fn credentials(file: &Path) -> Result<Credentials, UsageError> {
-    let text = read("--auth-file", file)?;
-    let line = text.lines().next().unwrap_or_default().trim();
-    let parsed = line.split_once(' ').and_then(|(scheme, identity)| {
-        let (user, password) = identity.trim_start().split_once(':')?;
-        let (user, password) = (user.to_owned(), password.to_owned());
-        match scheme {
-            _ if user.is_empty() => None,
-            "digest" => Some(Credentials::Digest { user, password }),
-            "sasl" => Some(Credentials::Sasl { user, password }),
-            _ => None,
-        }
-    });
-    parsed.ok_or_else(|| {
-        let accepted = "the first line must be `digest user:password` or `sasl user:password`";
-        UsageError::new("--auth-file", format!("{}: {accepted}", file.display()))
-    })
-}
-
-fn pem(flag: &str, file: &Path) -> Result<String, UsageError> {
-    let text = read(flag, file)?;
-    if text.contains("-----BEGIN ") {
-        Ok(text)
-    } else {
-        Err(UsageError::new(flag, format!("{}: must be a PEM file (`-----BEGIN ...`)", file.display())))
-    }
-}
-
-fn read(flag: &str, file: &Path) -> Result<String, UsageError> {
-    fs::read_to_string(file).map_err(|error| {
-        UsageError::new(flag, format!("{}: must be a readable text file ({error})", file.display()))
-    })
 }
 
 #[cfg(test)]
@@ -331,9 +178,9 @@ mod tests {
     fn options_that_cannot_work_name_their_flag() {
         let complaint = |words: &[&str]| {
             let config = resolve(words).unwrap();
-            let registry = zk_registry::Registry::open(config.to, config.options);
+            let registry = crate::Registry::open(config.to, config.options);
             let connection = registry.connection();
-            let zk_registry::ConnectionState::Failed(error) = &*connection.borrow() else {
+            let crate::ConnectionState::Failed(error) = &*connection.borrow() else {
                 panic!("{registry:?}");
             };
             UsageError::from_registry(error).to_string()
@@ -358,15 +205,6 @@ mod tests {
             let message = resolve(&["--acl", acl, "--tls-ca", pem]).unwrap_err().to_string();
             assert!(message.contains("--auth-file") && message.contains("--tls-cert"), "{message}");
         }
-    }
-
-    #[test]
-    fn a_duration_can_be_added_to_any_moment() {
-        assert_eq!(duration("100years"), Ok(MOST_TIME));
-        for too_much in ["18446744073709551615s", "584542046090years", "101years"] {
-            assert!(duration(too_much).is_err(), "{too_much}");
-        }
-        assert!(std::time::Instant::now().checked_add(MOST_TIME).is_some());
     }
 
     #[test]

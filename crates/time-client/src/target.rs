@@ -1,33 +1,32 @@
-//! How every subcommand begins and ends: flags to registry, the first snapshot or why there is none, a polite close.
+//! The service that a subcommand is about: flags to registry, the first snapshot or why there is none, a polite close.
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use time_server::registry_args::{RegistryArgs, UsageError};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use zk_registry::cli::UsageError;
 use zk_registry::{
     BasePath, ConnectString, ConnectionState, Error, Freshness, Options, Registry, Resolve, ServiceName,
     ServiceWatch, Snapshot,
 };
 
-use crate::args::usage;
+use crate::common_args::CommonArgs;
 use crate::exit::Exit;
 
-/// Where to look, checked: nothing has been touched yet.
+/// A service in a ZooKeeper, and how long to wait until it is known. Nothing was connected yet.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Target {
     to: ConnectString,
     options: Options,
     pub(crate) service: ServiceName,
     wait: Duration,
 }
 
-/// Why there is nothing to show or ask.
+/// The reason why there is nothing to show or to ask.
 #[derive(Debug)]
-pub(crate) enum Nothing {
+pub(crate) enum Unavailable {
     /// ZooKeeper says what waiting would not cure.
     Hopeless { to: ConnectString, cause: Error },
     /// A signal came first.
@@ -40,37 +39,41 @@ pub(crate) enum Nothing {
     NotReached { to: ConnectString, within: Duration, cause: Option<Error> },
 }
 
-impl Place {
-    /// Checks what the flags say.
-    pub(crate) fn of(
-        registry: RegistryArgs,
-        wait: Duration,
-        snapshots: Option<PathBuf>,
-    ) -> Result<Self, UsageError> {
-        let config = registry.resolve()?;
+impl Target {
+    /// Checks what the flags say, and creates the directory of `--snapshot-file`.
+    ///
+    /// # Errors
+    ///
+    /// The flag that cannot be used so.
+    pub(crate) fn of(args: CommonArgs) -> Result<Self, UsageError> {
+        let config = args.registry.resolve()?;
         let mut options = config.options;
-        if let Some(directory) = snapshots {
+        if let Some(directory) = args.snapshot_file {
             fs::create_dir_all(&directory).map_err(|error| {
                 let accepted = "must be a directory, or one that can be created";
-                usage("--snapshot-file", format!("{}: {accepted} ({error})", directory.display()))
+                UsageError::new("--snapshot-file", format!("{}: {accepted} ({error})", directory.display()))
             })?;
             options.snapshot_dir = Some(directory);
         }
-        Ok(Self { to: config.to, options, service: config.service, wait })
+        Ok(Self { to: config.to, options, service: config.service, wait: args.wait })
     }
 
-    /// Opens a registry, does `work` once the service is known, and closes again.
-    pub(crate) async fn visit(
+    /// Opens a registry, runs `work` once the service is known, and closes the registry.
+    ///
+    /// # Errors
+    ///
+    /// Why the service did not become known, or the error of `work`.
+    pub(crate) async fn with_watch(
         &self,
         stop: &CancellationToken,
-        work: impl AsyncFnOnce(&Registry, &mut ServiceWatch) -> Result<Exit, Nothing>,
-    ) -> Result<Exit, Nothing> {
+        work: impl AsyncFnOnce(&Registry, &mut ServiceWatch) -> Result<Exit, Unavailable>,
+    ) -> Result<Exit, Unavailable> {
         let registry = Registry::open(self.to.clone(), self.options.clone());
         let done = match self.known(&registry, stop).await {
             Ok(mut watch) => work(&registry, &mut watch).await,
             Err(nothing) => Err(nothing),
         };
-        // Nothing of ours is registered: an unacknowledged close costs nobody anything.
+        // Unavailable of ours is registered: an unacknowledged close costs nobody anything.
         let _ = registry.close(CLOSE_WITHIN).await;
         done
     }
@@ -78,7 +81,11 @@ impl Place {
     /// Waits until something is known of the service, or says why nothing is.
     ///
     /// What a file remembers is used only if ZooKeeper says nothing for a moment; that there was no instance, not at all.
-    async fn known(&self, registry: &Registry, stop: &CancellationToken) -> Result<ServiceWatch, Nothing> {
+    async fn known(
+        &self,
+        registry: &Registry,
+        stop: &CancellationToken,
+    ) -> Result<ServiceWatch, Unavailable> {
         let mut watch = registry.watch(&self.service);
         let until = Instant::now() + self.wait;
         let known = async {
@@ -95,8 +102,8 @@ impl Place {
         };
         let known = tokio::select! {
             known = timeout_at(until, known) => known.ok().flatten(),
-            () = stop.cancelled() => return Err(Nothing::Interrupted),
-            cause = hopeless(registry) => return Err(Nothing::Hopeless { to: self.to.clone(), cause }),
+            () = stop.cancelled() => return Err(Unavailable::Interrupted),
+            cause = hopeless(registry) => return Err(Unavailable::Hopeless { to: self.to.clone(), cause }),
         };
         match known {
             Some(()) => Ok(watch),
@@ -104,26 +111,26 @@ impl Place {
         }
     }
 
-    pub(crate) fn no_instance(&self) -> Nothing {
-        Nothing::NoInstance { service: self.service.clone(), base: self.options.base.clone() }
+    pub(crate) fn no_instance(&self) -> Unavailable {
+        Unavailable::NoInstance { service: self.service.clone(), base: self.options.base.clone() }
     }
 
-    fn diagnose(&self, connection: &ConnectionState) -> Nothing {
+    fn diagnose(&self, connection: &ConnectionState) -> Unavailable {
         let cause = match connection {
             ConnectionState::Connected { .. } => {
-                return Nothing::NotRead { service: self.service.clone(), within: self.wait };
+                return Unavailable::NotRead { service: self.service.clone(), within: self.wait };
             }
             ConnectionState::Connecting { last } => last.clone(),
             ConnectionState::Failed(cause) => {
-                return Nothing::Hopeless { to: self.to.clone(), cause: cause.clone() };
+                return Unavailable::Hopeless { to: self.to.clone(), cause: cause.clone() };
             }
             _ => None,
         };
-        Nothing::NotReached { to: self.to.clone(), within: self.wait, cause }
+        Unavailable::NotReached { to: self.to.clone(), within: self.wait, cause }
     }
 }
 
-impl fmt::Display for Nothing {
+impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hopeless { to, cause } => write!(f, "ZooKeeper at {to} cannot be used: {cause}"),

@@ -15,11 +15,11 @@ use time_server::protocol::Request;
 use tokio_util::sync::CancellationToken;
 use zk_registry::{Instance, Member};
 
-use crate::client::{Said, Stamps, TimeClient};
+use crate::client::{Reading, Stamps, TimeClient};
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::output::{Format, Output};
-use crate::words;
+use crate::wall_clock;
 
 /// How many samples are taken of each instance if nothing else is said.
 pub(crate) const SAMPLES: usize = 10;
@@ -104,9 +104,9 @@ async fn measure(client: &TimeClient, instance: &Instance, samples: NonZeroUsize
     let mut measured: Option<Measured> = None;
     let (mut faults, mut last) = (0, None);
     for _ in 0..samples.get() {
-        let (sent, t1) = (Instant::now(), words::now());
+        let (sent, t1) = (Instant::now(), wall_clock::now());
         match client.ask_instance(instance, Request::Sync { t1 }).await {
-            Ok(Said::Stamps(stamps)) => {
+            Ok(Reading::Stamps(stamps)) => {
                 // By the clock that cannot be set: a step between t1 and t4 would look like a round trip.
                 let t4 = t1 + u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX - t1);
                 let sample = Offset::of(stamps, t4);
@@ -115,7 +115,7 @@ async fn measure(client: &TimeClient, instance: &Instance, samples: NonZeroUsize
                 measured = Some(Measured { best, samples: samples + 1 });
             }
             // The answer to `sync` is made of time stamps, or the client calls it garbage.
-            Ok(Said::Time(_)) => {}
+            Ok(Reading::Time(_)) => {}
             Err(fault) => {
                 faults += 1;
                 if faults == BAD_SAMPLES {

@@ -190,7 +190,7 @@ pub(crate) mod tests {
     use zk_registry::{Instance, Snapshot};
 
     use super::*;
-    use crate::client::Said;
+    use crate::client::Reading;
     use crate::documented;
     use crate::fault::{FailedAttempt, Fault};
 
@@ -205,10 +205,10 @@ pub(crate) mod tests {
             let snapshot = Snapshot::fixed(&"time".parse().unwrap(), [Instance::new("127.0.0.1", port)]);
             let instance = snapshot.instances().next().unwrap();
             for n in 1..=count {
-                let said = Said::Time(jiff::Timestamp::UNIX_EPOCH);
+                let reading = Reading::Time(jiff::Timestamp::UNIX_EPOCH);
                 let answer = Answer {
                     instance: instance.clone(),
-                    said,
+                    reading,
                     rtt: Duration::ZERO,
                     failed: failed(usize::from(n == 1)),
                     met_dead_connection: n == 1 && port == 8898,

@@ -1,0 +1,252 @@
+//! The resolver: ready -> pick -> dial -> ask -> record, in one place and with one deadline.
+//!
+//! A query never asks ZooKeeper anything: a task feeds each new snapshot to the balancer, and a query costs one pick. A
+//! failure of one instance is reported to the balancer and answered by another instance; the caller hears of it only when no
+//! instance answered.
+
+mod answer;
+mod exchange;
+mod options;
+
+use std::sync::Arc;
+
+use time_server::protocol::Request;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+use zk_registry::balance::{
+    Attempts, Balancer, Budget, Decision, GiveUp, Key, Lease, Outcome, Pick, PickError, Safety,
+};
+use zk_registry::{Freshness, Instance, InstanceId, Resolve, ServiceName, ServiceWatch, Snapshot};
+
+use self::exchange::{Exchange, Reuse, Unanswered};
+use crate::fault::{AskError, FailedAttempt, Fault};
+use crate::pool::Pool;
+
+pub use self::answer::{Answer, Reading, Stamps};
+pub use self::options::Options;
+
+/// A resolver for a time service: it follows the instances, asks one of them, and another one if that fails.
+///
+/// Share it behind an [`Arc`]; every method takes `&self`. Dropping it stops following the service and closes the
+/// connections that it keeps.
+///
+/// ```no_run
+/// use time_client::client::{Options, TimeClient};
+/// use time_server::protocol::Request;
+/// use zk_registry::balance::{Balancer, strategy::LeastLoaded};
+/// use zk_registry::Registry;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Registry::open("127.0.0.1:2181".parse()?, Default::default());
+/// let balancer = Balancer::new(LeastLoaded); // or a strategy of your own
+/// let client = TimeClient::new(&registry, &"time".parse()?, balancer, Options::default());
+/// let answer = client.ask(Request::Now, None).await?; // from the first instance that answers
+/// println!("{} says {:?} after {:?}", answer.instance.id(), answer.reading, answer.rtt);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TimeClient {
+    service: ServiceName,
+    options: Options,
+    balancer: Arc<Balancer>,
+    budget: Arc<Budget>,
+    /// The snapshot that the balancer has adopted.
+    adopted: watch::Receiver<Snapshot>,
+    pool: Arc<Pool>,
+    _follow: AbortOnDropHandle<()>,
+}
+
+impl TimeClient {
+    /// A client that follows `service` as `resolve` sees it, and chooses with `balancer`.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, which runs the task that follows the service.
+    pub fn new(resolve: &dyn Resolve, service: &ServiceName, balancer: Balancer, options: Options) -> Self {
+        let mut watch = resolve.watch(service);
+        let (adopt, adopted) = watch::channel(watch.current().clone());
+        let balancer = Arc::new(balancer);
+        balancer.update(watch.current());
+        let pool = Arc::new(Pool::new(options.kept_per_instance, options.idle_timeout));
+        let follow = follow(watch, balancer.clone(), adopt, pool.clone());
+        let follow = AbortOnDropHandle::new(tokio::spawn(follow));
+        let budget = Arc::new(Budget::new(options.budget));
+        Self { service: service.clone(), options, balancer, budget, adopted, pool, _follow: follow }
+    }
+
+    /// The service that is followed.
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// The balancer, to look at its endpoints and their health.
+    pub fn balancer(&self) -> &Balancer {
+        &self.balancer
+    }
+
+    /// The snapshot that the balancer chooses from.
+    pub fn snapshot(&self) -> Snapshot {
+        self.adopted.borrow().clone()
+    }
+
+    /// Asks one instance, and further ones if it does not answer.
+    ///
+    /// With a strategy that hashes, queries of the same `key` go to the same instance.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`], which names every attempt.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection in use and counts neither as success nor as failure of the instance.
+    pub async fn ask(&self, request: Request, key: Option<Key>) -> Result<Answer, AskError> {
+        // The clock is read twice in a query that goes well: here, and when the answer has come.
+        let mut began = Instant::now();
+        let deadline = began + self.options.timeout;
+        // Asking for the time twice does no harm.
+        let mut attempts =
+            self.options.retry.begin_at(&self.budget, Safety::Idempotent, Some(deadline), began);
+        let mut failed = Vec::new();
+        let mut reuse = Reuse::Allowed;
+        loop {
+            let mut picked = self.pick_at(began, key, attempts.tried());
+            if let Err(why) = picked {
+                picked = self.pick_otherwise(why, key, &mut attempts, deadline).await;
+                began = Instant::now();
+            }
+            let lease = match picked {
+                Ok(lease) => lease,
+                Err(why) => return Err(AskError::Nothing { service: self.service.clone(), why, failed }),
+            };
+            let left = deadline.saturating_duration_since(began);
+            let until = began + left / self.shares(&lease, &attempts);
+            let fault = match self.exchange(lease.instance(), request, reuse, began, until).run().await {
+                Ok((reading, ended)) => {
+                    let (instance, rtt) = (lease.member().clone(), ended - began);
+                    lease.finish_at(Outcome::Success, ended);
+                    let met_dead_connection = reuse == Reuse::Forbidden;
+                    return Ok(Answer { instance, reading, rtt, failed, met_dead_connection });
+                }
+                // No instance was asked: the dropped lease counts as neither success nor failure.
+                Err(Unanswered::DiedIdle) => {
+                    reuse = Reuse::Forbidden;
+                    began = Instant::now();
+                    continue;
+                }
+                Err(Unanswered::Failed(fault)) => fault,
+            };
+            let (instance, outcome) = (lease.member().id().clone(), fault.outcome());
+            lease.finish(outcome);
+            let decision = attempts.ended(instance.clone(), outcome, Instant::now(), &mut rand::rng());
+            failed.push(FailedAttempt { instance, fault });
+            match decision {
+                Decision::Retry { after } => sleep(after).await,
+                Decision::GiveUp(why) if why == GiveUp::Deadline || Instant::now() >= deadline => {
+                    return Err(AskError::Deadline { within: self.options.timeout, failed });
+                }
+                Decision::GiveUp(why) => return Err(AskError::Exhausted { failed, why }),
+                // A fault is neither a success nor cancelled, so that this is never said of one.
+                Decision::Done => return Err(AskError::Exhausted { failed, why: GiveUp::Attempts }),
+            }
+            began = Instant::now();
+        }
+    }
+
+    /// Asks this instance once, whatever the balancer thinks of it.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the exchange, at the latest after [`Options::timeout`].
+    pub async fn ask_instance(&self, instance: &Instance, request: Request) -> Result<Reading, Fault> {
+        let mut began = Instant::now();
+        let until = began + self.options.timeout;
+        let mut reuse = Reuse::Allowed;
+        loop {
+            match self.exchange(instance, request, reuse, began, until).run().await {
+                Ok((reading, _)) => return Ok(reading),
+                Err(Unanswered::DiedIdle) => (reuse, began) = (Reuse::Forbidden, Instant::now()),
+                Err(Unanswered::Failed(fault)) => return Err(fault),
+            }
+        }
+    }
+
+    /// A pick after the first one found nothing: all instances were tried, and may be tried again; or none is known yet, and
+    /// the first snapshot is awaited.
+    #[cold]
+    async fn pick_otherwise(
+        &self,
+        why: PickError,
+        key: Option<Key>,
+        attempts: &mut Attempts,
+        until: Instant,
+    ) -> Result<Lease, PickError> {
+        match why {
+            PickError::AllExcluded => attempts.start_over(),
+            PickError::Pending => {
+                let mut adopted = self.adopted.clone();
+                let known = adopted.wait_for(|snapshot| snapshot.freshness() != Freshness::Pending);
+                // Nothing more is coming, or not in time: the pick says the same again.
+                let _ = timeout_at(until, known).await;
+            }
+            _ => return Err(why),
+        }
+        self.pick(key, attempts.tried())
+    }
+
+    /// The number of attempts that the remaining time is shared among: those allowed, but no more than there are untried
+    /// instances, because time set aside for asking an instance again is taken from asking it the first time.
+    fn shares(&self, lease: &Lease, attempts: &Attempts) -> u32 {
+        let allowed = self.options.retry.attempts.saturating_sub(attempts.made());
+        let untried = lease.candidates().saturating_sub(attempts.tried().len());
+        allowed.min(u32::try_from(untried).unwrap_or(u32::MAX)).max(1)
+    }
+
+    /// Picks an instance, now, that is not among those `tried`. Costs less than a microsecond and never waits.
+    ///
+    /// # Errors
+    ///
+    /// The reason why there is nothing to pick.
+    pub fn pick(&self, key: Option<Key>, tried: &[InstanceId]) -> Result<Lease, PickError> {
+        self.pick_at(Instant::now(), key, tried)
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        instance: &'a Instance,
+        request: Request,
+        reuse: Reuse,
+        began: Instant,
+        until: Instant,
+    ) -> Exchange<'a> {
+        Exchange { options: &self.options, pool: &self.pool, instance, request, reuse, began, until }
+    }
+
+    fn pick_at(&self, now: Instant, key: Option<Key>, tried: &[InstanceId]) -> Result<Lease, PickError> {
+        let mut rng = rand::rng();
+        let mut pick = Pick::new(now, &mut rng).avoiding(tried);
+        pick.key = key;
+        self.balancer.pick_with(&mut pick)
+    }
+}
+
+/// Feeds the balancer until the registry is closed, and closes connections that nobody uses.
+async fn follow(
+    mut watch: ServiceWatch,
+    balancer: Arc<Balancer>,
+    adopt: watch::Sender<Snapshot>,
+    pool: Arc<Pool>,
+) {
+    let adopt = async {
+        loop {
+            balancer.update(watch.current());
+            adopt.send_replace(watch.current().clone());
+            if watch.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(adopt, pool.tidy());
+}

@@ -1,0 +1,23 @@
+//! The values that all connections of one listener share.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Admission;
+use crate::clock::Clock;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+
+/// The address, the clock, the limits and the counters of one listener.
+#[derive(Debug)]
+pub(crate) struct ListenerContext {
+    /// The listener's address; `None` if it is unspecified, and each connection has to be asked for its own.
+    pub(crate) address: Option<Arc<str>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) admission: Arc<Admission>,
+    /// Once cancelled, connections end as soon as nothing is under way.
+    pub(crate) draining: CancellationToken,
+}
