@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decision::Identity;
-use super::holders::Book;
+use super::holders::Holders;
 use crate::format::Format;
 use crate::instance::BasePath;
 use crate::options::Acl;
@@ -23,7 +23,7 @@ pub(crate) struct Context {
     pub(crate) seed: u64,
     pub(crate) us: Arc<Identity>,
     pub(crate) sessions: Arc<Sessions>,
-    pub(crate) book: Arc<Book>,
+    pub(crate) holders: Arc<Holders>,
 }
 
 /// What a path costs the transaction that closes its session: the server writes every path into it.

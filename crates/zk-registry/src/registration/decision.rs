@@ -56,15 +56,50 @@ enum Whose {
 pub(super) struct Intent {
     /// The bytes that the node should hold; `None`: there should be no node of ours.
     pub(super) record: Option<Bytes>,
-    /// Every record that we may have written there, or have judged already: the last one that stood there as it should,
-    /// and those since.
+    /// Data that may stand there without a new decision: the last confirmed record, all sent since, foreign data already
+    /// handled.
     pub(super) sent: Vec<Bytes>,
-    /// Whether the record is newer than whatever stands there, since nobody has seen it there yet.
-    pub(super) insist: bool,
-    /// Whether a node that another process of this host left behind may be taken over: exclusive, and this registry's
-    /// first registration of the id.
-    pub(super) inherit: bool,
+    pub(super) claim: Claim,
+    pub(super) exclusivity: Exclusivity,
     pub(super) on_conflict: OnConflict,
+}
+
+/// Whether the record is newer than other data that a read shows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Claim {
+    /// The record was not seen there since the user's last update: it wins over other data. Stays so over failures, and
+    /// becomes `Seen` once the record stands there.
+    Newer,
+    /// The record stood there: other data were written later, and are adopted. The next update makes it `Newer`.
+    Seen,
+}
+
+/// Whether the caller holds the listening socket of the address, and what follows for a node that another process of this
+/// host left behind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Exclusivity {
+    /// It does, but an earlier registration of the id had its chance: the node is somebody's. Final.
+    Exclusive,
+    /// It does, and this is the registry's first registration of the id: the node is taken over. Becomes `Exclusive` once
+    /// the registration stands, or meets a conflict.
+    Heir,
+    /// It does not say so: the node is somebody's. Final.
+    Shared,
+}
+
+impl Exclusivity {
+    /// Whether the caller holds the listening socket.
+    pub(super) fn is_exclusive(self) -> bool {
+        self != Self::Shared
+    }
+
+    /// The same without the right to take a node over.
+    pub(super) fn spent(self) -> Self {
+        match self {
+            Self::Heir | Self::Exclusive => Self::Exclusive,
+            Self::Shared => Self::Shared,
+        }
+    }
 }
 
 /// What to do.
@@ -124,7 +159,7 @@ impl Intent {
                 _ => Step::TakeOver { version },
             },
             Whose::Replaced => Step::Replaced { by: node.stat.owner },
-            Whose::Sibling if self.inherit => Step::TakeOver { version },
+            Whose::Sibling if self.exclusivity == Exclusivity::Heir => Step::TakeOver { version },
             Whose::Sibling => Step::Conflict("another process of this host".to_owned()),
             Whose::Foreign(who) => Step::Conflict(who),
         }
@@ -137,7 +172,7 @@ impl Intent {
         }
         match instance {
             // The newest update wins over whatever stands there.
-            Some(instance) if !self.insist => Step::Adopt(instance.attributes().clone()),
+            Some(instance) if self.claim == Claim::Seen => Step::Adopt(instance.attributes().clone()),
             _ => Step::WriteOver,
         }
     }
@@ -204,8 +239,8 @@ mod tests {
         Intent {
             record: record.map(Bytes::from),
             sent: record.map(Bytes::from).into_iter().collect(),
-            insist: false,
-            inherit: false,
+            claim: Claim::Seen,
+            exclusivity: Exclusivity::Shared,
             on_conflict: OnConflict::Wait,
         }
     }
@@ -244,7 +279,7 @@ mod tests {
         let seen = node(STRANGER, 5, "b", Some(sibling.clone()));
         let mut intent = intent(Some("a"));
         assert!(matches!(intent.step(&seen, &us, &ids()), Step::Conflict(_)));
-        intent.inherit = true;
+        intent.exclusivity = Exclusivity::Heir;
         assert_eq!(intent.step(&seen, &us, &ids()), Step::TakeOver { version: 5 });
         let elsewhere = Owner { host: Some("other".to_owned()), ..sibling };
         assert!(matches!(
@@ -267,7 +302,8 @@ mod tests {
         let seen = node(OURS, 4, "foreign", None);
         let settled = intent(Some("a"));
         assert!(matches!(settled.step(&seen, &us(), &ids()), Step::Adopt(_)));
-        let mut updating = Intent { sent: vec![Bytes::from("old")], insist: true, ..intent(Some("a")) };
+        let mut updating =
+            Intent { sent: vec![Bytes::from("old")], claim: Claim::Newer, ..intent(Some("a")) };
         assert_eq!(updating.step(&seen, &us(), &ids()), Step::WriteOver);
         let own = node(OURS, 4, "old", None);
         assert_eq!(updating.step(&own, &us(), &ids()), Step::Set { version: 4 });
@@ -291,7 +327,7 @@ mod tests {
         assert!(matches!(intent(Some("a")).step(&seen, &us(), &ids()), Step::Adopt(_)));
         let judged = Intent { sent: vec![Bytes::from("foreign")], ..intent(Some("a")) };
         assert_eq!(judged.step(&seen, &us(), &ids()), Step::TakeOver { version: 4 });
-        let insisting = Intent { insist: true, ..intent(Some("a")) };
+        let insisting = Intent { claim: Claim::Newer, ..intent(Some("a")) };
         assert_eq!(insisting.step(&seen, &us(), &ids()), Step::TakeOver { version: 4 });
     }
 

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::instance::Attributes;
 
 /// What the user wants the node to say: shared by the guard, which changes it, and the registrar, which writes it.
-pub(crate) struct Wanted {
+pub(crate) struct Desired {
     wish: Mutex<Wish>,
     /// Held by the user whose closure runs: one at a time. The registrar never waits for it.
     changing: Mutex<()>,
@@ -28,7 +28,7 @@ pub(super) struct Wish {
 /// Whether a record can carry these attributes.
 type Check = dyn Fn(&Attributes) -> Result<(), Error> + Send + Sync;
 
-impl Wanted {
+impl Desired {
     pub(crate) fn new(
         first: Attributes,
         check: impl Fn(&Attributes) -> Result<(), Error> + Send + Sync + 'static,
@@ -99,8 +99,8 @@ impl Wanted {
     }
 }
 
-impl fmt::Debug for Wanted {
+impl fmt::Debug for Desired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Wanted").field(&self.current()).finish()
+        f.debug_tuple("Desired").field(&self.current()).finish()
     }
 }

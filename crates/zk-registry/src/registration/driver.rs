@@ -6,103 +6,124 @@
 //!
 //! It never watches the parent: 10,000 registrants would each hear of every change. The audit finds what others did.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, OptionFuture};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
 
-use super::context::Context;
-use super::decision::Intent;
-use super::entry::{Approach, Entry, Kept};
+use super::answers;
+use super::context::{Context, path_load};
+use super::entry::{Entry, Next, Stage};
 use super::holders::{Hold, Key};
-use super::registrar::{New, Order, Registrar, millis};
-use super::round::{Answers, Round, Write};
-use super::state::RegistrationState;
-use crate::backoff::{Backoff, jittered};
-use crate::error::Error;
-use crate::format::Parents;
+use super::parents::Parents;
+use super::registrar::{Command, NewRegistration, Registrar, millis};
+use super::round::{Answer, Answers, Round, Write};
+use super::schedule::Schedule;
+use super::state::{OnConflict, RegistrationState};
+use crate::backoff::jittered;
+use crate::error::{Error, ErrorKind};
 use crate::instance::ServiceName;
-use crate::session::{Command, Link, Phase};
+use crate::session::{self, Link, Phase};
 use crate::snapshot::Zxid;
-use crate::store::Kind;
+use crate::store::{Fault, Node};
 use crate::withdrawn::Withdrawn;
 
 /// How many registrations one round carries at most.
 const ROUND: usize = 4_000;
+/// How long a registration that found somebody else's node waits before it looks again.
+const CONFLICT_RECHECK: Duration = Duration::from_secs(1);
 
-/// The task. `run` it once.
-pub(crate) struct Task {
-    pub(super) context: Context,
-    pub(super) orders: mpsc::UnboundedReceiver<Order>,
-    pub(super) link: watch::Receiver<Link>,
-    pub(super) supervisor: mpsc::WeakUnboundedSender<Command>,
-    pub(super) session_timeout: Arc<AtomicU64>,
-    pub(super) load: Arc<AtomicUsize>,
-    pub(super) rng: SmallRng,
-    pub(super) entries: HashMap<Key, Entry>,
-    pub(super) due: BTreeSet<Key>,
-    pub(super) timers: BTreeSet<(Instant, Key)>,
-    /// Whose path has become free.
-    pub(super) freed: (mpsc::UnboundedSender<Key>, mpsc::UnboundedReceiver<Key>),
-    /// Fenced writes that the last reads asked for.
-    pub(super) writes: Vec<(Key, Write)>,
-    /// Services whose parents are missing.
-    pub(super) parents: HashSet<ServiceName>,
-    /// Services whose parents may be open to others than our nodes are, and those of which that is known.
-    pub(super) unexamined: HashSet<ServiceName>,
-    pub(super) examined: HashSet<ServiceName>,
-    pub(super) round: Option<BoxFuture<'static, Answers>>,
+/// The task behind a [`Registrar`]. `run` it once.
+pub(crate) struct Driver {
+    context: Context,
+    commands: mpsc::UnboundedReceiver<Command>,
+    link: watch::Receiver<Link>,
+    supervisor: mpsc::WeakUnboundedSender<session::Command>,
+    session_timeout: Arc<AtomicU64>,
+    load: Arc<AtomicUsize>,
+    rng: SmallRng,
+    entries: HashMap<Key, Entry>,
+    /// Nodes that our session owns and no registration wants: read, and deleted if they are ours.
+    leftovers: HashMap<Key, String>,
+    schedule: Schedule,
+    /// Registrations whose path has become free.
+    freed: (mpsc::UnboundedSender<Key>, mpsc::UnboundedReceiver<Key>),
+    /// Fenced writes that the last answers asked for.
+    writes: Vec<(Key, Write)>,
+    parents: Parents,
+    round: Option<BoxFuture<'static, Answers>>,
     /// The epoch and the connection count that the entries were last checked in.
-    pub(super) seen: (u64, u64),
-    pub(super) audit_at: Instant,
-    pub(super) audit_due: bool,
+    seen: (u64, u64),
+    audit: Audit,
 }
 
-impl Task {
-    pub(super) fn new(
-        context: Context,
-        orders: mpsc::UnboundedReceiver<Order>,
-        link: watch::Receiver<Link>,
-        supervisor: mpsc::WeakUnboundedSender<Command>,
-        session_timeout: Arc<AtomicU64>,
-        load: Arc<AtomicUsize>,
-    ) -> Self {
-        Self {
-            rng: SmallRng::seed_from_u64(context.seed),
-            audit_at: Instant::now() + context.audit_interval,
-            context,
-            orders,
-            link,
-            supervisor,
-            session_timeout,
-            load,
-            entries: HashMap::new(),
-            due: BTreeSet::new(),
-            timers: BTreeSet::new(),
-            freed: mpsc::unbounded_channel(),
-            writes: Vec::new(),
-            parents: HashSet::new(),
-            unexamined: HashSet::new(),
-            examined: HashSet::new(),
-            round: None,
-            seen: (0, 0),
-            audit_due: false,
-        }
-    }
+/// When everything is compared with ZooKeeper again.
+#[derive(Clone, Copy, Debug)]
+enum Audit {
+    /// At this time.
+    At(Instant),
+    /// The next round lists what the session owns; the audit after it is at this time. A round that is not sent leaves it so.
+    Owed(Instant),
+}
 
+impl Audit {
+    fn next(self) -> Instant {
+        let (Self::At(at) | Self::Owed(at)) = self;
+        at
+    }
+}
+
+/// A registrar and the driver behind it, which has to be run.
+pub(crate) fn registrar(
+    context: Context,
+    link: watch::Receiver<Link>,
+    supervisor: mpsc::WeakUnboundedSender<session::Command>,
+) -> (Registrar, Driver) {
+    let (sender, commands) = mpsc::unbounded_channel();
+    let session_timeout = Arc::new(AtomicU64::new(millis(context.session_timeout)));
+    let load = Arc::new(AtomicUsize::new(0));
+    let registrar = Registrar {
+        holders: context.holders.clone(),
+        commands: sender,
+        session_timeout: session_timeout.clone(),
+        load: load.clone(),
+    };
+    let driver = Driver {
+        rng: SmallRng::seed_from_u64(context.seed),
+        audit: Audit::At(Instant::now() + context.audit_interval),
+        context,
+        commands,
+        link,
+        supervisor,
+        session_timeout,
+        load,
+        entries: HashMap::new(),
+        leftovers: HashMap::new(),
+        schedule: Schedule::default(),
+        freed: mpsc::unbounded_channel(),
+        writes: Vec::new(),
+        parents: Parents::default(),
+        round: None,
+        seen: (0, 0),
+    };
+    (registrar, driver)
+}
+
+impl Driver {
     /// Keeps the registrations true until the registry is closed or every handle is gone.
     pub(crate) async fn run(mut self) {
-        let mut orders = Vec::new();
+        let mut commands = Vec::new();
         loop {
             self.begin_round();
             let round = OptionFuture::from(self.round.as_mut());
-            let timer = OptionFuture::from(self.timers.first().map(|(at, _)| sleep_until(*at)));
+            let timer = OptionFuture::from(self.schedule.next_timer().map(sleep_until));
             tokio::select! {
                 biased;
                 changed = self.link.changed() => match changed {
@@ -114,24 +135,15 @@ impl Task {
                     self.round = None;
                     self.learn(answers);
                 }
-                received = self.orders.recv_many(&mut orders, 4_096) => {
+                received = self.commands.recv_many(&mut commands, 4_096) => {
                     if received == 0 {
                         return;
                     }
-                    orders.drain(..).for_each(|order| self.obey(order));
+                    commands.drain(..).for_each(|command| self.obey(command));
                 }
-                Some(key) = self.freed.1.recv() => drop(self.due.insert(key)),
-                Some(()) = timer => {
-                    let now = Instant::now();
-                    while let Some((at, key)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
-                        self.timers.remove(&(at, key));
-                        if let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) {
-                            kept.timer = None;
-                            self.due.insert(key);
-                        }
-                    }
-                }
-                () = sleep_until(self.audit_at) => self.audit(),
+                Some(key) = self.freed.1.recv() => self.schedule.due(key),
+                Some(()) = timer => self.schedule.wake(Instant::now()),
+                () = sleep_until(self.audit.next()) => self.begin_audit(),
             }
         }
     }
@@ -148,23 +160,12 @@ impl Task {
                 _ => return,
             }
         };
-        let mut round =
-            Round { writes: std::mem::take(&mut self.writes), owned: self.audit_due, ..Round::default() };
-        self.audit_due = false;
-        for service in std::mem::take(&mut self.parents) {
-            let kind = match self.context.format.parents() {
-                Parents::Container => Kind::Container,
-                Parents::Persistent => Kind::Persistent,
-            };
-            let paths = self.context.base.parents(&service);
-            round.parents.push((service, paths, kind));
-        }
-        for service in std::mem::take(&mut self.unexamined) {
-            let path = self.context.base.service(&service);
-            round.acls.push((service, path));
-        }
+        let owned = matches!(self.audit, Audit::Owed(_));
+        self.audit = Audit::At(self.audit.next());
+        let mut round = Round { writes: std::mem::take(&mut self.writes), owned, ..Round::default() };
+        self.parents.enlist(&mut round, &self.context);
         while round.creates.len() + round.reads.len() < ROUND
-            && let Some(key) = self.due.pop_first()
+            && let Some(key) = self.schedule.pop()
         {
             self.enlist(key, &mut round);
         }
@@ -173,37 +174,181 @@ impl Task {
         }
     }
 
-    /// Adds one registration to the round.
+    /// Adds one registration, or one leftover, to the round.
     fn enlist(&mut self, key: Key, round: &mut Round) {
-        let kept = match self.entries.get_mut(&key) {
-            Some(Entry::Kept(kept)) if !kept.busy && !kept.is_failed() => kept,
-            Some(Entry::Ghost(path)) => return round.reads.push((key, path.clone())),
-            _ => return,
-        };
-        match kept.intent.record.clone() {
+        if let Some(path) = self.leftovers.get(&key) {
+            return round.reads.push((key, path.clone()));
+        }
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.stage == Stage::Asked || entry.is_failed() {
+            return;
+        }
+        match entry.intent.record.clone() {
             Some(record) => {
-                match self.context.book.hold(&kept.path, key, &self.freed.0) {
+                match self.context.holders.hold(&entry.path, key, &self.freed.0) {
                     Hold::Held => {}
                     Hold::Leaving => return,
                     Hold::Taken => {
                         return self.conflict(key, "another registration of this registry".to_owned());
                     }
                 }
-                if kept.approach == Approach::Create {
-                    kept.sending(record.clone());
-                    round.creates.push((key, kept.path.clone(), record));
+                if entry.stage == Stage::Create {
+                    entry.sending(record.clone());
+                    round.creates.push((key, entry.path.clone(), record));
                 } else {
-                    round.reads.push((key, kept.path.clone()));
+                    round.reads.push((key, entry.path.clone()));
                 }
             }
-            None if !kept.touched => return self.finish(key, Withdrawn::Confirmed),
+            None if entry.is_untouched() => return self.finish(key, Withdrawn::Confirmed),
             // One that had failed let go of the path: what stands there is its successor's by now.
-            None if !self.context.book.leave(&kept.path, key) => {
+            None if !self.context.holders.leave(&entry.path, key) => {
                 return self.finish(key, Withdrawn::Superseded);
             }
-            None => round.reads.push((key, kept.path.clone())),
+            None => round.reads.push((key, entry.path.clone())),
         }
-        kept.busy = true;
+        entry.stage = Stage::Asked;
+    }
+
+    /// Takes up the answers of a round.
+    fn learn(&mut self, answers: Answers) {
+        let orphans: HashMap<ServiceName, Fault> = answers.orphans.into_iter().collect();
+        for (service, path, acl) in answers.acls {
+            self.parents.examine(service, &path, acl, self.context.acl);
+        }
+        for (key, answer) in answers.items {
+            if let Some(path) = self.leftovers.remove(&key) {
+                self.clear(key, path, answer);
+            } else if let Some(entry) = self.entries.get_mut(&key) {
+                let orphan = orphans.get(&entry.service);
+                let next = answers::meaning(entry, answer, orphan, &self.context);
+                self.act(key, next);
+            }
+        }
+        for path in answers.owned.unwrap_or_default() {
+            if self.context.holders.holder(&path).is_none() && self.context.base.contains(&path) {
+                let key = Key::fresh();
+                self.leftovers.insert(key, path);
+                self.schedule.due(key);
+            }
+        }
+    }
+
+    /// Deletes a leftover that a live session of ours owns; the answer of the delete is of no interest.
+    fn clear(&mut self, key: Key, path: String, answer: Answer) {
+        let Answer::Read(Ok(Node { stat, .. })) = answer else { return };
+        if self.context.sessions.with(|ids| ids.live.contains(&stat.owner))
+            && self.context.holders.holder(&path).is_none()
+        {
+            info!(path, "deleting a node of ours that nobody wants any more");
+            self.writes.push((key, Write::Delete { path, version: stat.version }));
+        }
+    }
+
+    /// Does what an answer asks for.
+    fn act(&mut self, key: Key, next: Next) {
+        match next {
+            Next::Conflict(with) => self.conflict(key, with),
+            Next::Due => self.schedule.due(key),
+            Next::Fail(error) => self.fail(key, error),
+            Next::Finish(outcome) => self.finish(key, outcome),
+            Next::MakeParents => {
+                self.make_parents(key);
+                self.schedule.due(key);
+            }
+            Next::MakeParentsLater => {
+                self.make_parents(key);
+                self.retry(key);
+            }
+            Next::Replaced { by } => {
+                self.context.sessions.disowned(by);
+                if let Some(supervisor) = self.supervisor.upgrade() {
+                    // A supervisor that is gone has lost the session too.
+                    let _ = supervisor.send(session::Command::Replaced { epoch: self.seen.0 });
+                }
+                self.retry(key);
+            }
+            Next::Retry => self.retry(key),
+            Next::Send(write) => {
+                if let Write::TakeOver { path, .. } = &write {
+                    info!(path, "taking over the node of a predecessor");
+                }
+                self.writes.push((key, write));
+            }
+            Next::Settled(zxid) => self.settled(key, zxid),
+        }
+    }
+
+    fn make_parents(&mut self, key: Key) {
+        if let Some(entry) = self.entries.get(&key) {
+            self.parents.missing(entry.service.clone());
+        }
+    }
+
+    /// The node says what it should.
+    fn settled(&mut self, key: Key, zxid: Zxid) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        if entry.intent.exclusivity.is_exclusive() {
+            self.context.holders.inherited(&entry.path);
+        }
+        let news = entry.states.send_if_modified(|state| match state {
+            RegistrationState::Registered { zxid: known } if *known == zxid => false,
+            _ => {
+                *state = RegistrationState::Registered { zxid };
+                true
+            }
+        });
+        if news {
+            debug!(path = entry.path, %zxid, "registered");
+            self.parents.registered(&entry.service, self.context.acl);
+        }
+    }
+
+    /// Not known what happened: read again, a little later. A reconnect asks sooner.
+    fn retry(&mut self, key: Key) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let delay = entry.backoff.delay(&mut self.rng);
+        self.schedule.later(key, delay);
+    }
+
+    /// Somebody else's node is in the place.
+    fn conflict(&mut self, key: Key, with: String) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.intent.on_conflict == OnConflict::Fail {
+            let error = Error::new(ErrorKind::Conflict, format!("{} is taken by {with}", entry.path));
+            return self.fail(key, error);
+        }
+        entry.yield_place();
+        entry.states.send_if_modified(|state| {
+            let news = !matches!(state, RegistrationState::Conflict { with: known } if *known == with);
+            if news {
+                warn!(path = entry.path, with, "the place is taken; waiting");
+                *state = RegistrationState::Conflict { with };
+            }
+            news
+        });
+        let delay = jittered(CONFLICT_RECHECK, &mut self.rng);
+        self.schedule.later(key, delay);
+    }
+
+    /// It will not be tried again.
+    fn fail(&mut self, key: Key, error: Error) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        warn!(path = entry.path, %error, "registration failed");
+        entry.fail(&error);
+        self.context.holders.release(&entry.path, key);
+        if entry.intent.record.is_none() {
+            self.finish(key, Withdrawn::Superseded);
+        }
+    }
+
+    /// Withdrawn: nothing of it is left here.
+    fn finish(&mut self, key: Key, outcome: Withdrawn) {
+        if let Some(entry) = self.entries.remove(&key) {
+            self.context.holders.release(&entry.path, key);
+            self.load.fetch_sub(path_load(&entry.path, self.context.chroot_len), Ordering::Relaxed);
+            self.schedule.forget(key);
+            entry.end(outcome);
+        }
     }
 
     /// The session, or its connection, changed.
@@ -219,7 +364,7 @@ impl Task {
                 if !same_session {
                     self.start_over();
                 }
-                self.audit();
+                self.begin_audit();
             }
             Phase::Up => {}
             Phase::Suspended { .. } => self.each_state(|state| match state {
@@ -229,26 +374,20 @@ impl Task {
             Phase::Closed if link.failed.is_some() => {
                 self.round = None;
                 let keys: Vec<_> = self.entries.keys().copied().collect();
-                keys.into_iter().for_each(|key| self.give_up(key));
+                keys.into_iter().for_each(|key| self.give_up_if_hopeless(key));
             }
-            Phase::Connecting | Phase::Closed => self.each_state(|state| match state {
-                RegistrationState::Registered { .. } | RegistrationState::Suspended { .. } => {
-                    Some(RegistrationState::Pending)
-                }
-                _ => None,
-            }),
+            Phase::Connecting | Phase::Closed => self.each_state(unlisted),
         }
     }
 
-    /// There will be no session, if waiting cannot cure that.
-    fn give_up(&mut self, key: Key) {
+    /// Ends a registration if there will be no session that waiting could bring.
+    fn give_up_if_hopeless(&mut self, key: Key) {
         let Some(error) = self.link.borrow().failed.clone() else { return };
-        let Some(Entry::Kept(kept)) = self.entries.get(&key) else { return };
-        if kept.intent.record.is_some() {
+        let Some(entry) = self.entries.get(&key) else { return };
+        if entry.intent.record.is_some() {
             self.fail(key, error);
         } else {
-            let gone_within = Duration::from_millis(self.session_timeout.load(Ordering::Relaxed));
-            self.finish(key, Withdrawn::Unconfirmed { gone_within });
+            self.finish(key, Withdrawn::Unconfirmed { gone_within: self.granted_timeout() });
         }
     }
 
@@ -256,182 +395,117 @@ impl Task {
     fn start_over(&mut self) {
         self.round = None;
         self.writes.clear();
-        for entry in self.entries.values_mut() {
-            if let Entry::Kept(kept) = entry {
-                kept.busy = false;
-                kept.approach = Approach::Create;
-                kept.states.send_if_modified(|state| {
-                    let was_up = matches!(
-                        state,
-                        RegistrationState::Registered { .. } | RegistrationState::Suspended { .. }
-                    );
-                    if was_up {
-                        *state = RegistrationState::Pending;
-                    }
-                    was_up
-                });
-            }
-        }
-        // Ghosts were the last session's; what it still owns is found, if it matters, by reading what we want.
-        self.entries.retain(|_, entry| matches!(entry, Entry::Kept(_)));
+        // Leftovers were the last session's; what it still owns is found, if it matters, by reading what we want.
+        self.leftovers.clear();
+        self.entries.values_mut().for_each(Entry::start_over);
+        self.each_state(unlisted);
     }
 
     /// Everything is read again, and what the session owns is listed.
-    fn audit(&mut self) {
-        self.audit_at = Instant::now() + jittered(self.context.audit_interval, &mut self.rng);
-        if self.entries.is_empty() {
-            return;
-        }
-        self.audit_due = true;
+    fn begin_audit(&mut self) {
+        let next = Instant::now() + jittered(self.context.audit_interval, &mut self.rng);
+        self.audit = if self.entries.is_empty() { Audit::At(next) } else { Audit::Owed(next) };
         for (key, entry) in &mut self.entries {
-            if let Entry::Kept(kept) = entry
-                && !kept.is_failed()
-            {
-                // What was never created, or must be again, is not read first.
-                let settled = matches!(*kept.states.borrow(), RegistrationState::Pending);
-                if !settled {
-                    kept.approach = Approach::Read;
-                }
-                self.due.insert(*key);
+            if !entry.is_failed() {
+                entry.compare();
+                self.schedule.due(*key);
             }
         }
     }
 
     fn each_state(&mut self, change: impl Fn(&RegistrationState) -> Option<RegistrationState>) {
         for entry in self.entries.values() {
-            if let Entry::Kept(kept) = entry {
-                kept.states.send_if_modified(|state| match change(state) {
-                    Some(next) => {
-                        *state = next;
-                        true
-                    }
-                    None => false,
-                });
-            }
+            entry.states.send_if_modified(|state| match change(state) {
+                Some(next) => {
+                    *state = next;
+                    true
+                }
+                None => false,
+            });
         }
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Nudge { path } => {
-                if let Some(key) = self.context.book.holder(&path)
-                    && let Some(Entry::Kept(kept)) = self.entries.get_mut(&key)
-                    && !kept.busy
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Nudge { path } => {
+                if let Some(key) = self.context.holders.holder(&path)
+                    && let Some(entry) = self.entries.get_mut(&key)
+                    && entry.stage != Stage::Asked
                 {
-                    kept.approach = Approach::Read;
-                    self.due.insert(key);
+                    entry.stage = Stage::Read;
+                    self.schedule.due(key);
                 }
             }
-            Order::Register(new) => self.register(*new),
-            Order::Update { key, done } => self.update(key, done),
-            Order::Withdraw { key, done } => self.withdraw(key, done),
+            Command::Register(new) => self.register(*new),
+            Command::Update { key, done } => self.update(key, done),
+            Command::Withdraw { key, done } => self.withdraw(key, done),
         }
     }
 
-    fn register(&mut self, new: New) {
+    fn register(&mut self, new: NewRegistration) {
         let key = new.key;
-        let kept = Kept {
-            intent: Intent {
-                record: None,
-                sent: Vec::new(),
-                insist: true,
-                inherit: new.how.exclusive && self.context.book.may_inherit(&new.path),
-                on_conflict: new.how.on_conflict,
-            },
-            service: new.service,
-            id: new.id,
-            path: new.path,
-            instance: new.instance,
-            registered: SystemTime::now(),
-            wanted: new.wanted,
-            revision: 0,
-            exclusive: new.how.exclusive,
-            approach: Approach::Create,
-            states: new.states,
-            updates: Vec::new(),
-            withdrawals: Vec::new(),
-            backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
-            timer: None,
-            busy: false,
-            settled: false,
-            touched: false,
-        };
-        self.entries.insert(key, Entry::Kept(Box::new(kept)));
+        let may_inherit = self.context.holders.may_inherit(&new.path);
+        self.entries.insert(key, Entry::new(new, may_inherit));
         self.rewrite(key);
-        self.give_up(key);
+        self.give_up_if_hopeless(key);
     }
 
     fn update(&mut self, key: Key, done: oneshot::Sender<Result<Zxid, Error>>) {
-        let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) else { return };
-        if let RegistrationState::Failed(error) = &*kept.states.borrow() {
-            // Nobody may be waiting any more.
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if let RegistrationState::Failed(error) = &*entry.states.borrow() {
+            // The caller may have stopped waiting.
             let _ = done.send(Err(error.clone()));
             return;
         }
-        kept.updates.push(done);
-        kept.intent.insist = true;
+        entry.update(done);
         self.rewrite(key);
     }
 
     /// Encodes what is wanted now, and makes it due.
     fn rewrite(&mut self, key: Key) {
-        let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) else { return };
-        match kept.rewrite(&self.context) {
-            Ok(()) => {
-                if kept.touched {
-                    kept.approach = Approach::Read;
-                }
-                self.due.insert(key);
-            }
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        match entry.rewrite(&self.context) {
+            Ok(()) => self.schedule.due(key),
             Err(error) => self.fail(key, error),
         }
     }
 
     fn withdraw(&mut self, key: Key, done: Option<oneshot::Sender<Withdrawn>>) {
-        let Some(Entry::Kept(kept)) = self.entries.get_mut(&key) else { return };
-        kept.withdrawals.extend(done);
-        kept.intent.record = None;
-        kept.approach = Approach::Read;
-        if kept.touched || kept.busy {
-            self.due.insert(key);
-            self.give_up(key);
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.withdraw(done) {
+            self.schedule.due(key);
+            self.give_up_if_hopeless(key);
         } else {
             self.finish(key, Withdrawn::Confirmed);
         }
     }
 
-    /// Ends every registration, also those that nobody has heard of yet.
+    /// Ends every registration, also those whose commands were not taken up yet.
     fn end(mut self) {
-        let gone_within = Duration::from_millis(self.session_timeout.load(Ordering::Relaxed));
+        let gone_within = self.granted_timeout();
         let outcome = self.link.borrow().closed.unwrap_or(Withdrawn::Unconfirmed { gone_within });
         self.round = None;
-        self.orders.close();
-        while let Ok(order) = self.orders.try_recv() {
-            self.obey(order);
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
         }
         for (key, entry) in self.entries.drain() {
-            if let Entry::Kept(kept) = entry {
-                self.context.book.release(&kept.path, key);
-                kept.end(outcome);
-            }
+            self.context.holders.release(&entry.path, key);
+            entry.end(outcome);
         }
+    }
+
+    fn granted_timeout(&self) -> Duration {
+        Duration::from_millis(self.session_timeout.load(Ordering::Relaxed))
     }
 }
 
-/// A registrar and the task behind it, which has to be run.
-pub(crate) fn registrar(
-    context: Context,
-    link: watch::Receiver<Link>,
-    supervisor: mpsc::WeakUnboundedSender<Command>,
-) -> (Registrar, Task) {
-    let (sender, orders) = mpsc::unbounded_channel();
-    let session_timeout = Arc::new(AtomicU64::new(millis(context.session_timeout)));
-    let load = Arc::new(AtomicUsize::new(0));
-    let handle = Registrar {
-        book: context.book.clone(),
-        orders: sender,
-        session_timeout: session_timeout.clone(),
-        load: load.clone(),
-    };
-    (handle, Task::new(context, orders, link, supervisor, session_timeout, load))
+/// The state of a registration whose session is lost.
+fn unlisted(state: &RegistrationState) -> Option<RegistrationState> {
+    match state {
+        RegistrationState::Registered { .. } | RegistrationState::Suspended { .. } => {
+            Some(RegistrationState::Pending)
+        }
+        _ => None,
+    }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::desired::Wanted;
+use super::desired::Desired;
 use super::holders::Key;
-use super::registrar::{Order, Registrar};
+use super::registrar::{Command, Registrar};
 use super::state::{ForeignWrites, RegistrationState, closed};
 use crate::error::Error;
 use crate::instance::{Attributes, InstanceId};
@@ -25,7 +25,7 @@ pub struct Registration {
     id: InstanceId,
     path: String,
     key: Key,
-    wanted: Arc<Wanted>,
+    desired: Arc<Desired>,
     states: watch::Receiver<RegistrationState>,
     registrar: Registrar,
     /// The guard keeps its registry alive.
@@ -35,12 +35,12 @@ pub struct Registration {
 impl Registration {
     pub(crate) fn new(
         (id, path, key): (InstanceId, String, Key),
-        wanted: Arc<Wanted>,
+        desired: Arc<Desired>,
         states: watch::Receiver<RegistrationState>,
         registrar: Registrar,
         registry: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self { id, path, key, wanted, states, registrar, _registry: Some(registry) }
+        Self { id, path, key, desired, states, registrar, _registry: Some(registry) }
     }
 
     /// The id under which the instance is listed.
@@ -55,13 +55,13 @@ impl Registration {
 
     /// What the node should say now; it follows a foreign write of status or weight, which is adopted.
     pub fn attributes(&self) -> Attributes {
-        self.wanted.current()
+        self.desired.current()
     }
 
     /// How often somebody else wrote the node so far. Each such write is followed by one of ours, which is a change of
     /// [`states`](Self::states).
     pub fn foreign_writes(&self) -> ForeignWrites {
-        self.wanted.foreign_writes()
+        self.desired.foreign_writes()
     }
 
     /// Where the registration stands, now and from now on.
@@ -108,9 +108,9 @@ impl Registration {
         if let RegistrationState::Failed(error) = &*self.states.borrow() {
             return Err(error.clone());
         }
-        self.wanted.change(change)?;
+        self.desired.change(change)?;
         let (done, answer) = oneshot::channel();
-        self.registrar.order(Order::Update { key: self.key, done });
+        self.registrar.command(Command::Update { key: self.key, done });
         answer.await.map_err(|_| closed())?
     }
 

@@ -19,10 +19,10 @@ impl Key {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Book(Mutex<Pages>);
+pub(crate) struct Holders(Mutex<Paths>);
 
 #[derive(Debug, Default)]
-struct Pages {
+struct Paths {
     held: HashMap<String, Holder>,
     /// Who is told once a path is free.
     waiting: HashMap<String, Vec<(Key, mpsc::UnboundedSender<Key>)>>,
@@ -46,15 +46,15 @@ pub(super) enum Hold {
     Taken,
 }
 
-impl Book {
+impl Holders {
     /// Takes the path for `key`. If another registration holds it, `key` is sent to `freed` as soon as it does not.
     pub(super) fn hold(&self, path: &str, key: Key, freed: &mpsc::UnboundedSender<Key>) -> Hold {
-        let mut pages = self.lock();
-        let holder = *pages.held.entry(path.to_owned()).or_insert(Holder { key, leaving: false });
+        let mut paths = self.lock();
+        let holder = *paths.held.entry(path.to_owned()).or_insert(Holder { key, leaving: false });
         if holder.key == key {
             return Hold::Held;
         }
-        let waiting = pages.waiting.entry(path.to_owned()).or_default();
+        let waiting = paths.waiting.entry(path.to_owned()).or_default();
         if waiting.iter().all(|(waiter, _)| *waiter != key) {
             waiting.push((key, freed.clone()));
         }
@@ -63,8 +63,8 @@ impl Book {
 
     /// Holds the path until the node of `key` is gone; `false` when it is another registration's by now.
     pub(super) fn leave(&self, path: &str, key: Key) -> bool {
-        let mut pages = self.lock();
-        let holder = pages.held.entry(path.to_owned()).or_insert(Holder { key, leaving: true });
+        let mut paths = self.lock();
+        let holder = paths.held.entry(path.to_owned()).or_insert(Holder { key, leaving: true });
         holder.leaving |= holder.key == key;
         holder.key == key
     }
@@ -77,10 +77,10 @@ impl Book {
     }
 
     pub(super) fn release(&self, path: &str, key: Key) {
-        let mut pages = self.lock();
-        if pages.held.get(path).is_some_and(|holder| holder.key == key) {
-            pages.held.remove(path);
-            for (waiter, freed) in pages.waiting.remove(path).into_iter().flatten() {
+        let mut paths = self.lock();
+        if paths.held.get(path).is_some_and(|holder| holder.key == key) {
+            paths.held.remove(path);
+            for (waiter, freed) in paths.waiting.remove(path).into_iter().flatten() {
                 // Its session may be closed.
                 let _ = freed.send(waiter);
             }
@@ -100,7 +100,7 @@ impl Book {
         self.lock().inherited.insert(path.to_owned());
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Pages> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Paths> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

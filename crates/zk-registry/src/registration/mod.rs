@@ -11,9 +11,11 @@ mod entry;
 mod guard;
 mod holders;
 mod host;
+mod parents;
 mod prepare;
 mod registrar;
 mod round;
+mod schedule;
 mod state;
 mod take_over;
 #[cfg(test)]
@@ -21,11 +23,11 @@ mod tests;
 
 pub(crate) use self::context::{Context, path_load};
 pub(crate) use self::decision::Identity;
-pub(crate) use self::desired::Wanted;
+pub(crate) use self::desired::Desired;
 pub(crate) use self::driver::registrar;
 pub use self::guard::Registration;
-pub(crate) use self::holders::{Book, Key};
+pub(crate) use self::holders::{Holders, Key};
 pub(crate) use self::host::identity as host_identity;
 pub(crate) use self::prepare::prepare;
-pub(crate) use self::registrar::{New, Order, Registrar};
+pub(crate) use self::registrar::{Command, NewRegistration, Registrar};
 pub use self::state::{ForeignWrites, OnConflict, Registering, RegistrationState};

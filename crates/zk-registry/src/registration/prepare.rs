@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::context::Context;
-use super::desired::Wanted;
+use super::desired::Desired;
 use super::take_over::largest_record;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, InstanceId, ServiceName};
@@ -14,7 +14,7 @@ pub(crate) fn prepare(
     context: &Context,
     service: &ServiceName,
     instance: &Instance,
-) -> Result<(InstanceId, String, Wanted), Error> {
+) -> Result<(InstanceId, String, Desired), Error> {
     if !instance.is_dialable() && instance.ssl_port().is_none() {
         let message = format!("{:?} of {service}: an instance needs a host and a port", instance.address());
         return Err(Error::new(ErrorKind::Invalid, message));
@@ -24,7 +24,7 @@ pub(crate) fn prepare(
     let most = largest_record(&path);
     let (context, service, probe, instance_id) =
         (context.clone(), service.clone(), instance.clone(), id.clone());
-    let wanted = Wanted::new(instance.attributes().clone(), move |attributes| {
+    let wanted = Desired::new(instance.attributes().clone(), move |attributes| {
         let instance = probe.clone().with_attributes(attributes.clone());
         let now = SystemTime::now();
         let record = context.format.encode(&service, &instance_id, &instance, &context.us.owner, now)?;

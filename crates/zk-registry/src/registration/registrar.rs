@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::desired::Wanted;
-use super::holders::{Book, Key};
+use super::desired::Desired;
+use super::holders::{Holders, Key};
 use super::state::{Registering, RegistrationState};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, ServiceName};
@@ -20,12 +20,12 @@ use crate::snapshot::Zxid;
 use crate::withdrawn::Withdrawn;
 
 /// What the registrar is told.
-pub(crate) enum Order {
+pub(crate) enum Command {
     /// Somebody saw the node of this path change.
     Nudge {
         path: String,
     },
-    Register(Box<New>),
+    Register(Box<NewRegistration>),
     /// The wanted attributes changed.
     Update {
         key: Key,
@@ -38,22 +38,22 @@ pub(crate) enum Order {
 }
 
 /// A registration that begins.
-pub(crate) struct New {
+pub(crate) struct NewRegistration {
     pub(crate) key: Key,
     pub(crate) service: ServiceName,
     pub(crate) id: InstanceId,
     pub(crate) path: String,
     pub(crate) instance: Instance,
     pub(crate) how: Registering,
-    pub(crate) wanted: Arc<Wanted>,
+    pub(crate) desired: Arc<Desired>,
     pub(crate) states: watch::Sender<RegistrationState>,
 }
 
 /// The handle to one session's registrar.
 #[derive(Clone)]
 pub(crate) struct Registrar {
-    pub(super) book: Arc<Book>,
-    pub(super) orders: mpsc::UnboundedSender<Order>,
+    pub(super) holders: Arc<Holders>,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) session_timeout: Arc<AtomicU64>,
     pub(super) load: Arc<AtomicUsize>,
 }
@@ -65,13 +65,13 @@ impl fmt::Debug for Registrar {
 }
 
 impl Registrar {
-    pub(crate) fn order(&self, order: Order) {
+    pub(crate) fn command(&self, command: Command) {
         // An ended registrar has nothing left to do; whoever waits for an answer learns from the dropped channel.
-        let _ = self.orders.send(order);
+        let _ = self.commands.send(command);
     }
 
-    pub(crate) fn register(&self, new: New) {
-        if let Err(SendError(Order::Register(new))) = self.orders.send(Order::Register(Box::new(new))) {
+    pub(crate) fn register(&self, new: NewRegistration) {
+        if let Err(SendError(Command::Register(new))) = self.commands.send(Command::Register(Box::new(new))) {
             // Its registry was closed before: nothing of it was ever sent.
             new.states.send_replace(RegistrationState::Withdrawn(Withdrawn::Confirmed));
         }
@@ -79,8 +79,8 @@ impl Registrar {
 
     /// Withdraws a registration. From now on whoever registers the same waits for it, instead of being in conflict with it.
     pub(super) fn withdraw(&self, path: &str, key: Key, done: Option<oneshot::Sender<Withdrawn>>) {
-        self.book.announce_leave(path, key);
-        self.order(Order::Withdraw { key, done });
+        self.holders.announce_leave(path, key);
+        self.command(Command::Withdraw { key, done });
     }
 
     pub(crate) fn session_timeout(&self) -> Duration {

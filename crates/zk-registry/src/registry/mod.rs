@@ -19,8 +19,8 @@ use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, InstanceId, ServiceName};
 use crate::options::{ConnectString, LONGEST_AUDIT, LONGEST_SESSION, Options};
 use crate::registration::{
-    self, Book, Context, Identity, Key, New, Order, Registering, Registrar, Registration, RegistrationState,
-    Wanted, path_load,
+    self, Context, Desired, Holders, Identity, Key, NewRegistration, Registering, Registrar, Registration,
+    RegistrationState, path_load,
 };
 use crate::resolve::{Resolve, ServiceWatch, Wish};
 use crate::session::last_heard::Heard;
@@ -110,7 +110,7 @@ impl Registry {
             seed,
             us: Arc::new(Identity::new(registration::host_identity())),
             sessions: Arc::new(Sessions::default()),
-            book: Arc::new(Book::default()),
+            holders: Arc::new(Holders::default()),
         };
         let (state, connection) = watch::channel(ConnectionState::Connecting { last: None });
         let background = background.unwrap_or_else(|error| {
@@ -193,21 +193,21 @@ impl Registry {
             Err(error) => {
                 states.send_replace(RegistrationState::Failed(error));
                 let id = InstanceId::unchecked(&instance.address());
-                let wanted = Arc::new(Wanted::fixed(instance.attributes().clone()));
+                let wanted = Arc::new(Desired::fixed(instance.attributes().clone()));
                 let names = (id, String::new(), key);
                 return Registration::new(names, wanted, state, self.0.registrar_for(0), self.0.clone());
             }
         };
         let wanted = Arc::new(wanted);
         let registrar = self.0.registrar_for(path_load(&path, self.0.context.chroot_len));
-        registrar.register(New {
+        registrar.register(NewRegistration {
             key,
             service: service.clone(),
             id: id.clone(),
             path: path.clone(),
             instance,
             how,
-            wanted: wanted.clone(),
+            desired: wanted.clone(),
             states,
         });
         Registration::new((id, path, key), wanted, state, registrar, self.0.clone())
@@ -325,7 +325,7 @@ impl Inner {
         channel: Channel,
         wishes: mpsc::UnboundedReceiver<Wish>,
     ) -> Option<Driver> {
-        let (book, registrars) = (self.context.book.clone(), self.registrars.clone());
+        let (holders, registrars) = (self.context.holders.clone(), self.registrars.clone());
         let link = self.slots().all.first()?.link.clone();
         let settings = discovery::Settings {
             service: service.clone(),
@@ -342,9 +342,9 @@ impl Inner {
             seed: self.context.seed,
             heard: self.heard.clone(),
             changed: Box::new(move |path| {
-                if book.holder(path).is_some() {
+                if holders.holder(path).is_some() {
                     for registrar in registrars.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                        registrar.order(Order::Nudge { path: path.to_owned() });
+                        registrar.command(registration::Command::Nudge { path: path.to_owned() });
                     }
                 }
             }),

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 mod schedules;
 
 use super::take_over::largest_record;
-use super::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState, Wanted};
+use super::{Desired, ForeignWrites, OnConflict, Registering, Registration, RegistrationState};
 use crate::error::ErrorKind;
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 use crate::options::{Acl, Chroot, Options};
@@ -123,7 +123,7 @@ async fn an_update_may_look_at_its_registration() {
 
 #[test]
 fn what_is_adopted_while_an_update_is_thought_about_stays() {
-    let wanted = Wanted::new(Attributes::default(), |_| Ok(())).unwrap();
+    let wanted = Desired::new(Attributes::default(), |_| Ok(())).unwrap();
     let foreign = Attributes { status: Status::Draining, weight: weight(9), ..Attributes::default() };
     let change = |attributes: &mut Attributes| {
         assert!(wanted.adopt(wanted.wish().revision, &foreign));
@@ -155,7 +155,7 @@ async fn an_update_that_meets_a_foreign_write_wins() {
 
 #[test]
 fn nothing_is_adopted_over_a_wish_that_was_not_written_yet() {
-    let wanted = Wanted::new(Attributes::default(), |_| Ok(())).unwrap();
+    let wanted = Desired::new(Attributes::default(), |_| Ok(())).unwrap();
     let written = wanted.wish();
     wanted.change(|attributes| attributes.status = Status::Draining).unwrap();
     let foreign = Attributes { weight: weight(9), ..Attributes::default() };
