@@ -22,7 +22,7 @@ use crate::format::Format;
 use crate::instance::ServiceName;
 use crate::options::Suspicion;
 use crate::resolve::Wish;
-use crate::session::last_heard::Heard;
+use crate::session::last_heard::LastHeard;
 use crate::session::{Link, Phase};
 use crate::snapshot::{Freshness, Snapshot};
 use crate::store::{Event, Stat, Store, Watch};
@@ -49,7 +49,7 @@ pub(crate) struct Settings {
     pub(crate) audit_interval: Duration,
     pub(crate) disk: Option<Disk>,
     pub(crate) seed: u64,
-    pub(crate) heard: Heard,
+    pub(crate) heard: LastHeard,
     /// Told the path of every child that changed.
     pub(crate) changed: Box<dyn Fn(&str) + Send>,
 }

@@ -6,16 +6,17 @@
 
 mod curator;
 mod jackson;
+mod named;
 mod plain;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-pub use curator::{Curator, CuratorStrict};
-pub use plain::Plain;
 use uuid::Uuid;
 
+pub use self::curator::{Curator, CuratorStrict};
+pub use self::named::named;
+pub use self::plain::Plain;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 
@@ -24,23 +25,6 @@ use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 pub trait Format: fmt::Debug + Send + Sync + sealed::Codec {
     /// The word that selects this format in configuration, as [`named`] takes it.
     fn name(&self) -> &'static str;
-}
-
-/// The format of that name: `curator`, `curator-strict` or `plain`.
-///
-/// # Errors
-///
-/// [`ErrorKind::Invalid`] for any other word.
-pub fn named(name: &str) -> Result<Arc<dyn Format>, Error> {
-    match name {
-        "curator" => Ok(Arc::new(Curator)),
-        "curator-strict" => Ok(Arc::new(CuratorStrict)),
-        "plain" => Ok(Arc::new(Plain)),
-        _ => {
-            let message = format!("unknown format {name:?}; use curator, curator-strict or plain");
-            Err(Error::new(ErrorKind::Invalid, message))
-        }
-    }
 }
 
 /// Who wrote a record: which process, on which host.

@@ -23,8 +23,8 @@ use crate::registration::{
     RegistrationState, path_load,
 };
 use crate::resolve::{Resolve, ServiceWatch, Wish};
-use crate::session::last_heard::Heard;
-use crate::session::{Command, ConnectionState, Link, Phase, Sessions, Settings, Supervisor};
+use crate::session::last_heard::LastHeard;
+use crate::session::{Command, ConnectionState, Link, Phase, SessionSettings, Sessions, Supervisor};
 use crate::snapshot::Snapshot;
 use crate::store::zookeeper::ZooKeeper;
 use crate::store::{Connect, Store};
@@ -48,7 +48,7 @@ struct Inner {
     connect: Arc<dyn Connect>,
     context: Context,
     options: Options,
-    heard: Heard,
+    heard: LastHeard,
     /// One supervisor per session: the first carries the watches.
     slots: Mutex<Slots>,
     /// The registrars of all slots, for views that saw one of our nodes change.
@@ -117,7 +117,7 @@ impl Registry {
             state.send_replace(ConnectionState::Failed(error));
             Background::nowhere()
         });
-        let heard = Heard::new(Instant::now());
+        let heard = LastHeard::new(Instant::now());
         let inner = Inner {
             background,
             connect,
@@ -282,7 +282,7 @@ impl Registry {
 
 impl Inner {
     /// Opens a further session.
-    fn open_slot(&self, state: watch::Sender<ConnectionState>, heard: Heard) -> Slot {
+    fn open_slot(&self, state: watch::Sender<ConnectionState>, heard: LastHeard) -> Slot {
         let (supervisor, commands) = mpsc::unbounded_channel();
         let failed = match &*state.borrow() {
             ConnectionState::Failed(error) => Some(error.clone()),
@@ -305,7 +305,7 @@ impl Inner {
         if !hopeless {
             let supervisor = Supervisor {
                 connect: self.connect.clone(),
-                settings: Settings::from(&self.options),
+                settings: SessionSettings::from(&self.options),
                 sessions: self.context.sessions.clone(),
                 heard,
                 seed: self.context.seed,
@@ -363,7 +363,7 @@ impl Inner {
             Some(slot) => slot.registrar.clone(),
             None => {
                 let (state, _) = watch::channel(ConnectionState::Connecting { last: None });
-                let slot = self.open_slot(state, Heard::new(Instant::now()));
+                let slot = self.open_slot(state, LastHeard::new(Instant::now()));
                 let registrar = slot.registrar.clone();
                 slots.all.push(slot);
                 info!(

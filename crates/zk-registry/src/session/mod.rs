@@ -3,6 +3,7 @@
 mod greeting;
 mod ids;
 pub(crate) mod last_heard;
+mod settings;
 mod supervisor;
 
 use std::net::SocketAddr;
@@ -13,7 +14,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub(crate) use self::ids::{Ids, Sessions};
-pub(crate) use self::supervisor::{Settings, Supervisor};
+pub(crate) use self::settings::SessionSettings;
+pub(crate) use self::supervisor::Supervisor;
 use crate::error::Error;
 use crate::store::Store;
 use crate::withdrawn::Withdrawn;

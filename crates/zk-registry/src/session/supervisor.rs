@@ -9,47 +9,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::greeting::{Greeting, refused};
+use super::greeting::{Refusal, greet, refused};
 use super::ids::Sessions;
-use super::last_heard::Heard;
+use super::last_heard::LastHeard;
+use super::settings::SessionSettings;
 use super::{Command, ConnectionState, Link, Phase};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
-use crate::options::{Acl, Chroot, Credentials, Options};
 use crate::store::{Connect, ConnectFault, End, State, Store, patience};
 use crate::withdrawn::Withdrawn;
-
-/// What the supervisor needs of the options.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) session_timeout: Duration,
-    pub(crate) acl: Acl,
-    pub(crate) chroot: Chroot,
-    /// The schemes under which the server must know us.
-    pub(crate) schemes: Vec<&'static str>,
-}
-
-impl From<&Options> for Settings {
-    fn from(options: &Options) -> Self {
-        let scheme = |credentials: &Credentials| match credentials {
-            Credentials::Digest { .. } => "digest",
-            Credentials::Sasl { .. } => "sasl",
-        };
-        Self {
-            session_timeout: options.session_timeout,
-            acl: options.acl,
-            chroot: options.chroot,
-            schemes: options.credentials.iter().map(scheme).collect(),
-        }
-    }
-}
 
 /// How long an orphaned registry, all of whose handles were dropped, tries to say goodbye.
 const ORPHAN_CLOSE: Duration = Duration::from_secs(5);
@@ -63,9 +38,9 @@ const AUTH_RETRY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     pub(crate) connect: Arc<dyn Connect>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: SessionSettings,
     pub(crate) sessions: Arc<Sessions>,
-    pub(crate) heard: Heard,
+    pub(crate) heard: LastHeard,
     pub(crate) seed: u64,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) link: watch::Sender<Link>,
@@ -211,12 +186,12 @@ impl Supervisor {
                             self.up(store);
                         }
                         // If the connection broke meanwhile, the next `Connected` greets again; if not, nobody else would.
-                        Err(Greeting::Lost) => greet_at = Some(Instant::now() + backoff.delay(rng)),
-                        Err(Greeting::Unauthenticated(error)) => {
+                        Err(Refusal::Lost) => greet_at = Some(Instant::now() + backoff.delay(rng)),
+                        Err(Refusal::Unauthenticated(error)) => {
                             store.abort();
                             return Ended::Unauthenticated(error);
                         }
-                        Err(Greeting::TooOld) => {
+                        Err(Refusal::TooOld) => {
                             store.abort();
                             let message = "the server lacks an operation: ZooKeeper 3.6 or later is needed, 3.7 with credentials";
                             return Ended::Failed(Error::new(ErrorKind::ServerTooOld, message));
@@ -243,6 +218,11 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    fn greet(&self, store: &Arc<dyn Store>) -> BoxFuture<'static, Result<(), Refusal>> {
+        let first = self.link.borrow().ups == 0;
+        greet(store, first, &self.settings)
     }
 
     fn up(&self, store: &Arc<dyn Store>) {

@@ -11,6 +11,7 @@ mod basics;
 mod real;
 mod sessions;
 mod watches;
+mod world;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,32 +19,10 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::{Connect, Kind, State, States, Store};
+use self::world::{Process, World};
+use super::{Kind, State, States, Store};
 use crate::options::Acl;
 
-/// Somewhere to connect to.
-pub(crate) trait World: Send + Sync {
-    /// A process of its own, with a network of its own. The chroot, if any, may be missing.
-    fn process(&self, user: Option<&str>, chroot: &str) -> Process;
-    /// The name of a node that nobody else uses.
-    fn fresh(&self) -> String;
-}
-
-/// Something that connects, and what can happen to its network.
-pub(crate) struct Process {
-    pub(crate) connect: Arc<dyn Connect>,
-    pub(crate) network: Box<dyn Network>,
-}
-
-/// The network between one process and the servers.
-pub(crate) trait Network: Send + Sync {
-    /// Ends the connection, and refuses new ones.
-    fn cut(&self);
-    fn heal(&self);
-}
-
-/// The session timeout that is asked for.
-const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long anything may take that is not a matter of timeouts.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -178,6 +157,7 @@ mod memory {
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     use super::super::memory::{Cluster, Connector};
+    use super::world::{Network, TIMEOUT};
     use super::*;
 
     /// A cluster in memory.

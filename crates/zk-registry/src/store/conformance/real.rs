@@ -12,7 +12,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::super::zookeeper::ZooKeeper;
-use super::{Network, Process, TIMEOUT, World};
+use super::world::{Network, Process, TIMEOUT, World};
 use crate::options::{Credentials, Options};
 
 /// A behaviour, and its name.

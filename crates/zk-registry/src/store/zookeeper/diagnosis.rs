@@ -11,7 +11,8 @@ use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Address, tls};
+use super::address::Address;
+use super::tls;
 use crate::options::Tls;
 
 /// Names each host and what is wrong with it. Takes a little more than `within` at most.

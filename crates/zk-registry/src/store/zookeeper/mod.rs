@@ -7,6 +7,7 @@
 //! It does not use one-shot watches, the crate's lock recipes, read-only or detached sessions, and never re-attaches to a
 //! session.
 
+mod address;
 mod diagnosis;
 mod faults;
 mod lifeline;
@@ -23,11 +24,12 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use zookeeper_client::{Client, Connector, Error, SaslOptions};
 
+use self::address::Address;
 use self::lifeline::Lifeline;
 use self::session::Session;
 use super::{Connect, ConnectFault, Store};
 use crate::error::ErrorKind;
-use crate::options::{ConnectString, Credentials, Host, Options, Tls};
+use crate::options::{ConnectString, Credentials, Options, Tls};
 
 /// Opens sessions with a real ZooKeeper.
 #[derive(Clone)]
@@ -41,15 +43,6 @@ struct Template {
     chroot: Option<String>,
     session_timeout: Duration,
     connection_timeout: Duration,
-}
-
-/// One server, as the client crate is told about it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Address {
-    /// A name, or an IP address without brackets.
-    name: String,
-    port: u16,
-    tls: bool,
 }
 
 impl ZooKeeper {
@@ -126,7 +119,8 @@ impl Template {
             Err(_) => return Err(self.fault(Error::Timeout).await),
         };
         let local = diagnosis::local(&self.hosts, self.connection_timeout).await;
-        Session::new(client, self, lifeline, runtime, local)
+        let chroot = self.chroot.as_deref().filter(|chroot| *chroot != "/").unwrap_or_default();
+        Session::new(client, chroot, self.connection_timeout, lifeline, runtime, local)
     }
 
     async fn fault(&self, error: Error) -> ConnectFault {
@@ -139,33 +133,6 @@ impl Template {
                 let finding = diagnosis::diagnose(&self.hosts, self.tls.as_ref(), self.connection_timeout);
                 ConnectFault::Unavailable(finding.await)
             }
-        }
-    }
-}
-
-impl Address {
-    fn new(host: &Host, options: &Options) -> Result<Self, String> {
-        let name = host.name.trim_start_matches('[').trim_end_matches(']');
-        let name = match (host.tls, &options.tls) {
-            (Some(false), _) | (None, None) => {
-                return Ok(Self { name: name.to_owned(), port: host.port, tls: false });
-            }
-            (_, Some(_)) => tls::server_name(name)?,
-            (Some(true), None) => {
-                return Err(format!(
-                    "tls: {name} is to be reached by TLS, but nobody is trusted to sign its certificate"
-                ));
-            }
-        };
-        Ok(Self { name: name.to_owned(), port: host.port, tls: true })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name.contains(':') {
-            true => write!(f, "[{}]:{}", self.name, self.port),
-            false => write!(f, "{}:{}", self.name, self.port),
         }
     }
 }

@@ -20,7 +20,6 @@ use zookeeper_client::{
 use super::super::{
     ConnectFault, End, Fault, Kind, Node, Op, Reply, Stat, State, States, Store, Watch, limits, patience,
 };
-use super::Template;
 use super::faults::{fault, multi_fault};
 use super::lifeline::Lifeline;
 use super::watcher::Watches;
@@ -53,26 +52,26 @@ struct Clients {
 impl Session {
     pub(super) fn new(
         root: Client,
-        template: &Template,
+        chroot: &str,
+        asked_connection_timeout: Duration,
         lifeline: Arc<Lifeline>,
         runtime: Handle,
         local: Option<SocketAddr>,
     ) -> Result<Self, ConnectFault> {
-        let chroot = template.chroot.clone().filter(|chroot| chroot != "/").unwrap_or_default();
-        let chrooted = match chroot.as_str() {
+        let chrooted = match chroot {
             "" => root.clone(),
             chroot => (root.clone().chroot(chroot))
                 .map_err(|_| ConnectFault::Invalid(format!("{chroot:?} cannot be a chroot")))?,
         };
         let timeout = root.session_timeout();
-        let connection_timeout = connection_timeout(timeout, template.connection_timeout);
+        let connection_timeout = connection_timeout(timeout, asked_connection_timeout);
         lifeline.set_patience(patience(timeout, connection_timeout));
         Ok(Self {
             id: root.session_id().0,
             timeout,
             connection_timeout,
             local,
-            chroot,
+            chroot: chroot.to_owned(),
             states: root.state_watcher(),
             client: Mutex::new(Some(Clients { chrooted, root })),
             watches: Arc::default(),
