@@ -3,163 +3,55 @@
 //! It arms the watch again and reads everything after every reconnect, because events of the time between are lost; after
 //! that each change costs one read, batched with what else is dirty. It never awaits user code.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::OptionFuture;
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
-use super::snapshot_file::{Disk, Remembered};
-use super::subscriptions::{Channel, Views};
-use super::view::{Barrier, View};
-use crate::backoff::{Backoff, jittered};
-use crate::format::Format;
-use crate::instance::ServiceName;
-use crate::options::Suspicion;
-use crate::resolve::Wish;
-use crate::session::last_heard::LastHeard;
+use super::epoch::{Epoch, Need, Over, Replies, Step, lost_epoch};
+use super::keeper::{Keeper, ViewSettings};
+use super::requests::{is_about_the_request, read_all};
+use super::snapshot_file::Stored;
+use super::subscriptions::{Channel, Subscriptions};
+use super::view::Batch;
+use super::waiters::Waiters;
+use crate::backoff::jittered;
+use crate::resolve::Waiter;
 use crate::session::{Link, Phase};
-use crate::snapshot::{Freshness, Snapshot};
-use crate::store::{Event, Stat, Store, Watch};
+use crate::store::limits::PATHS_PER_READ;
+use crate::store::{Fault, Node, Stat, Store};
 
-/// How many children one request reads.
-pub(super) const CHUNK: usize = 500;
-/// The least time between two publications, but for the first of a burst.
-const PUBLISH_EVERY: Duration = Duration::from_millis(5);
-/// The bounds of the delay after the first request that failed, and after many.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(5);
-/// A resync after a reconnect is put off by up to so much per child, up to so much in all.
-const STAGGER_PER_CHILD: Duration = Duration::from_micros(20);
-const MAX_STAGGER: Duration = Duration::from_secs(1);
+/// Every so many audits read every child again.
+pub(super) const FULL_AUDIT: u32 = 20;
 
-/// What a view needs to know.
-pub(crate) struct Settings {
-    pub(crate) service: ServiceName,
-    /// The service's node.
-    pub(crate) root: String,
-    pub(crate) format: Arc<dyn Format>,
-    pub(crate) suspicion: Suspicion,
-    pub(crate) session_timeout: Duration,
-    pub(crate) audit_interval: Duration,
-    pub(crate) disk: Option<Disk>,
-    pub(crate) seed: u64,
-    pub(crate) heard: LastHeard,
-    /// Told the path of every child that changed.
-    pub(crate) changed: Box<dyn Fn(&str) + Send>,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
-/// The task behind the watches of one service.
+/// The task behind the watches of one service. `run` it once.
 pub(crate) struct Driver {
-    pub(super) settings: Settings,
-    pub(super) views: Arc<Views>,
-    pub(super) link: watch::Receiver<Link>,
-    pub(super) snapshots: watch::Sender<Snapshot>,
-    pub(super) wished: mpsc::UnboundedReceiver<Wish>,
-    pub(super) view: View,
-    pub(super) rng: SmallRng,
-    /// What somebody waits for, and the barrier whose passing fulfils it.
-    pub(super) wishes: Vec<(Wish, Option<Barrier>)>,
-    pub(super) published_at: Option<Instant>,
-    /// When something of the server was last taken up.
-    pub(super) received_at: Option<Instant>,
-}
-
-/// Why an epoch, or the whole view, is over.
-pub(super) enum Over {
-    /// The session is lost.
-    Epoch,
-    /// The registry is closed, or nobody watches any more.
-    View,
-}
-
-/// What the driver does next.
-enum Step {
-    Audit,
-    Barrier,
-    Look,
-    ReadMarks,
-    Resync,
-}
-
-/// What dies with the session.
-pub(super) struct Epoch {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) watch: Box<dyn Watch>,
-    pub(super) number: u64,
-    pub(super) connected: bool,
-    /// Whether the watch was armed on this connection.
-    pub(super) armed: bool,
-    /// Whether everything has to be read.
-    pub(super) resync: bool,
-    /// Whether the service's own node has to be read.
-    pub(super) look: bool,
-    /// Whether a reply took longer than silence may last.
-    pub(super) unanswered: bool,
-    /// How many children one request reads: fewer after a listing that failed, which may have been too large.
-    pub(super) chunk: usize,
-    /// How many audits there were.
-    pub(super) audits: u32,
-    pub(super) audit_at: Instant,
-    /// Not before: a failed request, or jitter.
-    pub(super) hold: Option<Instant>,
-    pub(super) backoff: Backoff,
-    /// The parent as it was last seen.
-    pub(super) parent: Option<Stat>,
-    /// When it last had as many children as the view.
-    pub(super) agreed_at: Instant,
+    keeper: Keeper,
+    subscriptions: Arc<Subscriptions>,
+    waiters: Waiters,
 }
 
 impl Driver {
     pub(crate) fn new(
-        settings: Settings,
-        views: Arc<Views>,
+        settings: ViewSettings,
+        subscriptions: Arc<Subscriptions>,
         link: watch::Receiver<Link>,
         channel: Channel,
-        wished: mpsc::UnboundedReceiver<Wish>,
+        waiters: mpsc::UnboundedReceiver<Waiter>,
     ) -> Self {
-        let view = View::new(
-            settings.service.clone(),
-            settings.format.clone(),
-            settings.suspicion,
-            settings.session_timeout,
-        );
-        // The views of one process take turns of their own.
-        let own = u64::from(crc32fast::hash(settings.root.as_bytes()));
-        let rng = SmallRng::seed_from_u64(settings.seed ^ own);
-        let snapshots = channel.snapshots;
-        Self {
-            settings,
-            views,
-            link,
-            snapshots,
-            wished,
-            view,
-            rng,
-            wishes: Vec::new(),
-            published_at: None,
-            received_at: None,
-        }
+        let keeper = Keeper::new(settings, link, channel.snapshots);
+        Self { keeper, subscriptions, waiters: Waiters::new(waiters) }
     }
 
-    /// Keeps the view true until the registry is closed or nobody watches any more.
+    /// Keeps the view true until the registry is closed or the last watch is dropped.
     pub(crate) async fn run(mut self) {
-        if let Some(disk) = &self.settings.disk
-            && let Some(Remembered { members, written }) = disk.load().await
+        if let Some(file) = &self.keeper.settings.file
+            && let Some(Stored { members, written }) = file.load().await
         {
-            self.view.restore(members, written);
-            self.publish();
+            self.keeper.view.restore(members, written);
+            self.keeper.publish();
         }
         loop {
             let over = match self.next_session().await {
@@ -169,34 +61,35 @@ impl Driver {
                 },
                 Err(over) => over,
             };
-            self.lost();
+            self.keeper.lost();
             if matches!(over, Over::View) {
                 break;
             }
         }
-        self.views.forget(&self.settings.service, &self.snapshots);
-        if let Some(disk) = self.settings.disk.take() {
-            disk.flush().await;
+        self.forget();
+        if let Some(file) = self.keeper.settings.file.take() {
+            file.flush().await;
         }
     }
 
     /// Waits for a session that is connected.
     async fn next_session(&mut self) -> Result<(Arc<dyn Store>, u64), Over> {
         loop {
-            let link = self.link.borrow_and_update().clone();
+            let link = self.keeper.link.borrow_and_update().clone();
             match (link.phase, link.store) {
                 (Phase::Closed, _) => return Err(Over::View),
                 (Phase::Up, Some(store)) => return Ok((store, link.epoch)),
                 _ => {}
             }
-            let tick = OptionFuture::from(self.view.next_tick().map(sleep_until));
+            let tick = OptionFuture::from(self.keeper.view.next_tick().map(sleep_until));
+            let snapshots = self.keeper.snapshots().clone();
             tokio::select! {
-                changed = self.link.changed() => changed.map_err(|_| Over::View)?,
-                () = self.snapshots.closed() => self.unwatched()?,
-                Some(wish) = self.wished.recv() => self.wish(wish),
+                changed = self.keeper.link.changed() => changed.map_err(|_| Over::View)?,
+                () = snapshots.closed() => self.unwatched()?,
+                () = self.waiters.arrive() => {}
                 Some(()) = tick => {
-                    self.view.tick(Instant::now());
-                    self.publish();
+                    self.keeper.view.tick(Instant::now());
+                    self.keeper.publish();
                 }
             }
         }
@@ -204,44 +97,30 @@ impl Driver {
 
     /// Arms the watch of a new session, after the server caught up with what an earlier one had seen.
     async fn begin(&mut self, store: Arc<dyn Store>, number: u64) -> Result<Epoch, Over> {
-        let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+        let mut backoff = Epoch::backoff();
         loop {
-            let root = &self.settings.root;
+            let root = &self.keeper.settings.root;
             let (watch, sync) = (store.watch(root), store.sync(root));
             let armed = async { (watch.await, sync.await) };
             let (watch, sync) = tokio::select! {
                 biased;
-                over = lost_epoch(&mut self.link, number) => return Err(over),
+                over = lost_epoch(&mut self.keeper.link, number) => return Err(over),
                 armed = armed => armed,
             };
             match (watch, sync) {
                 (Ok(watch), Ok(())) => {
-                    return Ok(Epoch {
-                        store,
-                        watch,
-                        number,
-                        connected: true,
-                        armed: true,
-                        resync: true,
-                        look: false,
-                        unanswered: false,
-                        chunk: CHUNK,
-                        audits: 0,
-                        audit_at: Instant::now() + jittered(self.settings.audit_interval, &mut self.rng),
-                        hold: self.stagger(),
-                        backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
-                        parent: None,
-                        agreed_at: Instant::now(),
-                    });
+                    let audit_at = self.next_audit();
+                    return Ok(Epoch::new(store, watch, number, audit_at, self.keeper.stagger()));
                 }
                 (watch, sync) => {
                     let fault = (watch.err(), sync.err());
-                    debug!(root = self.settings.root, ?fault, "arming the watch failed, trying again");
-                    let delay = backoff.delay(&mut self.rng);
+                    debug!(root, ?fault, "arming the watch failed, trying again");
+                    let delay = backoff.delay(&mut self.keeper.rng);
+                    let snapshots = self.keeper.snapshots().clone();
                     tokio::select! {
                         biased;
-                        over = lost_epoch(&mut self.link, number) => return Err(over),
-                        () = self.snapshots.closed() => self.unwatched()?,
+                        over = lost_epoch(&mut self.keeper.link, number) => return Err(over),
+                        () = snapshots.closed() => self.unwatched()?,
                         () = sleep(delay) => {}
                     }
                 }
@@ -252,11 +131,12 @@ impl Driver {
     /// One session, from the armed watch to its end.
     async fn epoch(&mut self, mut epoch: Epoch) -> Over {
         loop {
-            if let Err(over) = self.hear_queued(&mut epoch) {
+            if let Err(over) = self.keeper.hear_queued(&mut epoch) {
                 return over;
             }
-            self.fulfil();
-            let step = self.next_step(&epoch, Instant::now());
+            self.waiters.answer(&self.keeper.view);
+            let view = &self.keeper.view;
+            let step = epoch.next_step(view.is_dirty(), self.waiters.want_barrier(view), Instant::now());
             let done = match step {
                 Some(Step::Resync) => self.resync(&mut epoch).await,
                 Some(Step::ReadMarks) => self.read_marks(&mut epoch).await,
@@ -268,194 +148,234 @@ impl Driver {
             if let Err(over) = done {
                 return over;
             }
-            if epoch.unanswered && epoch.connected && !epoch.resync {
-                epoch.unanswered = false;
-                self.view.live();
+            if epoch.replies == Replies::Overdue && epoch.is_gapless() {
+                epoch.replies = Replies::Timely;
+                self.keeper.view.live();
             }
-            if self.publication_due() {
-                self.publish();
-            }
-        }
-    }
-
-    /// What has to be asked of the server now, if anything.
-    fn next_step(&self, epoch: &Epoch, now: Instant) -> Option<Step> {
-        if !epoch.connected || epoch.hold.is_some_and(|hold| hold > now) {
-            None
-        } else if epoch.resync {
-            Some(Step::Resync)
-        } else if self.view.is_dirty() {
-            Some(Step::ReadMarks)
-        } else if self.wants_barrier() {
-            Some(Step::Barrier)
-        } else if epoch.audit_at <= now {
-            Some(Step::Audit)
-        } else {
-            epoch.look.then_some(Step::Look)
+            self.keeper.publish_if_due();
         }
     }
 
     /// Waits until there is something to do.
-    pub(super) async fn idle(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
-        let publication = self.view.has_news().then(|| self.next_publication());
+    async fn idle(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        let publication = self.keeper.view.has_news().then(|| self.keeper.next_publication());
         // While the connection is lost nothing can be asked, so that only the view's own times count.
-        let request = epoch.connected.then(|| epoch.hold.unwrap_or(epoch.audit_at));
-        let wake = [request, publication, self.view.next_tick()].into_iter().flatten().min();
+        let request = epoch.is_connected().then(|| epoch.hold.unwrap_or(epoch.audit_at));
+        let wake = [request, publication, self.keeper.view.next_tick()].into_iter().flatten().min();
         let wake = OptionFuture::from(wake.map(sleep_until));
+        let snapshots = self.keeper.snapshots().clone();
         tokio::select! {
             biased;
-            event = epoch.watch.next() => self.hear(epoch, event)?,
-            over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
-            Some(wish) = self.wished.recv() => self.wish(wish),
-            () = self.snapshots.closed() => self.unwatched()?,
+            event = epoch.watch.next() => self.keeper.hear(epoch, event)?,
+            over = lost_epoch(&mut self.keeper.link, epoch.number) => return Err(over),
+            () = self.waiters.arrive() => {}
+            () = snapshots.closed() => self.unwatched()?,
             Some(()) = wake => {
                 let now = Instant::now();
                 epoch.hold = epoch.hold.filter(|hold| *hold > now);
-                self.view.tick(now);
+                self.keeper.view.tick(now);
             }
         }
         Ok(())
     }
 
-    /// A fleet that lost the same server must not read everything at the same moment.
-    pub(super) fn stagger(&mut self) -> Option<Instant> {
-        let spread =
-            (STAGGER_PER_CHILD * u32::try_from(self.view.children()).unwrap_or(u32::MAX)).min(MAX_STAGGER);
-        let jitter = spread.mul_f64(self.rng.random_range(0.0..1.0));
-        (jitter >= Duration::from_millis(1)).then(|| Instant::now() + jitter)
-    }
-
-    /// The events that are here already.
-    pub(super) fn hear_queued(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
-        while let Some(event) = epoch.watch.try_next() {
-            self.hear(epoch, Some(event))?;
-        }
-        Ok(())
-    }
-
-    /// One event of the watch: a dirty mark, or the connection's state. `None`: there will be no more.
-    pub(super) fn hear(&mut self, epoch: &mut Epoch, event: Option<Event>) -> Result<(), Over> {
-        let now = Instant::now();
-        match event.unwrap_or(Event::Over) {
-            Event::Node(path) => {
-                self.received_at = Some(now);
-                match path.strip_prefix(self.settings.root.as_str()) {
-                    // Its data was written, or it came or went: its children have marks of their own.
-                    Some("") => epoch.look = true,
-                    Some(below) => {
-                        let mut names = below.split('/').skip(1);
-                        match (names.next(), names.next(), names.next()) {
-                            (Some(name), None, _) => self.view.mark(name, now),
-                            (Some(name), Some(_), None) => self.view.stir(name, now),
-                            _ => {}
-                        }
-                    }
-                    None => {}
-                }
-            }
-            Event::Connected => {
-                (epoch.connected, epoch.armed, epoch.resync) = (true, false, true);
+    /// Reads everything, and arms the watch if need be.
+    async fn resync(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        epoch.need = Need::Nothing;
+        let asked = Instant::now();
+        self.keeper.view.begin_resync(asked);
+        match read_all(&mut self.keeper, epoch).await? {
+            Ok(batch) => {
                 epoch.backoff.reset();
-                epoch.hold = self.stagger();
+                epoch.chunk = PATHS_PER_READ;
+                (epoch.parent, epoch.agreed_at) = (batch.parent, asked);
+                let changed = self.keeper.view.listed(batch, Instant::now());
+                self.keeper.tell(&changed);
+                if epoch.is_gapless() {
+                    self.keeper.view.live();
+                }
+                self.keeper.publish();
             }
-            Event::Disconnected => {
-                epoch.connected = false;
-                self.lost();
+            Err(fault) => {
+                let root = &self.keeper.settings.root;
+                if matches!(fault, Fault::NoAuth) {
+                    warn!(root, "the service may not be listed with our identity, trying on");
+                } else {
+                    debug!(root, ?fault, "reading the service failed, trying again");
+                }
+                self.keeper.view.failed();
+                self.keeper.publish();
+                if is_about_the_request(&fault) {
+                    epoch.chunk = (epoch.chunk / 2).max(1);
+                }
+                epoch.need = Need::Everything;
+                self.hold(epoch);
             }
-            Event::Over => return Err(Over::Epoch),
         }
         Ok(())
     }
 
-    /// The server is not heard any more.
-    pub(super) fn lost(&mut self) {
-        let until = self.settings.heard.until(self.received_at).or(self.received_at);
-        self.view.lost(until.unwrap_or_else(Instant::now));
-        self.publish();
-    }
-
-    /// Those who do not wait any more go when somebody else begins to.
-    pub(super) fn wish(&mut self, wish: Wish) {
-        self.wishes.retain(|(wish, _)| !wish.done.is_closed());
-        self.wishes.push((wish, None));
-    }
-
-    /// Whether somebody waits for what only a barrier can tell to be there.
-    pub(super) fn wants_barrier(&self) -> bool {
-        let watermark = self.view.watermark();
-        self.wishes.iter().any(|(wish, passes)| passes.is_none() && wish.zxid > watermark)
-    }
-
-    /// Tells those whose wish is fulfilled by the snapshot that is out.
-    pub(super) fn fulfil(&mut self) {
-        while let Ok(wish) = self.wished.try_recv() {
-            self.wish(wish);
+    /// Reads what is dirty; the parent comes last and says whether anything is missing.
+    async fn read_marks(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        let names = self.keeper.view.take_marks(PATHS_PER_READ);
+        let mut paths = self.keeper.paths(&names);
+        paths.push(self.keeper.settings.root.clone());
+        let read = epoch.store.read(&paths);
+        match self.keeper.answer(epoch, read).await? {
+            Ok(mut nodes) => {
+                let parent = nodes.pop();
+                let parent = self.parent(epoch, parent);
+                let items = names.into_iter().zip(nodes).collect();
+                let batch = Batch { items, parent, gapless: epoch.is_gapless() };
+                let changed = self.keeper.view.loaded(batch, Instant::now());
+                self.keeper.tell(&changed);
+                self.compare(epoch);
+            }
+            Err(fault) => {
+                debug!(root = self.keeper.settings.root, ?fault, "reading what changed failed, trying again");
+                // The marks are lost with the request: only a resync can do without them.
+                self.keeper.view.failed();
+                epoch.need = Need::Everything;
+                self.hold(epoch);
+            }
         }
-        if self.view.has_news() {
+        Ok(())
+    }
+
+    /// Every mark up to what is waited for is queued once this is answered.
+    async fn barrier(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        let root = &self.keeper.settings.root;
+        let sync = epoch.store.sync(root);
+        let read = epoch.store.read(std::slice::from_ref(root));
+        let synced = self.keeper.answer(epoch, sync).await?;
+        let read = self.keeper.answer(epoch, read).await?;
+        let (Ok(()), Ok(mut nodes)) = (synced, read) else {
+            self.hold(epoch);
+            return Ok(());
+        };
+        epoch.backoff.reset();
+        let parent = self.parent(epoch, nodes.pop());
+        if epoch.is_gapless() {
+            self.keeper.view.loaded(Batch { items: Vec::new(), parent, gapless: true }, Instant::now());
+            self.waiters.set_barrier(self.keeper.view.barrier());
+        }
+        self.compare(epoch);
+        Ok(())
+    }
+
+    /// Compares the service with what is known; now and then reads everything.
+    async fn audit(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        epoch.audits += 1;
+        epoch.audit_at = self.next_audit();
+        if epoch.audits.is_multiple_of(FULL_AUDIT) {
+            epoch.need = Need::Everything;
+            return Ok(());
+        }
+        self.look(epoch).await?;
+        // No events come for unreadable nodes, and a swap keeps the child count: re-read them.
+        let now = Instant::now();
+        for name in self.keeper.view.unreadable() {
+            self.keeper.view.mark(&name, now);
+        }
+        Ok(())
+    }
+
+    fn next_audit(&mut self) -> Instant {
+        Instant::now() + jittered(self.keeper.settings.audit_interval, &mut self.keeper.rng)
+    }
+
+    /// Compares the service's own node with what is known.
+    async fn look(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        if epoch.need == Need::Parent {
+            epoch.need = Need::Nothing;
+        }
+        let before = epoch.parent;
+        let root = &self.keeper.settings.root;
+        let read = epoch.store.read(std::slice::from_ref(root));
+        match self.keeper.answer(epoch, read).await? {
+            Ok(mut nodes) => {
+                epoch.backoff.reset();
+                let parent = self.parent(epoch, nodes.pop());
+                let pzxid = |stat: Option<Stat>| stat.map(|stat| stat.pzxid);
+                // A change that the parent shows and no mark has told of was missed.
+                if !self.keeper.view.is_dirty()
+                    && epoch.need != Need::Everything
+                    && pzxid(before) != pzxid(parent)
+                {
+                    info!(root = self.keeper.settings.root, "a change was found that no event told of");
+                    self.doubt(epoch);
+                }
+                self.compare(epoch);
+            }
+            Err(fault) => {
+                debug!(
+                    root = self.keeper.settings.root,
+                    ?fault,
+                    "looking at the service failed, trying again"
+                );
+                epoch.need = epoch.need.max(Need::Parent);
+                self.hold(epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks nothing for a while: a request failed.
+    fn hold(&mut self, epoch: &mut Epoch) {
+        epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.keeper.rng));
+    }
+
+    /// What a read of the service's own node says.
+    fn parent(&mut self, epoch: &mut Epoch, answer: Option<Result<Node, Fault>>) -> Option<Stat> {
+        let parent = match answer {
+            Some(Ok(node)) => Some(node.stat),
+            Some(Err(Fault::NoNode)) => None,
+            // It may not be read any more; whether it may be listed, only listing it tells.
+            _ => return epoch.parent,
+        };
+        let created = |stat: Option<Stat>| stat.map(|stat| stat.czxid);
+        if created(parent) != created(epoch.parent) {
+            // Another node of this name, whose children need not have been those of the last one.
+            self.doubt(epoch);
+        }
+        epoch.parent = parent;
+        parent
+    }
+
+    /// With nothing left to read, the view must have as many children as the parent says.
+    fn compare(&mut self, epoch: &mut Epoch) {
+        let says = epoch.parent.map_or(0, |parent| parent.children as usize);
+        let known = self.keeper.view.children();
+        if self.keeper.view.is_dirty() || epoch.need == Need::Everything {
             return;
         }
-        let view = &self.view;
-        let fulfilled = |(wish, passes): &mut (Wish, Option<Barrier>)| {
-            wish.zxid <= view.watermark() || passes.is_some_and(|barrier| view.has_passed(barrier))
-        };
-        for (wish, _) in self.wishes.extract_if(.., fulfilled) {
-            // Whoever waited may have stopped.
-            let _ = wish.done.send(());
+        if says == known {
+            epoch.agreed_at = Instant::now();
+        } else {
+            debug!(root = self.keeper.settings.root, says, known, "children are missing");
+            self.doubt(epoch);
         }
+    }
+
+    /// Something is missing of which no event told: it may be so since the last time that everything agreed.
+    fn doubt(&mut self, epoch: &mut Epoch) {
+        epoch.need = Need::Everything;
+        self.keeper.view.doubt(epoch.agreed_at);
     }
 
     fn unwatched(&self) -> Result<(), Over> {
-        if self.views.forget_unwatched(&self.settings.service) { Err(Over::View) } else { Ok(()) }
+        let unwatched = self.subscriptions.forget_unwatched(&self.keeper.settings.service);
+        if unwatched { Err(Over::View) } else { Ok(()) }
     }
 
-    fn next_publication(&self) -> Instant {
-        self.published_at.map_or_else(Instant::now, |at| at + PUBLISH_EVERY)
-    }
-
-    pub(super) fn publication_due(&self) -> bool {
-        self.view.has_news() && self.next_publication() <= Instant::now()
-    }
-
-    pub(super) fn publish(&mut self) {
-        let Some(snapshot) = self.view.publish() else { return };
-        self.published_at = Some(Instant::now());
-        debug!(
-            root = self.settings.root,
-            revision = snapshot.revision(),
-            instances = snapshot.len(),
-            freshness = ?snapshot.freshness(),
-            "snapshot published"
-        );
-        if let Some(disk) = &mut self.settings.disk
-            && snapshot.freshness() == Freshness::Live
-        {
-            disk.remember(&snapshot);
-        }
-        self.snapshots.send_replace(snapshot);
+    fn forget(&self) {
+        self.subscriptions.forget(&self.keeper.settings.service, self.keeper.snapshots());
     }
 }
 
 impl Drop for Driver {
     /// A view that does not run, or runs no more, must not be waited for.
     fn drop(&mut self) {
-        self.views.forget(&self.settings.service, &self.snapshots);
-    }
-}
-
-/// Resolves when the session of this number is over.
-pub(super) async fn lost_epoch(link: &mut watch::Receiver<Link>, number: u64) -> Over {
-    loop {
-        {
-            let link = link.borrow_and_update();
-            if link.phase == Phase::Closed {
-                return Over::View;
-            }
-            if link.epoch != number || link.phase == Phase::Connecting {
-                return Over::Epoch;
-            }
-        }
-        if link.changed().await.is_err() {
-            return Over::View;
-        }
+        self.forget();
     }
 }

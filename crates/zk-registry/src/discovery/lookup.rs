@@ -13,9 +13,6 @@ use crate::options::Suspicion;
 use crate::snapshot::Snapshot;
 use crate::store::{Fault, Store, limits};
 
-/// How many children one request reads.
-const CHUNK: usize = 500;
-
 /// The service as it is now: everything that was acknowledged to anybody before the call is in it.
 pub(crate) async fn read(
     store: &dyn Store,
@@ -33,7 +30,7 @@ pub(crate) async fn read(
     let mut items = Vec::with_capacity(names.len());
     let paths: Vec<_> = names.iter().map(|name| format!("{root}/{name}")).collect();
     let mut names = names.into_iter();
-    for chunk in limits::reads(&paths, CHUNK) {
+    for chunk in limits::reads(&paths) {
         let nodes = store.read(chunk).await.map_err(failed)?;
         items.extend(nodes.into_iter().zip(names.by_ref()).map(|(node, name)| (name, node)));
     }

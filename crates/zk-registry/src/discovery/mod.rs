@@ -3,6 +3,8 @@
 //! One task per watched service (`driver.rs`) feeds a pure [`View`](view::View) from one recursive watch, and publishes.
 
 mod driver;
+mod epoch;
+mod keeper;
 pub(crate) mod lookup;
 mod requests;
 pub(crate) mod services;
@@ -11,7 +13,9 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;
+mod waiters;
 
-pub(crate) use self::driver::{Driver, Settings};
-pub(crate) use self::snapshot_file::Disk;
-pub(crate) use self::subscriptions::{Channel, Subscription, Views};
+pub(crate) use self::driver::Driver;
+pub(crate) use self::keeper::ViewSettings;
+pub(crate) use self::snapshot_file::SnapshotFile;
+pub(crate) use self::subscriptions::{Channel, Subscription, Subscriptions};

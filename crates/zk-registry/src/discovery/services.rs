@@ -8,9 +8,6 @@ use crate::store::{Fault, Node, Store, limits};
 
 /// How many levels below the base path are looked at.
 const DEPTH: usize = 8;
-/// How many nodes one request reads.
-const CHUNK: usize = 500;
-
 /// Every node below the base path that has a child which is an instance, or would be if it could be read.
 pub(crate) async fn walk(
     store: &dyn Store,
@@ -31,7 +28,7 @@ pub(crate) async fn walk(
             let paths: Vec<String> = names.iter().map(|name| base.child(parent.as_ref(), name)).collect();
             let mut has_instances = false;
             let mut names = names.iter();
-            for paths in limits::reads(&paths, CHUNK) {
+            for paths in limits::reads(&paths) {
                 let nodes = store.read(paths).await.map_err(|fault| fault.while_reading(&path))?;
                 for (node, name) in nodes.into_iter().zip(names.by_ref()) {
                     let child =

@@ -6,30 +6,30 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 use crate::instance::ServiceName;
-use crate::resolve::Wish;
+use crate::resolve::Waiter;
 use crate::snapshot::Snapshot;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Views(Mutex<HashMap<ServiceName, Channel>>);
+pub(crate) struct Subscriptions(Mutex<HashMap<ServiceName, Channel>>);
 
 /// Both ways between a view and its watches.
 #[derive(Clone, Debug)]
 pub(crate) struct Channel {
     pub(crate) snapshots: watch::Sender<Snapshot>,
-    pub(crate) wanted: mpsc::UnboundedSender<Wish>,
+    pub(crate) wanted: mpsc::UnboundedSender<Waiter>,
 }
 
 /// What a watch gets of a view.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) snapshots: watch::Receiver<Snapshot>,
-    pub(crate) wanted: mpsc::UnboundedSender<Wish>,
+    pub(crate) wanted: mpsc::UnboundedSender<Waiter>,
     /// What the view needs that has to be started for it; `None` when there is one already.
-    pub(crate) first: Option<(Channel, mpsc::UnboundedReceiver<Wish>)>,
+    pub(crate) first: Option<(Channel, mpsc::UnboundedReceiver<Waiter>)>,
 }
 
-impl Views {
+impl Subscriptions {
     /// A receiver of the service's snapshots.
     pub(crate) fn subscribe(&self, service: &ServiceName) -> Subscription {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use self::background::Background;
-use crate::discovery::{self, Channel, Disk, Driver, Subscription, Views};
+use crate::discovery::{self, Channel, Driver, SnapshotFile, Subscription, Subscriptions};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, InstanceId, ServiceName};
 use crate::options::{ConnectString, LONGEST_AUDIT, LONGEST_SESSION, Options};
@@ -22,7 +22,7 @@ use crate::registration::{
     self, Context, Desired, Holders, Identity, Key, NewRegistration, Registering, Registrar, Registration,
     RegistrationState, path_load,
 };
-use crate::resolve::{Resolve, ServiceWatch, Wish};
+use crate::resolve::{Resolve, ServiceWatch, Waiter};
 use crate::session::last_heard::LastHeard;
 use crate::session::{Command, ConnectionState, Link, Phase, SessionSettings, Sessions, Supervisor};
 use crate::snapshot::Snapshot;
@@ -53,7 +53,7 @@ struct Inner {
     slots: Mutex<Slots>,
     /// The registrars of all slots, for views that saw one of our nodes change.
     registrars: Arc<Mutex<Vec<Registrar>>>,
-    views: Arc<Views>,
+    views: Arc<Subscriptions>,
     /// The tasks behind the views: the last thing that they do is to write their snapshot files.
     drivers: TaskTracker,
     connection: watch::Receiver<ConnectionState>,
@@ -272,7 +272,7 @@ impl Registry {
                 Err(_) => unknown,
             }
         });
-        // Views end with the first session's link, so this asks for nothing; a file that comes too late is the older one.
+        // Subscriptions end with the first session's link, so this asks for nothing; a file that comes too late is the older one.
         self.0.drivers.close();
         let (outcomes, _) = join(join_all(outcomes), timeout(within, self.0.drivers.wait())).await;
         let doubt = outcomes.into_iter().find(|outcome| *outcome != Withdrawn::Confirmed);
@@ -323,24 +323,24 @@ impl Inner {
         &self,
         service: &ServiceName,
         channel: Channel,
-        wishes: mpsc::UnboundedReceiver<Wish>,
+        wishes: mpsc::UnboundedReceiver<Waiter>,
     ) -> Option<Driver> {
         let (holders, registrars) = (self.context.holders.clone(), self.registrars.clone());
         let link = self.slots().all.first()?.link.clone();
-        let settings = discovery::Settings {
+        let settings = discovery::ViewSettings {
             service: service.clone(),
             root: self.context.base.service(service),
             format: self.context.format.clone(),
             suspicion: self.options.suspicion,
             session_timeout: self.context.session_timeout,
             audit_interval: self.context.audit_interval,
-            disk: self
+            file: self
                 .options
                 .snapshot_dir
                 .as_deref()
-                .map(|directory| Disk::new(directory, self.context.base.service(service))),
+                .map(|directory| SnapshotFile::new(directory, self.context.base.service(service))),
             seed: self.context.seed,
-            heard: self.heard.clone(),
+            last_heard: self.heard.clone(),
             changed: Box::new(move |path| {
                 if holders.holder(path).is_some() {
                     for registrar in registrars.lock().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -6,7 +6,7 @@ mod watch;
 use std::fmt;
 
 pub use self::fixed::StaticResolver;
-pub(crate) use self::watch::Wish;
+pub(crate) use self::watch::Waiter;
 pub use self::watch::{Closed, ServiceWatch, SnapshotSender};
 use crate::instance::ServiceName;
 

@@ -29,7 +29,7 @@ pub struct ServiceWatch {
     snapshots: watch::Receiver<Snapshot>,
     current: Snapshot,
     /// Where to say what is waited for.
-    wanted: Option<mpsc::UnboundedSender<Wish>>,
+    wanted: Option<mpsc::UnboundedSender<Waiter>>,
     heard: Option<LastHeard>,
     /// The watch keeps its registry alive.
     _registry: Option<Arc<dyn Any + Send + Sync>>,
@@ -63,7 +63,7 @@ impl ServiceWatch {
 
     pub(crate) fn new(
         mut snapshots: watch::Receiver<Snapshot>,
-        wanted: mpsc::UnboundedSender<Wish>,
+        wanted: mpsc::UnboundedSender<Waiter>,
         heard: LastHeard,
         registry: Arc<dyn Any + Send + Sync>,
     ) -> Self {
@@ -143,7 +143,7 @@ impl ServiceWatch {
         {
             let (done, published) = oneshot::channel();
             // A view that has ended drops the wish, and says so to `until`.
-            let _ = wanted.send(Wish { zxid, done });
+            let _ = wanted.send(Waiter { zxid, done });
             if published.await.is_ok() {
                 return Ok(self.current());
             }
@@ -180,7 +180,7 @@ impl fmt::Debug for ServiceWatch {
 
 /// Somebody waits for every change up to a zxid.
 #[derive(Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Waiter {
     pub(crate) zxid: Zxid,
     /// Told once a snapshot with all of them is published.
     pub(crate) done: oneshot::Sender<()>,

@@ -5,7 +5,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use crate::discovery::snapshot_file::{Remembered, encoding};
+use crate::discovery::snapshot_file::{Stored, encoding};
 use crate::discovery::view::View;
 use crate::error::Error;
 use crate::format::{Decoded, Format, Owner};
@@ -42,7 +42,7 @@ pub fn encode(
 ///
 /// Why the file is ignored.
 pub fn read_snapshot(root: &str, bytes: &[u8]) -> io::Result<Snapshot> {
-    let Remembered { members, written } = encoding::decode(bytes, root)?;
+    let Stored { members, written } = encoding::decode(bytes, root)?;
     let Options { format, suspicion, .. } = Options::default();
     let mut view = View::new(service(), format, suspicion, Duration::from_secs(10));
     view.restore(members, written);

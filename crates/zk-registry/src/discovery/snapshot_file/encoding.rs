@@ -18,10 +18,16 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::Remembered;
 use crate::instance::{Attributes, Instance, InstanceId, Status};
 use crate::snapshot::members::Members;
 use crate::snapshot::{Incarnation, Member, Snapshot, Zxid};
+
+/// The contents of a file.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) members: Members,
+    pub(crate) written: SystemTime,
+}
 
 /// What the first line of every file of ours says.
 const MAGIC: &str = "zk-registry snapshot";
@@ -97,7 +103,7 @@ fn push_line(bytes: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn decode(bytes: &[u8], root: &str) -> io::Result<Remembered> {
+pub(crate) fn decode(bytes: &[u8], root: &str) -> io::Result<Stored> {
     let torn = || nonsense("it is damaged");
     let head = head_of(bytes, root)?.ok_or_else(torn)?;
     if head.version != VERSION {
@@ -120,7 +126,7 @@ pub(crate) fn decode(bytes: &[u8], root: &str) -> io::Result<Remembered> {
         return Err(torn());
     }
     let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(head.written));
-    Ok(Remembered { members: Members::from_sorted(members), written: written.ok_or_else(torn)? })
+    Ok(Stored { members: Members::from_sorted(members), written: written.ok_or_else(torn)? })
 }
 
 /// Everything up to the last line, and that line without its end.

@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+pub(crate) use self::encoding::Stored;
 use self::encoding::nonsense;
 use crate::snapshot::Snapshot;
-use crate::snapshot::members::Members;
 
 /// The least time between two writes.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
@@ -43,21 +43,14 @@ const MAX_NAME: usize = 180;
 
 /// The snapshot file of one service.
 #[derive(Debug)]
-pub(crate) struct Disk {
-    place: Place,
+pub(crate) struct SnapshotFile {
+    location: Location,
     writer: Option<Writer>,
-}
-
-/// What a file remembers.
-#[derive(Debug)]
-pub(crate) struct Remembered {
-    pub(crate) members: Members,
-    pub(crate) written: SystemTime,
 }
 
 /// Which file it is, and whose.
 #[derive(Clone, Debug)]
-struct Place {
+struct Location {
     file: PathBuf,
     /// The service's node.
     root: String,
@@ -71,17 +64,17 @@ struct Writer {
     task: JoinHandle<()>,
 }
 
-impl Disk {
+impl SnapshotFile {
     /// The file of the service whose node is `root`. Nothing is touched yet.
     pub(crate) fn new(directory: &Path, root: String) -> Self {
-        Self { place: Place { file: directory.join(file_name(&root)), root }, writer: None }
+        Self { location: Location { file: directory.join(file_name(&root)), root }, writer: None }
     }
 
     /// What the file remembers, if there is one that makes sense.
-    pub(crate) async fn load(&self) -> Option<Remembered> {
-        let place = self.place.clone();
-        let file = place.file.display().to_string();
-        match timeout(PATIENCE, spawn_blocking(move || place.read())).await {
+    pub(crate) async fn load(&self) -> Option<Stored> {
+        let location = self.location.clone();
+        let file = location.file.display().to_string();
+        match timeout(PATIENCE, spawn_blocking(move || location.read())).await {
             Ok(Ok(Ok(remembered))) => remembered,
             Ok(Ok(Err(error))) => {
                 warn!(file, %error, "the snapshot file is ignored");
@@ -103,7 +96,7 @@ impl Disk {
         let writer = self.writer.get_or_insert_with(|| {
             let (newest, snapshots) = watch::channel(None);
             let hurry = CancellationToken::new();
-            let task = tokio::spawn(keep_writing(self.place.clone(), snapshots, hurry.clone()));
+            let task = tokio::spawn(keep_writing(self.location.clone(), snapshots, hurry.clone()));
             Writer { newest, hurry, task }
         });
         writer.newest.send_replace(Some(snapshot.clone()));
@@ -115,7 +108,7 @@ impl Disk {
         hurry.cancel();
         drop(newest);
         if timeout(PATIENCE, task).await.is_err() {
-            warn!(file = %self.place.file.display(), "the snapshot file was not written in time");
+            warn!(file = %self.location.file.display(), "the snapshot file was not written in time");
         }
     }
 }
@@ -123,13 +116,13 @@ impl Disk {
 /// Writes each snapshot that is still the newest when its turn comes, until there will be no more. One that could not be
 /// written is tried again, as there may be no newer one for long.
 async fn keep_writing(
-    place: Place,
+    location: Location,
     mut snapshots: watch::Receiver<Option<Snapshot>>,
     hurry: CancellationToken,
 ) {
-    let file = place.file.display().to_string();
+    let file = location.file.display().to_string();
     let mut failing = false;
-    let to = place.clone();
+    let to = location.clone();
     if let Ok(Err(error)) = spawn_blocking(move || to.clear_remains()).await {
         debug!(file, %error, "what killed writers left is not looked for");
     }
@@ -141,7 +134,7 @@ async fn keep_writing(
         }
         let Some(snapshot) = snapshots.borrow_and_update().clone() else { continue };
         let began = Instant::now();
-        let to = place.clone();
+        let to = location.clone();
         let written = spawn_blocking(move || to.write(&snapshot)).await.unwrap_or_else(|e| Err(e.into()));
         match &written {
             Ok(()) if failing => info!(file, "the snapshot file is written again"),
@@ -157,9 +150,9 @@ async fn keep_writing(
     }
 }
 
-impl Place {
+impl Location {
     /// `None` when there is no file; an error says what is wrong with it.
-    fn read(&self) -> io::Result<Option<Remembered>> {
+    fn read(&self) -> io::Result<Option<Stored>> {
         let Some(mut file) = self.open()? else { return Ok(None) };
         if file.metadata()?.len() > MAX_FILE {
             return Err(nonsense("it is too large"));

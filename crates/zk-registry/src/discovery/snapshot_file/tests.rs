@@ -7,6 +7,7 @@ use super::*;
 use crate::instance::{Instance, ServiceName, Status};
 use crate::options::Options;
 use crate::resolve::Resolve;
+use crate::snapshot::members::Members;
 use crate::snapshot::{Contents, Freshness, Incarnation, Member, Zxid};
 use crate::testing;
 use crate::withdrawn::Withdrawn;
@@ -58,12 +59,12 @@ impl Directory {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn disk(&self) -> Disk {
-        Disk::new(self.0.path(), ROOT.to_owned())
+    fn snapshot_file(&self) -> SnapshotFile {
+        SnapshotFile::new(self.0.path(), ROOT.to_owned())
     }
 
     fn file(&self) -> PathBuf {
-        self.disk().place.file
+        self.snapshot_file().location.file
     }
 
     fn names(&self) -> Vec<String> {
@@ -72,13 +73,13 @@ impl Directory {
     }
 
     async fn write(&self, snapshot: &Snapshot) {
-        let mut disk = self.disk();
+        let mut disk = self.snapshot_file();
         disk.remember(snapshot);
         disk.flush().await;
     }
 
     async fn load(&self) -> Option<Snapshot> {
-        let Remembered { members, .. } = self.disk().load().await?;
+        let Stored { members, .. } = self.snapshot_file().load().await?;
         let mut contents = snapshot([]);
         std::sync::Arc::get_mut(&mut contents.0).unwrap().members = members;
         Some(contents)
@@ -99,7 +100,7 @@ async fn what_was_written_is_read_back_whole() {
         directory.write(&written).await;
         assert!(same(&directory.load().await.unwrap(), &written));
     }
-    let Remembered { written, .. } = directory.disk().load().await.unwrap();
+    let Stored { written, .. } = directory.snapshot_file().load().await.unwrap();
     assert!(before <= written && written <= SystemTime::now());
     assert_eq!(directory.names(), ["services%2Ftime.snapshot"], "nothing else is left behind");
 }
@@ -130,11 +131,11 @@ async fn a_damaged_file_is_ignored_and_then_replaced() {
 
 #[tokio::test]
 async fn what_is_not_ours_is_neither_read_nor_replaced_nor_deleted() {
-    let other = Disk::new(Path::new(""), "/services/other".to_owned());
+    let other = SnapshotFile::new(Path::new(""), "/services/other".to_owned());
     let elsewhere = Directory::new();
-    let place = Place { file: elsewhere.file(), ..other.place };
-    place.write(&snapshot(1..3)).unwrap();
-    let of_another_service = fs::read(&place.file).unwrap();
+    let location = Location { file: elsewhere.file(), ..other.location };
+    location.write(&snapshot(1..3)).unwrap();
+    let of_another_service = fs::read(&location.file).unwrap();
     let without_end =
         &of_another_service[..of_another_service.iter().position(|byte| *byte == b'\n').unwrap()];
     let almost = b"{\"file\":\"zk-registry snapshots of Rome";
@@ -181,8 +182,8 @@ async fn fields_of_a_later_release_are_ignored() {
 #[tokio::test]
 async fn what_a_killed_writer_left_is_deleted_once_it_is_old() {
     let directory = Directory::new();
-    let place = directory.disk().place;
-    let [old, young] = [1, 2].map(|write| place.temporary(Uuid::from_u128(write)));
+    let location = directory.snapshot_file().location;
+    let [old, young] = [1, 2].map(|write| location.temporary(Uuid::from_u128(write)));
     let foreign = directory.file().with_extension("draft.tmp");
     let long_ago = SystemTime::now() - REMAINS - Duration::from_secs(1);
     for (file, written) in [(&old, long_ago), (&young, SystemTime::now()), (&foreign, long_ago)] {
@@ -198,14 +199,14 @@ async fn a_disk_that_fails_is_tried_again() {
     let directory = Directory::new();
     let nested = directory.0.path().join("a/b");
     fs::write(directory.0.path().join("a"), "in the way").unwrap();
-    let mut disk = Disk::new(&nested, ROOT.to_owned());
+    let mut disk = SnapshotFile::new(&nested, ROOT.to_owned());
     disk.remember(&snapshot(1..2));
     disk.flush().await;
     fs::remove_file(directory.0.path().join("a")).unwrap();
-    let mut disk = Disk::new(&nested, ROOT.to_owned());
+    let mut disk = SnapshotFile::new(&nested, ROOT.to_owned());
     disk.remember(&snapshot(1..2));
     disk.flush().await;
-    assert_eq!(Disk::new(&nested, ROOT.to_owned()).load().await.unwrap().members.len(), 1);
+    assert_eq!(SnapshotFile::new(&nested, ROOT.to_owned()).load().await.unwrap().members.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,19 +214,19 @@ async fn a_disk_without_room_gets_the_file_when_it_has_some_even_if_nothing_chan
     let directory = Directory::new();
     let target = directory.0.path().join("full");
     fs::write(&target, "in the way").unwrap();
-    let mut disk = Disk::new(&target, ROOT.to_owned());
+    let mut disk = SnapshotFile::new(&target, ROOT.to_owned());
     disk.remember(&snapshot(1..4));
     sleep(Duration::from_secs(60)).await;
     fs::remove_file(&target).unwrap();
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(Disk::new(&target, ROOT.to_owned()).load().await.unwrap().members.len(), 3);
+    assert_eq!(SnapshotFile::new(&target, ROOT.to_owned()).load().await.unwrap().members.len(), 3);
     disk.flush().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn snapshots_that_come_too_fast_are_skipped_but_for_the_last() {
     let directory = Directory::new();
-    let mut disk = directory.disk();
+    let mut disk = directory.snapshot_file();
     let began = Instant::now();
     let mut seen = std::collections::BTreeSet::new();
     for n in 1..200 {
@@ -301,7 +302,7 @@ fn names_of_files_are_harmless_and_tell_services_apart() {
 
 #[test]
 fn a_directory_without_a_name_is_the_current_one() {
-    let place = Disk::new(Path::new(""), ROOT.to_owned()).place;
-    assert_eq!(place.directory(), Path::new("."));
-    assert!(place.is_temporary(&place.directory().join(place.temporary(Uuid::nil()))));
+    let location = SnapshotFile::new(Path::new(""), ROOT.to_owned()).location;
+    assert_eq!(location.directory(), Path::new("."));
+    assert!(location.is_temporary(&location.directory().join(location.temporary(Uuid::nil()))));
 }

@@ -10,7 +10,7 @@ mod schedules;
 use self::schedules::{
     AUDIT, CONNECTION, NO_AUDIT, ROOT, SESSION, becomes, record, registry, service, watching,
 };
-use super::requests::FULL_AUDIT;
+use super::driver::FULL_AUDIT;
 use crate::instance::{Instance, ServiceName};
 use crate::options::{Acl, Suspicion};
 use crate::resolve::{Resolve, ServiceWatch};

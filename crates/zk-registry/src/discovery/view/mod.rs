@@ -56,7 +56,7 @@ struct Other {
     /// `None`: a namespace, neither listed nor rejected.
     reason: Option<String>,
     /// Whether having children or none makes a difference to what it is.
-    minds_children: bool,
+    depends_on_children: bool,
 }
 
 /// The answer to one batch of reads.
@@ -125,24 +125,24 @@ impl View {
 
     /// A child of a child came, went or changed: the first one makes a namespace of an instance, and without the last one it
     /// is an instance again. A namespace that is one anyway is left alone, however busy the tree below it is.
-    pub(crate) fn stir(&mut self, name: &str, now: Instant) {
+    pub(crate) fn child_changed(&mut self, name: &str, now: Instant) {
         if self.reading.is_some() {
             self.stirred.entry(name.to_owned()).or_insert(now);
-        } else if self.minds_children(name) {
+        } else if self.depends_on_children(name) {
             self.marks.push(name, now);
         }
     }
 
-    fn minds_children(&self, name: &str) -> bool {
+    fn depends_on_children(&self, name: &str) -> bool {
         let is_member = || name.parse().is_ok_and(|id: InstanceId| self.members.get(&id).is_some());
-        self.others.get(name).map_or_else(is_member, |other| other.minds_children)
+        self.others.get(name).map_or_else(is_member, |other| other.depends_on_children)
     }
 
     /// The reads that were under way are known.
     fn end_reading(&mut self) {
         self.reading = None;
         for (name, since) in std::mem::take(&mut self.stirred) {
-            self.stir(&name, since);
+            self.child_changed(&name, since);
         }
     }
 
@@ -379,7 +379,7 @@ impl View {
     fn judge(&self, name: &str, answer: Result<Node, Fault>) -> Judged {
         let reject = |identity: Option<(i64, i64)>, reason: String| {
             // What may not be read says as little again.
-            let other = Other { identity, reason: Some(reason), minds_children: identity.is_some() };
+            let other = Other { identity, reason: Some(reason), depends_on_children: identity.is_some() };
             if self.others.get(name) == Some(&other) { Judged::Kept } else { Judged::Other(other) }
         };
         let node = match answer {
@@ -392,8 +392,8 @@ impl View {
         let kind = NodeKind { ephemeral: node.stat.owner != 0, children: node.stat.children };
         if self.format.is_namespace(kind, &node.data) {
             let alone = NodeKind { children: 0, ..kind };
-            let minds_children = !self.format.is_namespace(alone, &node.data);
-            let namespace = Other { identity: Some(identity), reason: None, minds_children };
+            let depends_on_children = !self.format.is_namespace(alone, &node.data);
+            let namespace = Other { identity: Some(identity), reason: None, depends_on_children };
             return if self.others.get(name) == Some(&namespace) {
                 Judged::Kept
             } else {

@@ -152,10 +152,10 @@ fn only_children_that_make_a_difference_are_read_for_what_happens_below_them() {
         ],
     );
     let below = ["garbage", "gone", "h:1", "h:2", "namespace", "secret"];
-    below.iter().for_each(|name| view.stir(name, Instant::now()));
+    below.iter().for_each(|name| view.child_changed(name, Instant::now()));
     assert_eq!(view.take_marks(9), ["garbage", "h:1", "h:2"]);
     // While they are read, what is heard may be newer than what the reads will say.
-    below.iter().for_each(|name| view.stir(name, Instant::now()));
+    below.iter().for_each(|name| view.child_changed(name, Instant::now()));
     assert!(!view.is_dirty());
     let items =
         vec![("h:1".to_owned(), nobodys(2, record(1), 1)), ("garbage".to_owned(), Err(Fault::NoNode))];

@@ -86,9 +86,9 @@ impl Server {
         let grandchildren = there.map_or(0, |(_, stat)| stat.children);
         match (write, there) {
             (Write::Bear(_), Some((sort, _))) if sort.may_have_children() => {
-                self.stir(&name, grandchildren + 1);
+                self.child_changed(&name, grandchildren + 1);
             }
-            (Write::Bereave(_), Some(_)) if grandchildren > 0 => self.stir(&name, grandchildren - 1),
+            (Write::Bereave(_), Some(_)) if grandchildren > 0 => self.child_changed(&name, grandchildren - 1),
             (Write::Create(_, sort), None) => self.create(&name, *sort),
             (Write::Delete(_), Some(_)) if grandchildren == 0 => self.delete(&name),
             (Write::Replace(_, sort), Some(_)) if grandchildren == 0 => {
@@ -107,7 +107,7 @@ impl Server {
     }
 
     /// From now on the child has so many children of its own.
-    fn stir(&mut self, name: &str, grandchildren: u32) {
+    fn child_changed(&mut self, name: &str, grandchildren: u32) {
         self.zxid += 1;
         if let Some((_, stat)) = self.children.get_mut(name) {
             (stat.children, stat.pzxid) = (grandchildren, self.zxid);
@@ -219,7 +219,7 @@ impl World {
         for (path, at) in std::mem::take(&mut self.server.events) {
             match path.split_once('/') {
                 None => self.view.mark(&path, at),
-                Some((name, _)) => self.view.stir(name, at),
+                Some((name, _)) => self.view.child_changed(name, at),
             }
         }
     }

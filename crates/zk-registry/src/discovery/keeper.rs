@@ -1,0 +1,216 @@
+//! The view, kept up to date by events while a reply is awaited, and published.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use super::epoch::{Epoch, Line, Need, Over, Replies, lost_epoch};
+use super::snapshot_file::SnapshotFile;
+use super::view::View;
+use crate::format::Format;
+use crate::instance::ServiceName;
+use crate::options::Suspicion;
+use crate::session::Link;
+use crate::session::last_heard::LastHeard;
+use crate::snapshot::{Freshness, Snapshot};
+use crate::store::{Event, Fault, Reply};
+
+/// The least time between two publications, but for the first of a burst.
+const PUBLISH_EVERY: Duration = Duration::from_millis(5);
+/// A resync after a reconnect is put off by up to so much per child, up to so much in all.
+const STAGGER_PER_CHILD: Duration = Duration::from_micros(20);
+const MAX_STAGGER: Duration = Duration::from_secs(1);
+
+/// What a view needs to know of its registry.
+pub(crate) struct ViewSettings {
+    pub(crate) service: ServiceName,
+    /// The service's node.
+    pub(crate) root: String,
+    pub(crate) format: Arc<dyn Format>,
+    pub(crate) suspicion: Suspicion,
+    pub(crate) session_timeout: Duration,
+    pub(crate) audit_interval: Duration,
+    pub(crate) file: Option<SnapshotFile>,
+    pub(crate) seed: u64,
+    pub(crate) last_heard: LastHeard,
+    /// Called with the path of every child that changed.
+    pub(crate) changed: Box<dyn Fn(&str) + Send>,
+}
+
+impl fmt::Debug for ViewSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ViewSettings").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// A view with its two ways: events come in by the watch of an epoch, snapshots go out.
+pub(super) struct Keeper {
+    pub(super) settings: ViewSettings,
+    pub(super) view: View,
+    pub(super) link: watch::Receiver<Link>,
+    pub(super) rng: SmallRng,
+    snapshots: watch::Sender<Snapshot>,
+    published_at: Option<Instant>,
+    /// When something of the server was last taken up.
+    received_at: Option<Instant>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        settings: ViewSettings,
+        link: watch::Receiver<Link>,
+        snapshots: watch::Sender<Snapshot>,
+    ) -> Self {
+        let view = View::new(
+            settings.service.clone(),
+            settings.format.clone(),
+            settings.suspicion,
+            settings.session_timeout,
+        );
+        // The views of one process take turns of their own.
+        let own = u64::from(crc32fast::hash(settings.root.as_bytes()));
+        let rng = SmallRng::seed_from_u64(settings.seed ^ own);
+        Self { settings, view, link, rng, snapshots, published_at: None, received_at: None }
+    }
+
+    pub(super) fn snapshots(&self) -> &watch::Sender<Snapshot> {
+        &self.snapshots
+    }
+
+    /// Awaits a reply while hearing the watch, so that a lost connection is told at once. So is that nothing is answered:
+    /// where only the way to the server is dead, its events go on to come until it has given up the session.
+    pub(super) async fn answer<T>(
+        &mut self,
+        epoch: &mut Epoch,
+        reply: Reply<T>,
+    ) -> Result<Result<T, Fault>, Over> {
+        let mut reply = reply;
+        let asked = Instant::now();
+        let mut overdue = pin!(sleep_until(asked + epoch.store.connection_timeout()));
+        let mut is_overdue = false;
+        loop {
+            tokio::select! {
+                biased;
+                event = epoch.watch.next() => self.hear(epoch, event)?,
+                over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
+                answer = &mut reply => {
+                    self.received_at = Some(Instant::now());
+                    // Whatever was sent before the reply is queued by now.
+                    self.hear_queued(epoch)?;
+                    return Ok(answer);
+                }
+                () = overdue.as_mut(), if !is_overdue => {
+                    (is_overdue, epoch.replies) = (true, Replies::Overdue);
+                    self.view.lost(asked);
+                    self.publish();
+                }
+            }
+        }
+    }
+
+    /// Takes up the events that are here already.
+    pub(super) fn hear_queued(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        while let Some(event) = epoch.watch.try_next() {
+            self.hear(epoch, Some(event))?;
+        }
+        Ok(())
+    }
+
+    /// Takes up one event of the watch: a dirty mark, or the connection's state. `None`: there will be no more.
+    pub(super) fn hear(&mut self, epoch: &mut Epoch, event: Option<Event>) -> Result<(), Over> {
+        let now = Instant::now();
+        match event.unwrap_or(Event::Over) {
+            Event::Node(path) => {
+                self.received_at = Some(now);
+                match path.strip_prefix(self.settings.root.as_str()) {
+                    // Its data was written, or it came or went: its children have marks of their own.
+                    Some("") => epoch.need = epoch.need.max(Need::Parent),
+                    Some(below) => {
+                        let mut names = below.split('/').skip(1);
+                        match (names.next(), names.next(), names.next()) {
+                            (Some(name), None, _) => self.view.mark(name, now),
+                            (Some(name), Some(_), None) => self.view.child_changed(name, now),
+                            _ => {}
+                        }
+                    }
+                    None => {}
+                }
+            }
+            Event::Connected => {
+                (epoch.line, epoch.need) = (Line::Unarmed, Need::Everything);
+                epoch.backoff.reset();
+                epoch.hold = self.stagger();
+            }
+            Event::Disconnected => {
+                epoch.line = Line::Lost;
+                self.lost();
+            }
+            Event::Over => return Err(Over::Epoch),
+        }
+        Ok(())
+    }
+
+    /// When a resync may begin: a fleet that lost the same server must not read everything at the same moment.
+    pub(super) fn stagger(&mut self) -> Option<Instant> {
+        let spread =
+            (STAGGER_PER_CHILD * u32::try_from(self.view.children()).unwrap_or(u32::MAX)).min(MAX_STAGGER);
+        let jitter = spread.mul_f64(self.rng.random_range(0.0..1.0));
+        (jitter >= Duration::from_millis(1)).then(|| Instant::now() + jitter)
+    }
+
+    /// The server is not heard any more.
+    pub(super) fn lost(&mut self) {
+        let until = self.settings.last_heard.until(self.received_at).or(self.received_at);
+        self.view.lost(until.unwrap_or_else(Instant::now));
+        self.publish();
+    }
+
+    pub(super) fn next_publication(&self) -> Instant {
+        self.published_at.map_or_else(Instant::now, |at| at + PUBLISH_EVERY)
+    }
+
+    /// Publishes what is new, if the last publication is long enough ago.
+    pub(super) fn publish_if_due(&mut self) {
+        if self.view.has_news() && self.next_publication() <= Instant::now() {
+            self.publish();
+        }
+    }
+
+    /// Publishes what is new.
+    pub(super) fn publish(&mut self) {
+        let Some(snapshot) = self.view.publish() else { return };
+        self.published_at = Some(Instant::now());
+        debug!(
+            root = self.settings.root,
+            revision = snapshot.revision(),
+            instances = snapshot.len(),
+            freshness = ?snapshot.freshness(),
+            "snapshot published"
+        );
+        if let Some(file) = &mut self.settings.file
+            && snapshot.freshness() == Freshness::Live
+        {
+            file.remember(&snapshot);
+        }
+        self.snapshots.send_replace(snapshot);
+    }
+
+    /// Tells the registrations of this process which of the service's nodes changed.
+    pub(super) fn tell(&self, changed: &[String]) {
+        for path in self.paths(changed) {
+            (self.settings.changed)(&path);
+        }
+    }
+
+    /// The paths of children of the service.
+    pub(super) fn paths(&self, names: &[String]) -> Vec<String> {
+        names.iter().map(|name| format!("{}/{name}", self.settings.root)).collect()
+    }
+}
