@@ -9,15 +9,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::adopt::Roster;
 use super::ejection::Ejection;
 use super::event::Observer;
+use super::health::Shared;
 use super::lease::Lease;
 use super::pick::{Key, Pick, PickError};
-use super::recall::Slot;
+use super::roster::Roster;
 use super::set::EndpointSet;
-use super::shared::Shared;
 use super::strategy::{Strategy, Tracking};
+use super::thread_cache::Slot;
 use super::tier::{Candidates, Choice, Tier};
 use super::vitals::nanos;
 use crate::instance::InstanceId;

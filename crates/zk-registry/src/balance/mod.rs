@@ -31,23 +31,23 @@
 //!   restarted process starts clean.
 //! - Losing ZooKeeper changes nothing: the balancer keeps what it has.
 
-mod adopt;
 mod balancer;
 mod budget;
 mod ejection;
 mod endpoint;
 mod event;
 mod hash;
-mod lane;
+mod health;
 mod lease;
 mod pick;
-mod recall;
 mod retry;
+mod roster;
 mod set;
-mod shared;
 pub mod strategy;
+mod stripe;
 #[cfg(test)]
 mod tests;
+mod thread_cache;
 mod tier;
 mod vitals;
 

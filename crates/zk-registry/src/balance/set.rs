@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::adopt::Roster;
 use super::balancer::Options;
 use super::endpoint::{Endpoint, Index};
+use super::health::Shared;
 use super::pick::Pick;
-use super::shared::Shared;
+use super::roster::Roster;
 use super::strategy::Tracking;
 use super::vitals::Gate;
 use crate::snapshot::Snapshot;

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, Index};
 use super::hash;
-use super::lane::{LANES, lane};
+use super::health::{Call, Shared};
 use super::lease::{Kind, Outcome};
 use super::pick::Pick;
 use super::set::EndpointSet;
-use super::shared::{Call, Shared};
 use super::strategy::{Picker, Strategy};
+use super::stripe::{LANES, lane};
 use super::vitals::{Gate, nanos};
 
 /// Candidates of the same rank. Each lane has a handle of its own, so that threads which pick at the same time do not count

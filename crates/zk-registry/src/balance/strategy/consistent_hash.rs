@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::load::Load;
-use super::ring::Ring;
+use super::owner_table::Ring;
 use crate::balance::{EndpointSet, Index, Key, Pick, Picker, Strategy, Tracking};
 
 /// Picks by the key of the call, so that calls with the same key meet the same instance, from every client.

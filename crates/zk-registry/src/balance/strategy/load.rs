@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-use crate::balance::lane::{LANES, Padded, lane};
+use crate::balance::stripe::{LANES, Padded, lane};
 use crate::balance::{EndpointSet, Index};
 
 /// The sum of calls in flight, brought up to date a few endpoints at a time: a counter of all calls would be written by every

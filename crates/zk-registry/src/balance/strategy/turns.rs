@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use tokio::time::Instant;
 
-use crate::balance::lane::{LANES, Padded, lane};
+use crate::balance::stripe::{LANES, Padded, lane};
 
 /// Numbers, each of them given out once.
 ///
