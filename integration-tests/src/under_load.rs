@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zk_registry::balance::strategy::RoundRobin;
-use zk_registry::balance::{self, Balancer, Change, Ejection, EndpointSet, Event};
+use zk_registry::balance::{self, Balancer, Ejection, EndpointSet, Event, PhaseChange};
 use zk_registry::{InstanceId, Registry, Resolve};
 
 use crate::eventually::eventually;
@@ -158,7 +158,7 @@ impl QueryLoad {
         let service = "time".parse().expect("it is a name");
         registry.watch(&service).live().await.expect("the registry is open");
         let victim = Arc::new(Victim::default());
-        let mut options = balance::Options::default();
+        let mut options = balance::BalancerOptions::default();
         options.observer = Some(Arc::new({
             let victim = victim.clone();
             move |event: &Event| victim.observe(event)
@@ -227,7 +227,7 @@ impl Victim {
     /// Remembers the first ejection of the victim, of which there is none before the kill, and counts its probes.
     fn observe(&self, event: &Event) {
         match &event.change {
-            Change::Ejected { instance, .. } if self.is(instance) => {
+            PhaseChange::Ejected { instance, .. } if self.is(instance) => {
                 let mut ejection = self.ejection.lock().unwrap_or_else(PoisonError::into_inner);
                 ejection.get_or_insert(Ejected {
                     at: event.at,
@@ -235,7 +235,7 @@ impl Victim {
                     in_flight: self.in_flight(),
                 });
             }
-            Change::Probing { instance } if self.is(instance) => {
+            PhaseChange::Probing { instance } if self.is(instance) => {
                 self.probes.fetch_add(1, Ordering::Relaxed);
             }
             _ => {}

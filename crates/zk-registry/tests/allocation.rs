@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Outcome, Pick};
@@ -33,7 +33,8 @@ fn allocations(balancer: &Balancer, avoid: &[InstanceId]) -> u64 {
     let now = Instant::now();
     let mut calls = || {
         for key in 0..1000_u64 {
-            let mut pick = Pick::new(now, &mut rng).with_key(key).avoiding(avoid);
+            let mut words = || rng.next_u64();
+            let mut pick = Pick::new(now, &mut words).with_key(key).avoiding(avoid);
             let lease = balancer.pick_with(&mut pick).unwrap();
             lease.finish_at(if key % 7 == 0 { Outcome::Cancelled } else { Outcome::Success }, now);
         }

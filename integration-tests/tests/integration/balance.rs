@@ -17,7 +17,7 @@ use time_server::protocol::Request;
 use tokio_util::task::AbortOnDropHandle;
 use zk_registry::Registry;
 use zk_registry::balance::strategy::Named;
-use zk_registry::balance::{self, Balancer, Change, Event, Phase};
+use zk_registry::balance::{self, Balancer, Event, Phase, PhaseChange};
 
 /// Three servers of one listener each; two of them can only be reached over a proxy.
 struct TroubledFleet {
@@ -83,7 +83,7 @@ const AT_ONCE: usize = 4;
 impl BalancedClient {
     fn start(registry: &Registry, strategy: &'static str) -> Self {
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
-        let mut options = balance::Options::default();
+        let mut options = balance::BalancerOptions::default();
         let record = Arc::clone(&events);
         options.observer = Some(Arc::new(move |event: &Event| record.lock().unwrap().push(event.clone())));
         // Shorter than by default, as a test has less patience.
@@ -122,7 +122,7 @@ impl BalancedClient {
         .await;
     }
 
-    async fn observes(&self, what: &str, is_it: impl Fn(&Change) -> bool) {
+    async fn observes(&self, what: &str, is_it: impl Fn(&PhaseChange) -> bool) {
         eventually(SOON, &format!("{what} under {}", self.strategy), async || {
             let events = self.events.lock().unwrap();
             if events.iter().any(|event| is_it(&event.change)) { Ok(()) } else { Err(format!("{events:?}")) }
@@ -210,7 +210,7 @@ async fn a_slow_a_refusing_and_a_killed_server_fail_no_query_and_are_forgiven() 
     fleet.mortal.1 = serve(&fleet.chroot, &["--listen", &listen]);
     assert_eq!(registered(&fleet.mortal.1, 1).await, fleet.mortal.0);
     for client in &clients {
-        let back = |change: &Change| matches!(change, Change::Available { instance } if instance.as_str() == refusing);
+        let back = |change: &PhaseChange| matches!(change, PhaseChange::Available { instance } if instance.as_str() == refusing);
         client.observes("the return of the refusing one", back).await;
         for id in [&refusing, &mortal] {
             let what = format!("{id} is available under {}", client.strategy);
@@ -226,6 +226,6 @@ async fn a_slow_a_refusing_and_a_killed_server_fail_no_query_and_are_forgiven() 
     }
 }
 
-fn ejects(change: &Change, id: &str) -> bool {
-    matches!(change, Change::Ejected { instance, .. } if instance.as_str() == id)
+fn ejects(change: &PhaseChange, id: &str) -> bool {
+    matches!(change, PhaseChange::Ejected { instance, .. } if instance.as_str() == id)
 }

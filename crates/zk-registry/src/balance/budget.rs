@@ -1,12 +1,12 @@
-//! How many retries a client may afford, all its calls together: a share of the calls, so that retries cannot multiply an
-//! outage. After Finagle's retry budget.
+//! The retry budget of a client: a share of all its calls, so that retries cannot multiply an outage. After Finagle's
+//! `RetryBudget`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a [`Budget`] allows.
+/// The rules of a [`Budget`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct BudgetOptions {
@@ -14,7 +14,7 @@ pub struct BudgetOptions {
     pub share: f64,
     /// Retries per second that are allowed in any case, so that a client with few calls can retry at all. Defaults to 10.
     pub floor: u32,
-    /// For how long a call counts; what was not used by then is lost. Defaults to 10 seconds.
+    /// The time for which a call counts; what it paid and no retry took by then is lost. Defaults to 10 seconds.
     pub window: Duration,
 }
 
@@ -47,7 +47,7 @@ impl BudgetOptions {
     }
 }
 
-/// A purse that calls fill and retries empty. Share one among all calls to a service.
+/// A retry budget: calls pay in, retries take out. Share one among all calls to a service.
 ///
 /// Within any window there are at most `share x calls + floor x window` retries, give or take a tenth of a window.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Budget {
         affordable
     }
 
-    /// How many retries are left at `now`.
+    /// The number of retries left at `now`.
     pub fn left(&self, now: Instant) -> u64 {
         let purse = self.at(now);
         (self.balance(&purse).max(0) / RETRY).cast_unsigned()

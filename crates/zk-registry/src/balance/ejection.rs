@@ -1,4 +1,4 @@
-//! When an instance is left alone, and for how long: rules only. They are this client's opinion, never written to ZooKeeper.
+//! The rules of ejection: when an instance is left alone, and for how long. They are this client's opinion, never written to ZooKeeper.
 //!
 //! available -> ejected (a growing, jittered time) -> probing (one call at a time) -> available. After Finagle's failure
 //! accrual and Envoy's outlier detection.
@@ -10,23 +10,24 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Ejection {
-    /// So many failures in a row eject. `None` switches the rule off. Defaults to 5.
+    /// The number of failures in a row that ejects. `None` switches the rule off. Defaults to 5.
     pub consecutive_failures: Option<NonZeroU32>,
-    /// An instance whose success rate is this far below the average of the other available ones is ejected. The rate is a
+    /// The distance by which an instance's success rate must fall below the average of the other available ones to eject it. The rate is a
     /// moving average over about 16 calls, so that it takes at least four failures. Above 1 the rule is off. Defaults to 0.3.
     pub success_margin: f64,
-    /// The first ejection takes about that long, each further one twice as long. A probe that is not over after that time is
+    /// The length of the first ejection, of which half is jitter; each further one is twice as long. A probe that is not over after that time is
     /// waited for no longer: the next call probes. Defaults to 5 seconds.
     pub base: Duration,
-    /// No ejection takes longer. Defaults to 5 minutes.
+    /// The longest ejection. Defaults to 5 minutes.
     pub cap: Duration,
-    /// So many calls in a row must succeed, one at a time, before an ejected instance is available again. Defaults to 3.
+    /// The number of probes in a row, one at a time, that must succeed before an ejected instance is available again. Defaults
+    /// to 3.
     pub probes: NonZeroU32,
-    /// At most this share of the listed instances is ejected at once, rounded down: with the default never the only one, one
+    /// The share of the listed instances that may be ejected at once, rounded down: with the default never the only one, one
     /// of two, two of three. Defaults to 0.7.
     pub max_share: f64,
-    /// With less than this share of the listed instances available, ejections are ignored: using all is better than heaping
-    /// everything on the few. Defaults to 0.25.
+    /// The share of the listed instances below which ejections are ignored: using all is better than heaping all load on a
+    /// few. Defaults to 0.25.
     pub panic_below: f64,
 }
 
@@ -44,11 +45,11 @@ impl Default for Ejection {
     }
 }
 
-/// Why an instance was ejected.
+/// The rule that ejected an instance.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Too many failures in a row.
+    /// It failed too often in a row.
     ConsecutiveFailures,
     /// It failed when it was probed.
     FailedProbe,

@@ -1,4 +1,4 @@
-//! One instance as a balancer sees it: what the registry says of it, and what this client has learned.
+//! An endpoint: one instance as a balancer sees it, with what the registry says of it and what this client has learned.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::vitals::{Clock, Vitals};
+use super::clock::Clock;
+use super::phase::Phase;
+use super::vitals::Vitals;
 use crate::instance::{Instance, InstanceId};
 use crate::snapshot::Member;
 
@@ -39,23 +41,6 @@ pub struct Endpoint {
     pub(super) clock: Arc<Clock>,
 }
 
-/// Whether a balancer picks an endpoint.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Phase {
-    /// It is picked.
-    Available,
-    /// A suspect that could not be dialled: it is not picked until it is listed again.
-    Dropped,
-    /// It failed; it is not picked until then, and then with one call at a time.
-    Ejected {
-        /// When the first probe may go out.
-        until: Instant,
-    },
-    /// It may return: a single call is under way to find out.
-    Probing,
-}
-
 impl Endpoint {
     /// The instance's id.
     pub fn id(&self) -> &InstanceId {
@@ -72,18 +57,18 @@ impl Endpoint {
         self.weight
     }
 
-    /// Whether it is no longer listed and only perhaps alive.
+    /// Whether it is a suspect: no longer listed, but perhaps alive.
     pub fn is_suspect(&self) -> bool {
         self.suspect
     }
 
-    /// How many calls this balancer has under way to it. 0 when in-flight calls are not [tracked](super::Tracking).
+    /// The number of calls that this balancer has under way to it. 0 when in-flight calls are not [tracked](super::Tracking).
     pub fn in_flight(&self) -> u32 {
         self.vitals.in_flight()
     }
 
     /// The peak-sensitive moving average of its answer times, decayed up to `now`: a slower answer counts in full at once, a
-    /// faster one gradually, and without news it sinks towards zero within a few times [`Options::decay`](super::Options).
+    /// faster one gradually, and without news it sinks towards zero within a few times [`BalancerOptions::decay`](super::BalancerOptions).
     /// `None` before the first answer, or when latency is not [tracked](super::Tracking).
     pub fn latency(&self, now: Instant) -> Option<Duration> {
         self.vitals.latency(*self.clock, self.clock.at(now)).map(|nanos| Duration::from_nanos(nanos as u64))
@@ -94,7 +79,7 @@ impl Endpoint {
         f64::from(self.vitals.success())
     }
 
-    /// Whether the balancer picks it.
+    /// Its phase: whether the balancer picks it.
     pub fn phase(&self) -> Phase {
         self.vitals.phase(*self.clock)
     }

@@ -1,4 +1,4 @@
-//! What changed in a balancer's opinion, for whoever counts, logs or alerts.
+//! The events of a balancer: each change of phase, for counters, logs and alerts.
 
 use std::num::NonZeroU32;
 
@@ -7,53 +7,53 @@ use tokio::time::Instant;
 use super::ejection::Cause;
 use crate::instance::InstanceId;
 
-/// One change of opinion.
+/// An event: one change of an instance's phase, or of the whole set.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
-    /// When, by the clock of the call that brought it about.
+    /// The time, by the clock of the call that caused the change.
     pub at: Instant,
-    /// What changed.
-    pub change: Change,
+    /// The change.
+    pub change: PhaseChange,
 }
 
-/// What changed. Each [`Ejected`](Self::Ejected) or [`Dropped`](Self::Dropped) instance is some time
-/// [`Available`](Self::Available) or [`Gone`](Self::Gone): whoever keeps the ids of the one until the other knows who is not
-/// picked.
+/// A change of phase. [`Ejected`](Self::Ejected) or [`Dropped`](Self::Dropped) is later followed by
+/// [`Available`](Self::Available) or [`Gone`](Self::Gone): add ids on the first pair, remove them on the second, and the set
+/// holds what is not picked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Change {
+pub enum PhaseChange {
     /// An instance that was ejected or dropped is picked again: it passed its probes, was restarted, or is listed again.
     Available {
-        /// Which.
+        /// The instance's id.
         instance: InstanceId,
     },
     /// A suspect could not be dialled and is not picked until it is listed again.
     Dropped {
-        /// Which.
+        /// The instance's id.
         instance: InstanceId,
     },
     /// An instance is not picked for a while.
     Ejected {
-        /// Which.
+        /// The instance's id.
         instance: InstanceId,
-        /// Why.
+        /// The rule that ejected it.
         cause: Cause,
-        /// When it may be probed.
+        /// The time from which it may be probed.
         until: Instant,
-        /// How many ejections in a row this is.
+        /// The number of ejections in a row, this one included.
         times: NonZeroU32,
     },
     /// An instance that was ejected or dropped is neither listed nor a suspect any more.
     Gone {
-        /// Which.
+        /// The instance's id.
         instance: InstanceId,
     },
     /// Too few instances are available: ejections are ignored from now on.
     PanicBegan {
-        /// How many are available.
+        /// The number of listed instances that are available.
         available: usize,
-        /// Of how many.
+        /// The number of listed instances.
         total: usize,
     },
     /// Enough instances are available again.
@@ -61,15 +61,15 @@ pub enum Change {
     /// One call is under way to find out whether an ejected instance is well again. It is still ejected, whatever becomes of the
     /// call, until [`Available`](Self::Available) or [`Gone`](Self::Gone) says otherwise.
     Probing {
-        /// Which.
+        /// The instance's id.
         instance: InstanceId,
     },
 }
 
-/// Is told each [`Event`] at once, by the thread whose call brought it about: `pick` for [`Change::Probing`], `finish` or
-/// `update` for the others. It must be quick, and must not call the balancer. Closures are observers.
+/// An observer receives each [`Event`] at once, on the thread whose call caused it: `pick` for [`PhaseChange::Probing`],
+/// `finish` or `update` for the others. It must be quick and must not call the balancer. Closures are observers.
 pub trait Observer: Send + Sync + 'static {
-    /// Something changed.
+    /// Receives one event.
     fn observe(&self, event: &Event);
 }
 

@@ -1,9 +1,9 @@
 //! The arithmetic of chance and of keys: stable mixing, and a fair index from a random word.
 //!
-//! Hashes here decide who owns a key, so all processes must agree on them for ever: they are written out instead of being
+//! Hashes here decide which instance owns a key, so all processes must agree on them for ever: they are written out instead of being
 //! the standard library's, which promises nothing across versions.
 
-use rand::Rng;
+use super::entropy::Entropy;
 
 /// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): every input bit moves about half of the output bits.
 pub(super) const fn mix(word: u64) -> u64 {
@@ -30,11 +30,11 @@ pub(super) const fn below(word: u32, len: usize) -> usize {
     ((word as u64 * len as u64) >> 32) as usize
 }
 
-/// A random number below `len` that has no divisor in common with it: steps of that length meet everyone before they meet
-/// anyone again.
-pub(super) fn stride(rng: &mut dyn Rng, len: usize) -> usize {
+/// A random number below `len` that has no divisor in common with it: steps of that length meet every place before they meet
+/// one again.
+pub(super) fn stride(rng: &mut dyn Entropy, len: usize) -> usize {
     loop {
-        let stride = 1 + below(rng.next_u32(), len);
+        let stride = 1 + below(halves(rng.next_u64()).0, len);
         if gcd(stride as u64, len as u64) == 1 {
             return stride;
         }

@@ -6,36 +6,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
+use super::outcome::{Outcome, PickedAs};
 use super::set::EndpointSet;
 use super::tier::{Candidates, Choice};
 use crate::instance::Instance;
 use crate::snapshot::Member;
-
-/// How a call went, seen from the caller.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The caller gave up or does not care any more. Blames nobody; that it took so long is remembered if it is news.
-    Cancelled,
-    /// The instance failed: an error, a broken connection, no answer in time. Part of the work may have been done.
-    Failure,
-    /// The instance did nothing: the dial failed, or it said at once that it cannot. Counts as a failure; safe to retry
-    /// elsewhere; drops a suspect.
-    Refused,
-    /// The answer came. An answer that says no (not found, not allowed) is one.
-    Success,
-}
-
-/// Why an instance was picked, which decides what the call's failure means.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    /// It was not available, but nothing better was left. Its success speaks for it; its failure is no news.
-    LastResort,
-    /// It is available.
-    Plain,
-    /// It may return: this one call finds out.
-    Probe,
-}
 
 /// The permission to make one call. Finish it with the outcome; dropping it counts as [`Outcome::Cancelled`].
 ///
@@ -78,15 +53,15 @@ impl Lease {
 
     /// Whether this call finds out whether an ejected instance is well again.
     pub fn is_probe(&self) -> bool {
-        self.choice.kind == Kind::Probe
+        self.choice.kind == PickedAs::Probe
     }
 
-    /// How many instances it was picked from: those of its rank, whatever their health.
+    /// The number of instances it was picked from: those of its rank, whatever their health.
     pub fn candidates(&self) -> usize {
         self.set().len()
     }
 
-    /// When it was picked.
+    /// The time of the pick.
     pub fn began(&self) -> Instant {
         self.began
     }

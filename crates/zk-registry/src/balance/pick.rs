@@ -2,32 +2,34 @@
 
 use std::fmt;
 
-use rand::Rng;
 use tokio::time::Instant;
 
+use super::clock::Clock;
+use super::entropy::Entropy;
 use super::hash;
-use super::tier::ATTEMPTS;
-use super::vitals::Clock;
 use crate::instance::InstanceId;
 
-/// What a pick may depend on: the key of the call, the time, chance, and what was tried before.
+/// The question to a balancer: the key of the call, the time, a source of chance, and the instances tried before.
 pub struct Pick<'a> {
-    /// What calls that belong together have in common; strategies that do not hash ignore it.
+    /// The key that calls which belong together share; strategies that do not hash ignore it.
     pub key: Option<Key>,
     /// The time.
     pub now: Instant,
-    /// Chance. A small generator of the calling thread is best.
-    pub rng: &'a mut dyn Rng,
-    /// Instances that must not be picked, because this call tried them already.
+    /// The source of chance. A small generator of the calling thread is fastest.
+    pub rng: &'a mut dyn Entropy,
+    /// The instances that must not be picked, because this call tried them already.
     pub avoid: &'a [InstanceId],
     pub(super) attempt: u32,
     /// `now` by the balancer's clock; 0 = not worked out, because most picks do not need it.
     pub(super) at: u64,
 }
 
+/// How many proposals of a picker are judged before all instances are gone through.
+const ATTEMPTS: u32 = 4;
+
 impl<'a> Pick<'a> {
     /// A pick without key that avoids nothing.
-    pub fn new(now: Instant, rng: &'a mut dyn Rng) -> Self {
+    pub fn new(now: Instant, rng: &'a mut dyn Entropy) -> Self {
         Self { key: None, now, rng, avoid: &[], attempt: 0, at: 0 }
     }
 
@@ -45,7 +47,7 @@ impl<'a> Pick<'a> {
         self
     }
 
-    /// How many of the picker's proposals for this call were rejected so far: 0 the first time. A picker that would propose
+    /// The number of the picker's proposals for this call that were rejected so far: 0 the first time. A picker that would propose
     /// the same endpoint again must take it into account.
     pub fn attempt(&self) -> u32 {
         self.attempt
@@ -63,7 +65,7 @@ impl<'a> Pick<'a> {
 
     /// A random number below `len`, which must not be 0: one call of the generator.
     pub fn below(&mut self, len: usize) -> usize {
-        hash::below(self.rng.next_u32(), len)
+        hash::below(hash::halves(self.rng.next_u64()).0, len)
     }
 }
 
@@ -78,7 +80,7 @@ impl fmt::Debug for Pick<'_> {
     }
 }
 
-/// The hash of what calls that belong together have in common: a user, a document, a cache key.
+/// The key of calls that belong together: the hash of a user, a document, a cache key.
 ///
 /// Made from text or bytes it is the same in every process and every version of this library.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -109,7 +111,7 @@ impl From<u64> for Key {
     }
 }
 
-/// Why there is nothing to pick.
+/// The reason for which no instance can be picked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum PickError {
@@ -117,18 +119,18 @@ pub enum PickError {
     AllExcluded,
     /// The registry says that the service has no instance.
     Empty,
-    /// Nothing is known yet: ZooKeeper has not answered since the start.
+    /// ZooKeeper has not answered since the start, so no instance is known yet.
     Pending,
     /// The service had no instance when ZooKeeper was last heard.
     Stale {
-        /// Up to when that is known to have been true.
+        /// The time up to which that is known to have been true.
         since: Instant,
     },
     /// There are instances, but none of them takes new calls.
     Unusable {
-        /// How many finish what they have and take nothing new.
+        /// The number of instances that finish what they have and take nothing new.
         draining: usize,
-        /// How many have no address to dial.
+        /// The number of instances without an address to dial.
         undialable: usize,
     },
 }

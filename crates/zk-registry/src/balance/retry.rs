@@ -1,14 +1,15 @@
-//! Whether to try again, when, and where not: decisions only. Whoever makes the calls waits and dials.
+//! Retries as decisions: whether to try again, after which pause, and at which instances not. Waiting and dialling are the
+//! caller's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::time::Instant;
 
 use super::budget::Budget;
+use super::entropy::Entropy;
 use super::hash;
-use super::lease::Outcome;
+use super::outcome::Outcome;
 use crate::instance::InstanceId;
 
 /// The rules of retrying one call.
@@ -30,7 +31,7 @@ use crate::instance::InstanceId;
 ///     let id = lease.endpoint().id().clone();
 ///     let outcome = call(lease.instance().address()).await;
 ///     lease.finish(outcome);
-///     match attempts.ended(id, outcome, Instant::now(), &mut rand::rng()) {
+///     match attempts.ended(id, outcome, Instant::now(), &mut rand::random::<u64>) {
 ///         Decision::Done => return Ok(()),
 ///         Decision::Retry { after } => tokio::time::sleep(after).await,
 ///         Decision::GiveUp(why) => return Err(why.into()),
@@ -41,14 +42,15 @@ use crate::instance::InstanceId;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// How many attempts a call has at most, over all instances, the first one included. Defaults to 3.
+    /// The number of attempts of a call at most, over all instances, the first one included. Defaults to 3.
     pub attempts: u32,
     /// The pause before the second retry; it doubles from there on. There is none before the first retry, which goes
     /// elsewhere. Defaults to 10 milliseconds.
     pub pause: Duration,
-    /// No pause is longer. Defaults to 250 milliseconds.
+    /// The longest pause. Defaults to 250 milliseconds.
     pub pause_cap: Duration,
-    /// How much time must be left until the deadline, after the pause, for a retry to be worth it. Defaults to 1 millisecond.
+    /// The time that must be left between the end of the pause and the deadline for a retry to begin. Defaults to 1
+    /// millisecond.
     pub least: Duration,
 }
 
@@ -63,35 +65,35 @@ impl Default for Retry {
     }
 }
 
-/// Whether doing the work twice does harm.
+/// The safety of repeating a call that may have been executed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Safety {
-    /// It does none: any failure may be retried.
+    /// Repeating does no harm: any failure may be retried.
     Idempotent,
-    /// It may: only what was [refused](Outcome::Refused), so that nothing was done, is retried.
+    /// Repeating may do harm: only a call that was [refused](Outcome::Refused), so that nothing was done, is retried.
     Once,
 }
 
-/// What to do after an attempt.
+/// The decision after an attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Decision {
-    /// It succeeded, or nobody waits for it any more.
+    /// The call succeeded, or was given up.
     Done,
     /// Give up; the last outcome stands.
     GiveUp(GiveUp),
     /// Try again after a pause, at an instance that was not tried while there is one.
     Retry {
-        /// How long to wait.
+        /// The pause.
         after: Duration,
     },
 }
 
-/// Why a call is not tried again.
+/// The reason for which a call is not tried again.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum GiveUp {
-    /// It was tried as often as the rules allow.
+    /// The call was tried as often as the rules allow.
     Attempts,
     /// Too many calls were retried lately.
     Budget,
@@ -183,7 +185,7 @@ impl Attempts {
         &self.tried
     }
 
-    /// How many attempts were made.
+    /// The number of attempts made.
     pub fn made(&self) -> u32 {
         self.made
     }
@@ -199,7 +201,7 @@ impl Attempts {
         instance: InstanceId,
         outcome: Outcome,
         now: Instant,
-        rng: &mut dyn Rng,
+        rng: &mut dyn Entropy,
     ) -> Decision {
         self.made += 1;
         if matches!(outcome, Outcome::Cancelled | Outcome::Success) {
@@ -223,7 +225,7 @@ impl Attempts {
     }
 
     /// None before the first retry, then doubling up to the cap; half of it is jitter.
-    fn pause(&self, rng: &mut dyn Rng) -> Duration {
+    fn pause(&self, rng: &mut dyn Entropy) -> Duration {
         let Some(doublings) = self.made.checked_sub(2) else { return Duration::ZERO };
         let full = self.rules.pause.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
         let full = full.min(self.rules.pause_cap);
@@ -233,8 +235,8 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
     use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
 
     use super::*;
     use crate::balance::BudgetOptions;
@@ -243,8 +245,9 @@ mod tests {
         format!("i-{n}").parse().unwrap()
     }
 
-    fn rng() -> SmallRng {
-        SmallRng::seed_from_u64(1)
+    fn rng() -> impl Entropy {
+        let mut rng = SmallRng::seed_from_u64(1);
+        move || rng.next_u64()
     }
 
     #[test]

@@ -1,38 +1,37 @@
-//! The candidates of one moment: never empty, never changing, in the order of their ids.
+//! A set of candidates: never empty, never changing, in the order of their ids.
 
 use std::ops::Index as At;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::adopt::Roster;
-use super::balancer::Options;
 use super::endpoint::{Endpoint, Index};
+use super::health::Health;
+use super::options::{BalancerOptions, Tracking};
+use super::phase::Gate;
 use super::pick::Pick;
-use super::shared::Shared;
-use super::strategy::Tracking;
-use super::vitals::Gate;
+use super::roster::Roster;
 use crate::snapshot::Snapshot;
 
 /// The endpoints that a [`Picker`](super::Picker) chooses from. There is at least one.
 #[derive(Debug)]
 pub struct EndpointSet {
-    endpoints: Box<[Endpoint]>,
+    endpoints: Arc<[Endpoint]>,
     equal_weights: bool,
-    pub(super) shared: Arc<Shared>,
+    pub(super) health: Arc<Health>,
 }
 
 impl EndpointSet {
     /// The candidates of a snapshot, as a new balancer would see them; `None` when there are none. For trying a strategy out.
     pub fn of(snapshot: &Snapshot) -> Option<Arc<Self>> {
-        let shared = Arc::new(Shared::new(Options::default(), Tracking::default(), Instant::now()));
-        Self::new(Roster::default().adopt(snapshot, &shared.clock, 0).listed, shared)
+        let health = Arc::new(Health::new(BalancerOptions::default(), Tracking::default(), Instant::now()));
+        Self::new(Roster::default().adopt(snapshot, &health.clock, 0).listed, health)
     }
 
-    pub(super) fn new(endpoints: Vec<Endpoint>, shared: Arc<Shared>) -> Option<Arc<Self>> {
+    pub(super) fn new(endpoints: Vec<Endpoint>, health: Arc<Health>) -> Option<Arc<Self>> {
         let weight = endpoints.first()?.weight();
         let equal_weights = endpoints.iter().all(|endpoint| endpoint.weight() == weight);
-        Some(Arc::new(Self { endpoints: endpoints.into(), equal_weights, shared }))
+        Some(Arc::new(Self { endpoints: endpoints.into(), equal_weights, health }))
     }
 
     /// The endpoints for which `keep` is true, and where they stand in this set; `None` when there are none. The part shares
@@ -44,10 +43,15 @@ impl EndpointSet {
             .filter(|(_, endpoint)| keep(endpoint))
             .map(|(place, endpoint)| (Index::new(place), endpoint.clone()))
             .unzip();
-        Self::new(endpoints, Arc::clone(&self.shared)).map(|part| (part, indices))
+        Self::new(endpoints, Arc::clone(&self.health)).map(|part| (part, indices))
     }
 
-    /// How many endpoints there are: at least 1.
+    /// The endpoints, to be held apart from the set.
+    pub(super) fn endpoints(&self) -> &Arc<[Endpoint]> {
+        &self.endpoints
+    }
+
+    /// The number of endpoints: at least 1.
     #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
     pub fn len(&self) -> usize {
         self.endpoints.len()
@@ -71,7 +75,7 @@ impl EndpointSet {
 
     #[cold]
     fn takes_a_probe(&self, endpoint: &Endpoint, pick: &Pick<'_>) -> bool {
-        self.shared.is_panic() || endpoint.vitals.is_due(pick.at(*self.shared.clock))
+        self.health.is_panic() || endpoint.vitals.is_due(pick.at(*self.health.clock))
     }
 
     /// Whether all weights are the same, so that a strategy may ignore them.
@@ -84,7 +88,7 @@ impl EndpointSet {
         self.iter().map(|endpoint| u64::from(endpoint.weight().get())).sum()
     }
 
-    /// How many calls the balancer has under way to these endpoints: it looks at each of them. 0 when calls in flight are not
+    /// The number of calls that the balancer has under way to these endpoints; counting reads each of them. 0 when calls in flight are not
     /// [tracked](Tracking).
     pub fn total_in_flight(&self) -> u64 {
         self.iter().map(|endpoint| u64::from(endpoint.in_flight())).sum()

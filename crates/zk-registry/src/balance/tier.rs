@@ -1,4 +1,4 @@
-//! A set and the picker that was built for it, always together; and what of the picker's proposals is accepted.
+//! A tier: candidates of one rank with the picker that was built for them, and the judgement of its proposals.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,17 +7,18 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::time::Instant;
 
+use super::clock::nanos;
 use super::endpoint::{Endpoint, Index};
 use super::hash;
-use super::lane::{LANES, lane};
-use super::lease::{Kind, Outcome};
+use super::health::{Call, Health};
+use super::outcome::{Outcome, PickedAs};
+use super::phase::Gate;
 use super::pick::Pick;
 use super::set::EndpointSet;
-use super::shared::{Call, Shared};
 use super::strategy::{Picker, Strategy};
-use super::vitals::{Gate, nanos};
+use super::stripe::{STRIPES, stripe};
 
-/// Candidates of the same rank. Each lane has a handle of its own, so that threads which pick at the same time do not count
+/// Candidates of the same rank. Each stripe has a handle of its own, so that threads which pick at the same time do not count
 /// references on the same cache line.
 pub(super) struct Tier {
     /// No other tier, of any balancer, has the same; never 0.
@@ -26,20 +27,17 @@ pub(super) struct Tier {
 }
 
 /// A set and the picker that was built for it, always together.
-#[repr(align(128))] // as `Padded` is
+#[repr(align(128))] // as `CachePadded` is
 pub(super) struct Candidates {
     pub(super) set: Arc<EndpointSet>,
     picker: Arc<dyn Picker>,
 }
 
-/// How often the picker is asked before all are gone through.
-pub(super) const ATTEMPTS: u32 = 4;
-
-/// Who is to be called, and why.
+/// The place of the endpoint that is to be called, and the reason.
 #[derive(Clone, Copy)]
 pub(super) struct Choice {
     pub(super) index: Index,
-    pub(super) kind: Kind,
+    pub(super) kind: PickedAs,
 }
 
 impl Tier {
@@ -47,7 +45,7 @@ impl Tier {
     pub(super) fn renew(
         old: Option<&Arc<Self>>,
         endpoints: Vec<Endpoint>,
-        shared: &Arc<Shared>,
+        health: &Arc<Health>,
         strategy: &dyn Strategy,
     ) -> Option<Arc<Self>> {
         let same = |old: &&Arc<Self>| {
@@ -61,17 +59,17 @@ impl Tier {
         if let Some(old) = old.filter(same) {
             return Some(Arc::clone(old));
         }
-        let set = EndpointSet::new(endpoints, Arc::clone(shared))?;
+        let set = EndpointSet::new(endpoints, Arc::clone(health))?;
         let picker: Arc<dyn Picker> = strategy.picker(&set).into();
         let handle = |_| Arc::new(Candidates { set: Arc::clone(&set), picker: Arc::clone(&picker) });
         static STAMP: AtomicU64 = AtomicU64::new(1);
         let stamp = STAMP.fetch_add(1, Relaxed);
-        Some(Arc::new(Self { stamp, handles: (0..LANES).map(handle).collect() }))
+        Some(Arc::new(Self { stamp, handles: (0..STRIPES).map(handle).collect() }))
     }
 
     /// The candidates, by the handle of this thread.
     pub(super) fn candidates(&self) -> Arc<Candidates> {
-        Arc::clone(&self.handles[lane()])
+        Arc::clone(&self.handles[stripe()])
     }
 
     pub(super) fn set(&self) -> &Arc<EndpointSet> {
@@ -85,7 +83,7 @@ impl Candidates {
         let index = self.first_proposal(pick);
         match self.set.get(index) {
             Some(endpoint) if pick.avoid.is_empty() && endpoint.vitals.is_plain() => {
-                Some(self.begin(index, endpoint, Kind::Plain))
+                Some(self.begin(index, endpoint, PickedAs::Plain))
             }
             _ => self.choose_closely(index, pick),
         }
@@ -112,21 +110,21 @@ impl Candidates {
     pub(super) fn choose_any(&self, pick: &mut Pick<'_>) -> Option<Choice> {
         let first = self.first_proposal(pick);
         self.scan(first, pick, |endpoint, pick| {
-            (!pick.avoid.contains(endpoint.id())).then_some(Kind::LastResort)
+            (!pick.avoid.contains(endpoint.id())).then_some(PickedAs::LastResort)
         })
     }
 
     #[inline]
     fn first_proposal(&self, pick: &mut Pick<'_>) -> Index {
-        pick.at = self.set.shared.beginning(pick.now);
+        pick.at = self.set.health.beginning(pick.now);
         pick.attempt = 0;
         self.picker.pick(pick)
     }
 
     /// A call begins.
     #[inline]
-    fn begin(&self, index: Index, endpoint: &Endpoint, kind: Kind) -> Choice {
-        self.set.shared.begin(endpoint);
+    fn begin(&self, index: Index, endpoint: &Endpoint, kind: PickedAs) -> Choice {
+        self.set.health.begin(endpoint);
         Choice { index, kind }
     }
 
@@ -142,10 +140,10 @@ impl Candidates {
         &self,
         last: Index,
         pick: &mut Pick<'_>,
-        judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Option<Kind>,
+        judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Option<PickedAs>,
     ) -> Option<Choice> {
         let len = self.set.len();
-        let (start, stride) = match self.picker.follows(pick) {
+        let (start, stride) = match self.picker.affinity(pick) {
             Some(_) => (last.get().min(len - 1), 1), // a set is never empty
             None => (pick.below(len), hash::stride(pick.rng, len)),
         };
@@ -157,12 +155,12 @@ impl Candidates {
     }
 
     /// As what the endpoint is picked, if it is accepted.
-    fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Option<Kind> {
+    fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Option<PickedAs> {
         if pick.avoid.contains(endpoint.id()) {
             return None;
         }
-        let shared = &self.set.shared;
-        let (vitals, at) = (&endpoint.vitals, pick.at(*shared.clock));
+        let health = &self.set.health;
+        let (vitals, at) = (&endpoint.vitals, pick.at(*health.clock));
         pick.at = at; // that of a probe matters
         match vitals.gate() {
             Gate::OPEN => {
@@ -171,17 +169,17 @@ impl Candidates {
                     vitals.ramp_over(end); // the next pick need not look closely
                 }
                 let left = end.saturating_sub(at) as f64;
-                let share = 1.0 - 0.9 * left / nanos(shared.options.slow_start).max(1) as f64;
+                let share = 1.0 - 0.9 * left / nanos(health.options.slow_start).max(1) as f64;
                 if slow_start && left > 0.0 && hash::unit(self.coin(endpoint, pick)) > share {
                     return None;
                 }
-                Some(Kind::Plain)
+                Some(PickedAs::Plain)
             }
             Gate::DROPPED => None,
-            _ if shared.is_panic() => Some(Kind::LastResort),
-            word if vitals.claim_probe(word, at, shared.claim(at)) => {
-                shared.probing(endpoint, pick.now);
-                Some(Kind::Probe)
+            _ if health.is_panic() => Some(PickedAs::LastResort),
+            word if vitals.claim_probe(word, at, health.claim(at)) => {
+                health.probing(endpoint, pick.now);
+                Some(PickedAs::Probe)
             }
             _ => None,
         }
@@ -189,7 +187,7 @@ impl Candidates {
 
     /// A random word for this endpoint and this call; always the same one if the choice does not follow from chance.
     fn coin(&self, endpoint: &Endpoint, pick: &mut Pick<'_>) -> u64 {
-        match self.picker.follows(pick) {
+        match self.picker.affinity(pick) {
             Some(word) => hash::mix(word ^ hash::bytes(endpoint.id().as_str().as_bytes())),
             None => pick.rng.next_u64(),
         }
@@ -203,7 +201,7 @@ impl Candidates {
 
     /// A call is over.
     pub(super) fn end(&self, choice: Choice, at: u64, outcome: Outcome, now: Instant) {
-        self.set.shared.end(&self.set[choice.index], Call { kind: choice.kind, at }, outcome, now);
+        self.set.health.end(&self.set[choice.index], Call { kind: choice.kind, at }, outcome, now);
     }
 }
 

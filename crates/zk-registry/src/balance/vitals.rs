@@ -1,54 +1,13 @@
-//! What this client has learned of one instance: its load, how fast and how well it answers, whether it is picked.
+//! The vitals of one instance: its load, its answer times, its success and its phase, as this client has learned them.
 //!
 //! One cache line of atomics per instance id. Counting is exact; the averages are read and written without a
 //! read-modify-write, so that two calls which end at the same instant may count as one. Nothing here decides anything.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::endpoint::Phase;
-
-/// A balancer's own time, nanoseconds since its epoch, and how long it takes an opinion to fade.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    epoch: Instant,
-    /// One over the time constant, which is in nanoseconds.
-    pace: f64,
-}
-
-impl Clock {
-    pub(super) fn new(epoch: Instant, decay: Duration) -> Self {
-        Self { epoch, pace: 1.0 / (decay.as_nanos() as f64).max(1.0) }
-    }
-
-    /// `now` in this clock's time; 0 before the epoch.
-    pub(super) fn at(self, now: Instant) -> u64 {
-        nanos(now.saturating_duration_since(self.epoch))
-    }
-
-    pub(super) fn instant(self, at: u64) -> Instant {
-        self.epoch + Duration::from_nanos(at)
-    }
-
-    /// How much of an opinion of the time `then` is left at `at`, from 1 down to 0.
-    fn left(self, then: u64, at: u64) -> f64 {
-        fade(at.saturating_sub(then) as f64 * self.pace)
-    }
-
-    /// The same to a thousandth, without a division for what is recent.
-    fn roughly_left(self, then: u64, at: u64) -> f64 {
-        let age = at.saturating_sub(then) as f64 * self.pace;
-        if age < 0.001 { 1.0 } else { fade(age) }
-    }
-}
-
-/// The duration in nanoseconds; what is longer than five centuries is that long.
-pub(super) fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
-}
+use super::clock::Clock;
+use super::phase::{Claim, Gate, Phase};
 
 /// The load and the health of one instance. Times are nanoseconds since the balancer's epoch.
 #[derive(Debug)]
@@ -76,44 +35,6 @@ pub(super) struct Vitals {
     ejections: AtomicU32,
     /// Probes in a row that succeeded.
     probes: AtomicU32,
-}
-
-/// The word that a pick looks at: open, or why not.
-pub(super) struct Gate;
-
-impl Gate {
-    pub(super) const OPEN: u64 = 0;
-    pub(super) const DROPPED: u64 = 1;
-    /// A call is under way to find out whether it is well; the rest of the word is the time up to which that is waited for.
-    const PROBING: u64 = 1 << 63;
-
-    /// Any other word is the time up to which the instance is ejected.
-    const fn ejected(until: u64) -> u64 {
-        let (least, most) = (Self::DROPPED + 1, Self::PROBING - 1);
-        if until < least {
-            least
-        } else if until > most {
-            most
-        } else {
-            until
-        }
-    }
-
-    /// Whether a probe may go out at `at`.
-    const fn is_due(word: u64, at: u64) -> bool {
-        word > Self::DROPPED && at >= word & !Self::PROBING
-    }
-}
-
-/// The right to probe: the gate's word while nobody else has it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Claim(u64);
-
-impl Claim {
-    /// The claim of a probe that has time until `deadline`.
-    pub(super) const fn until(deadline: u64) -> Self {
-        Self(Gate::PROBING | Gate::ejected(deadline))
-    }
 }
 
 /// How much one outcome moves the success rate. Five failures in a row take it from 1 to 0.72.
@@ -188,7 +109,7 @@ impl Vitals {
         self.stamp.store(at.max(1), Relaxed);
     }
 
-    /// A call got no answer within `elapsed` nanoseconds: that is news only if it is longer than what is known.
+    /// A call got no answer within `elapsed` nanoseconds: raises the latency to that if it was lower.
     pub(super) fn outlasted(&self, clock: Clock, at: u64, elapsed: f64) {
         if self.latency(clock, at).is_none_or(|known| elapsed > known) {
             self.latency.store(elapsed.to_bits(), Relaxed);
@@ -271,8 +192,8 @@ impl Vitals {
         Gate::is_due(self.gate(), at)
     }
 
-    /// Takes the one probe of an ejection that ended at `at`, or whose last probe was not over in time, unless another call was
-    /// faster.
+    /// Claims the single probe allowed once the ejection expired or the last probe timed out. `false`: another call claimed
+    /// it.
     pub(super) fn claim_probe(&self, seen: u64, at: u64, claim: Claim) -> bool {
         Gate::is_due(seen, at) && self.gate.compare_exchange(seen, claim.0, Relaxed, Relaxed).is_ok()
     }
@@ -284,7 +205,7 @@ impl Vitals {
 
     /// Lets the next call probe from `at` on.
     pub(super) fn release_probe(&self, claim: Claim, at: u64) {
-        // Losing the race means that somebody decided meanwhile; their word stands.
+        // Losing the race means that the phase changed meanwhile; the change stands.
         let _ = self.gate.compare_exchange(claim.0, Gate::ejected(at), Relaxed, Relaxed);
     }
 
@@ -333,22 +254,16 @@ impl Vitals {
     }
 
     pub(super) fn phase(&self, clock: Clock) -> Phase {
-        match self.gate() {
-            Gate::OPEN => Phase::Available,
-            Gate::DROPPED => Phase::Dropped,
-            word if word & Gate::PROBING != 0 => Phase::Probing,
-            until => Phase::Ejected { until: clock.instant(until) },
-        }
+        Gate::phase(self.gate(), clock)
     }
-}
-
-/// Close to e^-x for x >= 0, at the price of one division: 1 over the first terms of e^x.
-fn fade(x: f64) -> f64 {
-    1.0 / (1.0 + x * (1.0 + x * (0.5 + x * (1.0 / 6.0))))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
     use super::*;
 
     fn clock() -> Clock {
@@ -390,12 +305,5 @@ mod tests {
     #[test]
     fn vitals_fill_one_cache_line() {
         assert_eq!(size_of::<Vitals>(), 64);
-    }
-
-    #[test]
-    fn fading_is_close_to_the_exponential() {
-        for x in [0.0, 0.01, 0.1, 0.5, 1.0, 2.0] {
-            assert!((fade(x) - f64::exp(-x)).abs() < 0.03, "{x}: {} {}", fade(x), f64::exp(-x));
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Drawing by weight in constant time: Walker's alias table (1977), built as Vose showed (1991).
+//! The alias table, for drawing by weight in constant time: Walker's alias table (1977), built as Vose showed (1991).
 
 use crate::balance::{EndpointSet, Pick, hash};
 

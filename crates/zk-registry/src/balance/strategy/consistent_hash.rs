@@ -1,17 +1,17 @@
-//! The same key to the same instance, wherever it is asked.
+//! The consistent-hash strategy: the same key to the same instance, from every client.
 
 use std::sync::Arc;
 
 use super::load::Load;
-use super::ring::Ring;
+use super::owner_table::OwnerTable;
 use crate::balance::{EndpointSet, Index, Key, Pick, Picker, Strategy, Tracking};
 
-/// Picks by the key of the call, so that calls with the same key meet the same instance, from every client.
+/// A strategy that picks by the key of the call, so that calls with the same key meet the same instance, from every client.
 ///
 /// Use it for caches and for work that is cheaper where it was done before. When an instance comes, goes or changes its weight,
 /// only the keys that it gets or had move (consistent hashing: Karger et al. 1997); while it is ejected or starts slowly, the
 /// keys that it does not take are where they would be without it. No instance gets more than about
-/// [`bound`](Self::bound) times its fair share of this client's calls in flight: what is too much goes to a second choice of the
+/// [`bound`](Self::bound) times its fair share of this client's calls in flight: the rest goes to a second choice of the
 /// key, and so on (after "Consistent Hashing with Bounded Loads", Mirrokni, Thorup and Zadimoghaddam 2018). A call
 /// without a key goes anywhere, by weight.
 ///
@@ -20,7 +20,7 @@ use crate::balance::{EndpointSet, Index, Key, Pick, Picker, Strategy, Tracking};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ConsistentHash {
-    /// How many times its fair share of the calls in flight an instance may have; at least 1. `None` for no bound, which is
+    /// The multiple of its fair share of the calls in flight that an instance may have; at least 1. `None` for no bound, which is
     /// cheaper and never moves a key for load. Defaults to 1.25.
     pub bound: Option<f64>,
 }
@@ -46,7 +46,7 @@ impl Default for ConsistentHash {
 impl Strategy for ConsistentHash {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
         Box::new(Keyed {
-            ring: Ring::of(set),
+            owners: OwnerTable::of(set),
             bound: self.bound.map(|bound| bound.max(1.0) / set.total_weight() as f64),
             load: Load::of(set),
             set: Arc::clone(set),
@@ -59,7 +59,7 @@ impl Strategy for ConsistentHash {
 }
 
 struct Keyed {
-    ring: Ring,
+    owners: OwnerTable,
     /// How much of the set's calls in flight one unit of weight may have.
     bound: Option<f64>,
     load: Load,
@@ -72,7 +72,7 @@ const CHOICES: u32 = 8;
 impl Picker for Keyed {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let key = pick.key.map_or_else(|| pick.rng.next_u64(), Key::hash);
-        let choice = |n: u32| self.ring.choice(key, pick.attempt() + n);
+        let choice = |n: u32| self.owners.choice(key, pick.attempt() + n);
         let first = choice(0);
         let Some(bound) = self.bound else { return first };
         if self.set[first].in_flight() == 0 {
@@ -88,7 +88,7 @@ impl Picker for Keyed {
         (0..CHOICES).map(choice).chain(walk).find(fits).unwrap_or(first)
     }
 
-    fn follows(&self, pick: &Pick<'_>) -> Option<u64> {
+    fn affinity(&self, pick: &Pick<'_>) -> Option<u64> {
         pick.key.map(Key::hash)
     }
 }

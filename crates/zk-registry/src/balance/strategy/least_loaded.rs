@@ -1,4 +1,4 @@
-//! The less loaded of two at random.
+//! The least-loaded strategy: the less loaded of two at random.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::alias::Alias;
 use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Tracking};
 
-/// Draws two instances by weight and picks the one with fewer calls in flight, in proportion to its weight. If both are busy
+/// A strategy that draws two instances by weight and picks the one with fewer calls in flight, in proportion to its weight. If both are busy
 /// alike it looks at a third.
 ///
 /// The default choice: it follows real load, needs no tuning and cannot stampede, because two clients rarely draw the same
@@ -52,8 +52,8 @@ impl Picker for TwoChoices {
 }
 
 impl TwoChoices {
-    /// Compares calls in flight per weight. One that takes no calls is idle and wins: then two others are drawn, so that who
-    /// takes calls gets none for having been drawn beside it. In the last try it loses.
+    /// Compares calls in flight per weight. One that takes no calls is idle and wins: then two others are drawn, so that an
+    /// instance which takes calls gets none for having been drawn beside it. In the last try it loses.
     fn compare(&self, a: Index, b: Index, pick: &Pick<'_>) -> Ordering {
         let (a, b) = (&self.set[a], &self.set[b]);
         let load =

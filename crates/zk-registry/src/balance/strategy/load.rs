@@ -1,9 +1,9 @@
-//! How many calls a set has in flight, as far as a picker must know.
+//! The load of a set: its calls in flight, as exact as a picker needs them.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-use crate::balance::lane::{LANES, Padded, lane};
+use crate::balance::stripe::{CachePadded, STRIPES, stripe};
 use crate::balance::{EndpointSet, Index};
 
 /// The sum of calls in flight, brought up to date a few endpoints at a time: a counter of all calls would be written by every
@@ -14,10 +14,10 @@ pub(super) struct Load {
     sum: AtomicU64,
     /// The sum of this round so far.
     partial: AtomicU64,
-    /// Whose turn it is in this round.
+    /// The next endpoint to be looked at in this round.
     next: AtomicUsize,
-    /// How often each lane has asked.
-    asked: [Padded<AtomicUsize>; LANES],
+    /// How often each stripe has asked.
+    asked: [CachePadded<AtomicUsize>; STRIPES],
 }
 
 /// So many endpoints are looked at for each pick; a set that is not larger is counted each time.
@@ -35,7 +35,7 @@ impl Load {
         if set.len() <= STEP {
             return set.total_in_flight();
         }
-        let asked = &self.asked[lane()].0;
+        let asked = &self.asked[stripe()].0;
         let times = asked.load(Relaxed).wrapping_add(1);
         asked.store(times, Relaxed);
         if times.is_multiple_of(PICKS) {

@@ -1,7 +1,7 @@
-//! Which one of many: a [`Strategy`] builds a [`Picker`] for one set of candidates, the picker picks.
+//! The strategies. A [`Strategy`] builds a [`Picker`] for one set of candidates, the picker picks.
 //!
 //! Building may take its time, since it happens once per change of the set; picking is O(1), allocates nothing, locks
-//! nothing, and asks nobody for the time or for randomness: both come with the [`Pick`]. Picker and candidates are published
+//! nothing, and reads neither clock nor generator: both come with the [`Pick`]. Picker and candidates are published
 //! together, so a table never disagrees with its set.
 //!
 //! A strategy need not know about ejection, slow start or retries: the balancer rejects a proposal that must not be used and
@@ -56,9 +56,9 @@ mod consistent_hash;
 mod least_loaded;
 mod load;
 mod named;
+mod owner_table;
 mod peak_ewma;
 mod random;
-mod ring;
 mod round_robin;
 mod sticky;
 mod turns;
@@ -81,31 +81,31 @@ pub use weighted_round_robin::WeightedRoundRobin;
 pub use zone::Zone;
 
 use super::endpoint::Index;
+use super::options::Tracking;
 use super::pick::Pick;
 use super::set::EndpointSet;
 
-/// A way to choose: builds the picker for each new set of candidates.
+/// A way to choose: it builds the picker for each new set of candidates.
 pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     /// A picker for `set`. Called once per change of the set, one call at a time; what must outlive a set (a cursor, a
     /// seed) belongs to the strategy.
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker>;
 
-    /// What the balancer must learn of each call for this strategy. Defaults to what is tracked anyway, see
-    /// [`Options::tracking`](super::Options).
+    /// The figures that the balancer must learn of each call for this strategy. Defaults to those tracked anyway, see
+    /// [`BalancerOptions::tracking`](super::BalancerOptions).
     fn tracking(&self) -> Tracking {
         Tracking::NOTHING
     }
 }
 
-/// Picks from the one set it was built for.
+/// A picker proposes endpoints of the one set it was built for.
 pub trait Picker: Send + Sync + 'static {
     /// The next proposal. It may be rejected; [`Pick::attempt`] counts.
     fn pick(&self, pick: &mut Pick<'_>) -> Index;
 
-    /// What the proposals for this call follow from, if not from chance: the key, say. What else is decided about the call, as
-    /// whether an instance in its slow start takes it, or whether it leaves the zone, then follows from this too, so that
-    /// calls with the same word stay together.
-    fn follows(&self, _: &Pick<'_>) -> Option<u64> {
+    /// The number that groups this call with others: calls with the same number share every random decision, as instance, slow
+    /// start, and leaving the zone. `None`: each call is drawn alone. Defaults to `None`.
+    fn affinity(&self, _: &Pick<'_>) -> Option<u64> {
         None
     }
 }
@@ -129,40 +129,5 @@ impl<S: Strategy + ?Sized> Strategy for Box<S> {
 
     fn tracking(&self) -> Tracking {
         (**self).tracking()
-    }
-}
-
-/// What is learned of each call. Each costs a few nanoseconds, and a write that other threads may wait for.
-///
-/// Failures are always learned. Defaults to nothing else: a strategy asks for what it needs.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Tracking {
-    /// How many calls are under way to each instance.
-    pub in_flight: bool,
-    /// How long each instance takes to answer.
-    pub latency: bool,
-}
-
-impl Tracking {
-    /// Nothing but failures: threads that pick at the same time do not touch each other.
-    pub const NOTHING: Self = Self { in_flight: false, latency: false };
-
-    /// Counts the calls in flight too.
-    #[must_use]
-    pub const fn with_in_flight(self) -> Self {
-        Self { in_flight: true, ..self }
-    }
-
-    /// Measures answer times too.
-    #[must_use]
-    pub const fn with_latency(self) -> Self {
-        Self { latency: true, ..self }
-    }
-
-    /// What at least one of the two asks for.
-    #[must_use]
-    pub const fn or(self, other: Self) -> Self {
-        Self { in_flight: self.in_flight | other.in_flight, latency: self.latency | other.latency }
     }
 }

@@ -11,6 +11,22 @@ use super::{
 use crate::balance::{EndpointSet, Picker};
 use crate::error::{Error, ErrorKind};
 
+/// Makes a strategy with the default settings.
+type New = fn() -> Arc<dyn Strategy>;
+
+/// The names and their strategies, sorted: the only list of them but for the table in the docs of the folder, which is tested
+/// against this one.
+const BY_NAME: [(&str, New); 8] = [
+    ("consistent-hash", || Arc::new(ConsistentHash::default())),
+    ("least-loaded", || Arc::new(LeastLoaded)),
+    ("peak-ewma", || Arc::new(PeakEwma::default())),
+    ("random", || Arc::new(Random)),
+    ("round-robin", || Arc::new(RoundRobin::default())),
+    ("sticky", || Arc::new(Sticky::default())),
+    ("weighted-random", || Arc::new(WeightedRandom)),
+    ("weighted-round-robin", || Arc::new(WeightedRoundRobin::default())),
+];
+
 /// A strategy that was chosen by its name, with the default settings.
 ///
 /// The names are those of the [table](super); `zone:<zone>/<name>` prefers the zone and leaves the choice to the other.
@@ -34,16 +50,15 @@ pub struct Named {
 
 impl Named {
     /// All names that stand alone.
-    pub const NAMES: [&'static str; 8] = [
-        "consistent-hash",
-        "least-loaded",
-        "peak-ewma",
-        "random",
-        "round-robin",
-        "sticky",
-        "weighted-random",
-        "weighted-round-robin",
-    ];
+    pub const NAMES: [&'static str; BY_NAME.len()] = {
+        let mut names = [""; BY_NAME.len()];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = BY_NAME[at].0;
+            at += 1;
+        }
+        names
+    };
 
     /// The name.
     pub fn name(&self) -> &str {
@@ -62,16 +77,9 @@ impl FromStr for Named {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        let strategy: Arc<dyn Strategy> = match name {
-            "consistent-hash" => Arc::new(ConsistentHash::default()),
-            "least-loaded" => Arc::new(LeastLoaded),
-            "peak-ewma" => Arc::new(PeakEwma::default()),
-            "random" => Arc::new(Random),
-            "round-robin" => Arc::new(RoundRobin::default()),
-            "sticky" => Arc::new(Sticky::default()),
-            "weighted-random" => Arc::new(WeightedRandom),
-            "weighted-round-robin" => Arc::new(WeightedRoundRobin::default()),
-            _ => match name.strip_prefix("zone:").and_then(|rest| rest.rsplit_once('/')) {
+        let strategy: Arc<dyn Strategy> = match BY_NAME.iter().find(|(known, _)| *known == name) {
+            Some((_, new)) => new(),
+            None => match name.strip_prefix("zone:").and_then(|rest| rest.rsplit_once('/')) {
                 Some((zone, then)) if !zone.is_empty() => Arc::new(Zone::new(zone, then.parse::<Self>()?)),
                 _ => return Err(unknown(name)),
             },
@@ -117,5 +125,13 @@ mod tests {
             assert_eq!(wrong.parse::<Named>().unwrap_err().kind(), ErrorKind::Invalid, "{wrong}");
         }
         assert!(Named::NAMES.is_sorted());
+    }
+
+    #[test]
+    fn the_table_in_the_docs_has_the_same_names() {
+        let rows = include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//! | [`"));
+        let names: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+        assert_eq!(names[..names.len() - 1], Named::NAMES);
+        assert_eq!(names[names.len() - 1], "zone:<zone>/<name>");
     }
 }

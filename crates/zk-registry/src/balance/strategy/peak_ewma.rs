@@ -1,13 +1,13 @@
-//! The cheaper of two at random, by answer time, failures and calls in flight.
+//! The peak-EWMA strategy: the cheaper of two at random, by answer time, failures and calls in flight.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::alias::Alias;
-use crate::balance::vitals::Clock;
+use crate::balance::clock::Clock;
 use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Tracking};
 
-/// Draws two instances by weight and picks the one where a call is expected to be over sooner.
+/// A strategy that draws two instances by weight and picks the one where a call is expected to be over sooner.
 ///
 /// Use it when instances differ in speed, or when one may turn slow. The expected time is Finagle's peak EWMA: a slow answer
 /// counts at once, fast ones bring the average back gradually, and without news it fades, so that the instance is tried
@@ -18,7 +18,7 @@ use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Track
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PeakEwma {
-    /// What a failure costs: an instance that always fails is worth as much as one that takes this long. Defaults to 1 second.
+    /// The cost of a failure: an instance that always fails is worth as much as one that takes this long. Defaults to 1 second.
     pub penalty: Duration,
 }
 
@@ -84,7 +84,7 @@ impl Picker for Cheaper {
                 return if one { a } else { b };
             }
         }
-        let clock = *self.set.shared.clock;
+        let clock = *self.set.health.clock;
         let at = pick.at(clock);
         if self.cost(one, clock, at) <= self.cost(other, clock, at) { a } else { b }
     }

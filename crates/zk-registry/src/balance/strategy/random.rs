@@ -1,10 +1,10 @@
-//! Any of them, all equally often.
+//! The random strategy: any instance, all equally often.
 
 use std::sync::Arc;
 
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
 
-/// Picks any instance with the same probability and ignores weights.
+/// A strategy that picks any instance with the same probability and ignores weights.
 ///
 /// Use it when instances are alike and calls are short and many, or as the yardstick for the others. It needs no
 /// state, so threads do not slow each other down; but the luckless instance has several times the average load.

@@ -1,4 +1,4 @@
-//! One after the other.
+//! The round-robin strategy: one instance after the other.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::turns::Turns;
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
 
-/// Picks one instance after the other, in the order of their ids, and ignores weights.
+/// A strategy that picks one instance after the other, in the order of their ids, and ignores weights.
 ///
 /// Use it when calls cost the same and there are few clients: the shares are exact. It starts anywhere, so that many
 /// clients do not march in step, and goes on where it was when the set changes. The turn of an instance that must not be

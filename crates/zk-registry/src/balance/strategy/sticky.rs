@@ -1,10 +1,10 @@
-//! Always the same one, as long as it can be used.
+//! The sticky strategy: always the same instance, as long as it can be used.
 
 use std::sync::Arc;
 
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, hash};
 
-/// Picks the same instance every time, and the next on its own list while that one must not be picked.
+/// A strategy that picks the same instance every time, and the next on its own list while that one must not be picked.
 ///
 /// Use it when an instance keeps something for this client (a session, a warm cache, an order of messages). Each client has
 /// its own list, drawn by weight, so many clients spread over all instances; a change of the set moves a client only when
@@ -57,7 +57,7 @@ impl Picker for List {
         self.best[pick.attempt() as usize % self.best.len()]
     }
 
-    fn follows(&self, _: &Pick<'_>) -> Option<u64> {
+    fn affinity(&self, _: &Pick<'_>) -> Option<u64> {
         Some(self.seed)
     }
 }

@@ -5,26 +5,26 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use tokio::time::Instant;
 
-use crate::balance::lane::{LANES, Padded, lane};
+use crate::balance::stripe::{CachePadded, STRIPES, stripe};
 
 /// Numbers, each of them given out once.
 ///
-/// In order, whoever asks: a task moves between threads, and its calls must take turns all the same. Only a thread that asks
+/// In order, on every thread: a task moves between threads, and its calls must take turns all the same. Only a thread that asks
 /// within a microsecond of another takes some at once, so that the two are not in each other's way; between their calls there
-/// is no order that anybody could see.
+/// is no order that could be seen.
 #[derive(Debug)]
 pub(super) struct Turns {
     epoch: Instant,
-    shared: Padded<Shared>,
-    /// What each lane has left of its block.
-    blocks: [Padded<AtomicU64>; LANES],
+    shared: CachePadded<Shared>,
+    /// What each stripe has left of its block.
+    blocks: [CachePadded<AtomicU64>; STRIPES],
 }
 
 #[derive(Debug)]
 struct Shared {
     next: AtomicU64,
-    /// The lane that asked last, and the microsecond in which it was the first to.
-    lane: AtomicUsize,
+    /// The stripe that asked last, and the microsecond in which it was the first to.
+    stripe: AtomicUsize,
     since: AtomicU64,
 }
 
@@ -40,39 +40,39 @@ impl Turns {
     pub(super) fn starting_at(first: usize) -> Self {
         let shared = Shared {
             next: AtomicU64::new(first as u64),
-            lane: AtomicUsize::new(usize::MAX),
+            stripe: AtomicUsize::new(usize::MAX),
             since: AtomicU64::new(u64::MAX),
         };
-        Self { epoch: Instant::now(), shared: Padded(shared), blocks: Default::default() }
+        Self { epoch: Instant::now(), shared: CachePadded(shared), blocks: Default::default() }
     }
 
     #[inline]
     pub(super) fn next(&self, now: Instant) -> u64 {
-        let lane = lane();
-        let (word, last) = (self.blocks[lane].0.load(Relaxed), self.shared.0.lane.load(Relaxed));
-        if word & LEFT == 0 && last == lane {
+        let stripe = stripe();
+        let (word, last) = (self.blocks[stripe].0.load(Relaxed), self.shared.0.stripe.load(Relaxed));
+        if word & LEFT == 0 && last == stripe {
             return self.shared.0.next.fetch_add(1, Relaxed) & HIGHEST;
         }
-        self.next_among_others(lane, word, now)
+        self.next_among_others(stripe, word, now)
     }
 
-    /// Another lane asked last, or did when this one took its block.
-    fn next_among_others(&self, lane: usize, word: u64, now: Instant) -> u64 {
-        let block = &self.blocks[lane].0;
-        // Two threads of the same lane may be in each other's way here.
+    /// Another stripe asked last, or did when this one took its block.
+    fn next_among_others(&self, stripe: usize, word: u64, now: Instant) -> u64 {
+        let block = &self.blocks[stripe].0;
+        // Two threads of the same stripe may be in each other's way here.
         if word & LEFT > 0 && block.compare_exchange(word, word + TURN - 1, Relaxed, Relaxed).is_ok() {
             return word / TURN;
         }
-        if self.is_crowded(lane, now) {
+        if self.is_crowded(stripe, now) {
             self.take_block(block, word);
         }
         self.shared.0.next.fetch_add(1, Relaxed) & HIGHEST
     }
 
-    /// Whether lanes ask in turns within a microsecond. Two at once may miss each other; they meet again.
-    fn is_crowded(&self, lane: usize, now: Instant) -> bool {
+    /// Whether stripes ask in turns within a microsecond. Two at once may miss each other; they meet again.
+    fn is_crowded(&self, stripe: usize, now: Instant) -> bool {
         let shared = &self.shared.0;
-        shared.lane.store(lane, Relaxed);
+        shared.stripe.store(stripe, Relaxed);
         let since = now.saturating_duration_since(self.epoch);
         let micros = since.as_secs().wrapping_mul(1_000_000).wrapping_add(u64::from(since.subsec_micros()));
         let before = shared.since.load(Relaxed);
@@ -83,7 +83,7 @@ impl Turns {
     #[cold]
     fn take_block(&self, block: &AtomicU64, seen: u64) {
         let first = self.shared.0.next.fetch_add(BLOCK, Relaxed) & HIGHEST;
-        // Losing the race means that another thread of the lane has taken a block for both; the turns of this one are lost.
+        // Losing the race means that another thread of the stripe has taken a block for both; the turns of this one are lost.
         let _ = block.compare_exchange(seen, first.wrapping_mul(TURN) + BLOCK, Relaxed, Relaxed);
     }
 }

@@ -1,11 +1,11 @@
-//! Any of them, each as often as its weight says.
+//! The weighted random strategy: any instance, each as often as its weight says.
 
 use std::sync::Arc;
 
 use super::alias::Alias;
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy};
 
-/// Picks at random with probabilities in proportion to the weights.
+/// A strategy that picks at random with probabilities in proportion to the weights.
 ///
 /// Use it when instances differ in size and calls are short and many. No state, so threads do not slow each other down.
 /// One random number and one look into a table (Walker 1977, Vose 1991), whatever the number of instances.

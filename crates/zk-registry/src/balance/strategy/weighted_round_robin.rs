@@ -1,4 +1,4 @@
-//! One after the other, each as often as its weight says, evenly spread.
+//! The weighted round-robin strategy: one instance after the other, each as often as its weight says, evenly spread.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,7 +8,7 @@ use super::round_robin::RoundRobin;
 use super::turns::Turns;
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, hash};
 
-/// Goes round a schedule in which each instance has as many turns as its weight says, as far apart as possible.
+/// A strategy that goes round a schedule in which each instance has as many turns as its weight says, as far apart as possible.
 ///
 /// Use it when instances differ in size, calls cost the same and there are few clients. As smooth as nginx's weighted
 /// round robin, but the schedule is made beforehand (worst-case fair queueing, Bennett and Zhang 1996), so that a pick is the

@@ -1,11 +1,11 @@
-//! Near before far, without drowning what is near.
+//! The zone strategy: near instances before far ones, without drowning the near ones.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, Tracking, hash};
 
-/// Prefers instances of the caller's own zone, and lets another strategy choose among them.
+/// A strategy that prefers instances of the caller's own zone, and lets another strategy choose among them.
 ///
 /// Use it when calls across zones are slow or cost money. Traffic spills over into the other zones
 /// - when the local zone is too small: with callers spread evenly over z zones, each zone needs 1/z of all weight; if the
@@ -79,8 +79,8 @@ impl Picker for NearAndFar {
         part.places.get(proposed).copied().unwrap_or(Index::new(usize::MAX))
     }
 
-    fn follows(&self, pick: &Pick<'_>) -> Option<u64> {
-        self.near.picker.follows(pick)
+    fn affinity(&self, pick: &Pick<'_>) -> Option<u64> {
+        self.near.picker.affinity(pick)
     }
 }
 
@@ -89,7 +89,7 @@ impl NearAndFar {
         if self.stay >= 1.0 {
             return true;
         }
-        let coin = match self.near.picker.follows(pick) {
+        let coin = match self.near.picker.affinity(pick) {
             Some(word) => hash::nth(word, u64::MAX >> 1),
             None => pick.rng.next_u64(),
         };

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::world::{World, alive, instance, instances, listing};
 use crate::balance::strategy::{LeastLoaded, Random, RoundRobin};
-use crate::balance::{Cause, Change, Ejection, Options, Outcome, Phase};
+use crate::balance::{BalancerOptions, Cause, Ejection, Outcome, Phase, PhaseChange};
 
 /// The phase's end, seen from now.
 fn ejected_for(world: &World, id: &str) -> Duration {
@@ -25,7 +25,7 @@ fn probe(world: &World, id: &str, outcome: Outcome) {
 
 #[test]
 fn five_failures_in_a_row_eject_and_a_success_between_them_starts_the_count_anew() {
-    let mut options = Options::default();
+    let mut options = BalancerOptions::default();
     options.ejection.success_margin = 2.0; // only the other rule
     let world = World::with(Random, options, listing(instances(3)));
     world.fail("i-0", 4);
@@ -37,7 +37,7 @@ fn five_failures_in_a_row_eject_and_a_success_between_them_starts_the_count_anew
     assert!((0..100).all(|_| world.pick_id() != "i-0"));
     let changes = world.changes();
     assert!(
-        matches!(&changes[..], [Change::Ejected { instance, cause: Cause::ConsecutiveFailures, times, .. }]
+        matches!(&changes[..], [PhaseChange::Ejected { instance, cause: Cause::ConsecutiveFailures, times, .. }]
             if instance.as_str() == "i-0" && times.get() == 1),
         "{changes:?}"
     );
@@ -69,16 +69,16 @@ fn an_ejection_that_ends_with_the_listing_is_observed_too() {
     };
     eject(0);
     world.update(listing((0..10).map(|n| (instance(n), u128::from(n == 0)))));
-    assert_eq!(world.changes(), [Change::Available { instance: named(0) }], "restarted");
+    assert_eq!(world.changes(), [PhaseChange::Available { instance: named(0) }], "restarted");
     eject(1);
     world.update(listing((2..10).map(|n| alive(instance(n)))));
-    assert_eq!(world.changes(), [Change::Gone { instance: named(1) }], "not listed");
+    assert_eq!(world.changes(), [PhaseChange::Gone { instance: named(1) }], "not listed");
 
     world.update(listing([]).suspects([alive(instance(2))]));
     world.pick().finish_at(Outcome::Refused, world.now());
     world.changes();
     world.update(listing([alive(instance(2))]));
-    assert_eq!(world.changes(), [Change::Available { instance: named(2) }], "listed again");
+    assert_eq!(world.changes(), [PhaseChange::Available { instance: named(2) }], "listed again");
 }
 
 #[test]
@@ -167,12 +167,12 @@ fn an_instance_that_fails_more_often_than_the_others_is_ejected() {
         }
     }
     let changes = world.changes();
-    assert!(matches!(&changes[..], [Change::Ejected { cause: Cause::SuccessRate, .. }]), "{changes:?}");
+    assert!(matches!(&changes[..], [PhaseChange::Ejected { cause: Cause::SuccessRate, .. }]), "{changes:?}");
 }
 
 #[test]
 fn when_all_fail_alike_nobody_is_worse_than_the_others() {
-    let mut options = Options::default();
+    let mut options = BalancerOptions::default();
     options.ejection.consecutive_failures = None;
     let world = World::with(RoundRobin::default(), options, listing(instances(4)));
     for _ in 0..2000 {
@@ -213,14 +213,14 @@ fn ejections_are_ignored_when_too_few_would_be_left() {
     }
     assert!(!world.balancer.is_panicking());
     let changes = world.changes();
-    assert!(changes.contains(&Change::PanicBegan { available: 0, total: 7 }), "{changes:?}");
-    assert!(changes.contains(&Change::PanicEnded));
+    assert!(changes.contains(&PhaseChange::PanicBegan { available: 0, total: 7 }), "{changes:?}");
+    assert!(changes.contains(&PhaseChange::PanicEnded));
 }
 
 /// How many ejections in a row each instance had at most.
-fn most_times(changes: &[Change]) -> u32 {
-    let times = |change: &Change| match change {
-        Change::Ejected { times, .. } => times.get(),
+fn most_times(changes: &[PhaseChange]) -> u32 {
+    let times = |change: &PhaseChange| match change {
+        PhaseChange::Ejected { times, .. } => times.get(),
         _ => 0,
     };
     changes.iter().map(times).max().unwrap_or(0)
@@ -269,7 +269,7 @@ fn a_success_of_a_call_that_had_nowhere_else_to_go_counts_for_the_return() {
 
 #[test]
 fn ejection_can_be_switched_off() {
-    let options = Options { ejection: Ejection::off(), ..Options::default() };
+    let options = BalancerOptions { ejection: Ejection::off(), ..BalancerOptions::default() };
     let world = World::with(Random, options, listing(instances(3)));
     world.fail_any(1000);
     assert_eq!(world.ejected(), 0);
@@ -298,7 +298,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..400),
         share in 0.0_f64..1.0,
     ) {
-        let mut options = Options::default();
+        let mut options = BalancerOptions::default();
         options.ejection.max_share = share;
         let world = World::with(Random, options, listing(instances(10)));
         let mut size = 10_u32;

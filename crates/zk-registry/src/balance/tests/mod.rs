@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::strategy::{LeastLoaded, Named, Random, RoundRobin};
 use super::{
-    Balancer, Budget, BudgetOptions, Decision, GiveUp, Lease, Options, Outcome, PickError, Retry, Safety,
+    Balancer, BalancerOptions, Budget, BudgetOptions, Decision, GiveUp, Lease, Outcome, PickError, Retry,
+    Safety,
 };
 use crate::instance::Instance;
 use crate::snapshot::Freshness;
@@ -223,7 +224,8 @@ fn an_ejected_instance_that_was_not_tried_is_better_than_none() {
 
 #[test]
 fn times_without_end_are_only_very_long() {
-    let mut options = Options { slow_start: Duration::MAX, decay: Duration::MAX, ..Options::default() };
+    let mut options =
+        BalancerOptions { slow_start: Duration::MAX, decay: Duration::MAX, ..BalancerOptions::default() };
     (options.ejection.base, options.ejection.cap) = (Duration::MAX, Duration::MAX);
     let world = World::with(Random, options, listing(instances(2)));
     world.update(listing(instances(3)));
@@ -245,8 +247,7 @@ fn times_without_end_are_only_very_long() {
     let deadline = Some(world.now() + Duration::from_secs(1));
     let mut attempts = retry.begin_at(&budget, Safety::Idempotent, deadline, world.now());
     let id = instance(0).id().unwrap();
-    let mut rng = rand::rng();
-    let decision = attempts.ended(id, Outcome::Failure, world.now(), &mut rng);
+    let decision = attempts.ended(id, Outcome::Failure, world.now(), &mut rand::random::<u64>);
     assert_eq!(decision, Decision::GiveUp(GiveUp::Deadline));
 }
 

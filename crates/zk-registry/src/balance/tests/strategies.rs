@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
 use super::world::{Listing, World, alive, draining, instance, instances, listing};
@@ -12,7 +12,7 @@ use crate::balance::strategy::{
     ConsistentHash, LeastLoaded, Named, PeakEwma, RoundRobin, Sticky, WeightedRandom, WeightedRoundRobin,
     Zone,
 };
-use crate::balance::{EndpointSet, Options, Outcome, Pick, Strategy as Choice, Tracking};
+use crate::balance::{BalancerOptions, EndpointSet, Outcome, Pick, Strategy as Choice, Tracking};
 use crate::instance::{Instance, InstanceId};
 
 fn weighing(n: u32, weight: u16) -> Instance {
@@ -63,7 +63,8 @@ proptest! {
         for name in all_names() {
             let picker = name.parse::<Named>().unwrap().picker(&set);
             for attempt in 0..6 {
-                let mut pick = Pick::new(Instant::now(), &mut rng);
+                let mut words = || rng.next_u64();
+                let mut pick = Pick::new(Instant::now(), &mut words);
                 pick.key = key.map(Into::into);
                 pick.attempt = attempt;
                 prop_assert!(set.get(picker.pick(&mut pick)).is_some(), "{}", name);
@@ -197,7 +198,7 @@ fn shares_follow_the_weights_across_threads() {
                     let mut rng = SmallRng::seed_from_u64(seed);
                     let mut counts = BTreeMap::new();
                     for _ in 0..20_000 {
-                        let lease = balancer.pick_with(&mut Pick::new(now, &mut rng)).unwrap();
+                        let lease = balancer.pick_with(&mut Pick::new(now, &mut || rng.next_u64())).unwrap();
                         *counts.entry(lease.endpoint().id().to_string()).or_insert(0.0) += 1.0 / 80_000.0;
                         lease.finish_at(Outcome::Success, now);
                     }
@@ -270,7 +271,7 @@ fn least_loaded_fills_large_instances_with_more() {
 
 #[test]
 fn peak_ewma_shuns_who_is_slow_and_who_fails_fast() {
-    let options = Options { ejection: crate::balance::Ejection::off(), ..Options::default() };
+    let options = BalancerOptions { ejection: crate::balance::Ejection::off(), ..BalancerOptions::default() };
     let world = World::with(PeakEwma::default(), options, listing(instances(3)));
     let mut counts = BTreeMap::new();
     for _ in 0..3000 {
@@ -469,7 +470,7 @@ fn a_foreign_picker_that_answers_nonsense_is_not_obeyed() {
 #[test]
 fn nothing_is_tracked_unless_somebody_asks() {
     let in_flight = |tracking| {
-        let options = Options { tracking, ..Options::default() };
+        let options = BalancerOptions { tracking, ..BalancerOptions::default() };
         let world = World::with(WeightedRandom, options, listing(instances(1)));
         let lease = world.pick();
         let during = lease.endpoint().in_flight();

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
 use crate::balance::{
-    Balancer, Change, Endpoint, Event, Key, Lease, Options, Outcome, Phase, Pick, PickError, Strategy,
+    Balancer, BalancerOptions, Endpoint, Event, Key, Lease, Outcome, Phase, PhaseChange, Pick, PickError,
+    Strategy,
 };
 use crate::instance::{Attributes, Instance, InstanceId, Status};
 use crate::snapshot::members::Members;
@@ -92,16 +93,16 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(strategy: impl Strategy, listing: Listing) -> Self {
-        Self::with(strategy, Options::default(), listing)
+        Self::with(strategy, BalancerOptions::default(), listing)
     }
 
-    pub(super) fn with(strategy: impl Strategy, options: Options, listing: Listing) -> Self {
+    pub(super) fn with(strategy: impl Strategy, options: BalancerOptions, listing: Listing) -> Self {
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let observer = {
             let events = Arc::clone(&events);
             move |event: &Event| events.lock().unwrap().push(event.clone())
         };
-        let options = Options { observer: Some(Arc::new(observer)), seed: Some(7), ..options };
+        let options = BalancerOptions { observer: Some(Arc::new(observer)), seed: Some(7), ..options };
         let world = Self {
             balancer: Balancer::with_options(strategy, options),
             events,
@@ -130,13 +131,13 @@ impl World {
     }
 
     pub(super) fn try_pick(&self, avoid: &[InstanceId]) -> Result<Lease, PickError> {
-        self.balancer.pick_with(&mut Pick::new(self.now(), &mut *self.rng.borrow_mut()).avoiding(avoid))
+        let mut words = || self.rng.borrow_mut().next_u64();
+        self.balancer.pick_with(&mut Pick::new(self.now(), &mut words).avoiding(avoid))
     }
 
     pub(super) fn pick_key(&self, key: impl Into<Key>) -> Lease {
-        self.balancer
-            .pick_with(&mut Pick::new(self.now(), &mut *self.rng.borrow_mut()).with_key(key))
-            .unwrap()
+        let mut words = || self.rng.borrow_mut().next_u64();
+        self.balancer.pick_with(&mut Pick::new(self.now(), &mut words).with_key(key)).unwrap()
     }
 
     pub(super) fn pick(&self) -> Lease {
@@ -196,7 +197,7 @@ impl World {
     }
 
     /// What was observed since the last time.
-    pub(super) fn changes(&self) -> Vec<Change> {
+    pub(super) fn changes(&self) -> Vec<PhaseChange> {
         self.events.lock().unwrap().drain(..).map(|event| event.change).collect()
     }
 }

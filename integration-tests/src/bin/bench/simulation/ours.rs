@@ -1,10 +1,10 @@
 //! Our balancer as a contestant.
 
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 use zk_registry::balance::strategy::Named;
-use zk_registry::balance::{Balancer, Lease, Options, Outcome, Pick};
+use zk_registry::balance::{Balancer, BalancerOptions, Lease, Outcome, Pick};
 use zk_registry::{Instance, ServiceName, Snapshot};
 
 use super::fleet::SERVERS;
@@ -21,7 +21,7 @@ impl Ours {
     pub(super) fn new(strategy: &str, seed: u64) -> Self {
         let strategy: Named = strategy.parse().expect("the name stands in the table");
         let service: ServiceName = "simulated".parse().expect("it is a name");
-        let mut options = Options::default();
+        let mut options = BalancerOptions::default();
         options.seed = Some(seed);
         let balancer = Balancer::with_options(strategy, options);
         balancer.update(&Snapshot::fixed(
@@ -37,7 +37,8 @@ impl Ours {
 
 impl Contestant for Ours {
     fn begin(&mut self, call: usize) -> usize {
-        let mut pick = Pick::new(Instant::now(), &mut self.rng).with_key(call as u64 % 5000);
+        let mut words = || self.rng.next_u64();
+        let mut pick = Pick::new(Instant::now(), &mut words).with_key(call as u64 % 5000);
         let lease = self.balancer.pick_with(&mut pick).expect("there are servers");
         let server = usize::from(lease.instance().port()) - 1000;
         assert_eq!(call, self.leases.len(), "calls are counted");

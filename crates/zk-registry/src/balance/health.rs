@@ -1,6 +1,7 @@
-//! What all sets of one balancer have in common: clock, rules, and the changes of phase, which happen one at a time.
+//! The health of a balancer's instances: what the outcome of a call means for the phase of its instance.
 //!
-//! Only failures, probes and updates come here under the lock; a pick and a successful call never do.
+//! All sets of one balancer share it. Phases change one at a time, under a lock; only failures, probes and updates take it, a
+//! pick and a successful call never do.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicBool;
@@ -11,20 +12,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::balancer::Options;
+use super::clock::{Clock, nanos};
 use super::ejection::Cause;
 use super::endpoint::Endpoint;
-use super::event::{Change, Event};
+use super::event::{Event, PhaseChange};
 use super::hash;
-use super::lease::{Kind, Outcome};
-use super::set::EndpointSet;
-use super::strategy::Tracking;
-use super::vitals::{Claim, Clock, Gate, nanos};
+use super::options::{BalancerOptions, Tracking};
+use super::outcome::{Outcome, PickedAs};
+use super::phase::{Claim, Gate};
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Health {
     pub(super) clock: Arc<Clock>,
-    pub(super) options: Options,
+    pub(super) options: BalancerOptions,
     pub(super) tracking: Tracking,
     /// Ejections are ignored, because too few instances are available.
     panic: AtomicBool,
@@ -34,7 +34,7 @@ pub(super) struct Shared {
 /// Changes of phase. The count is always that of the listed set.
 #[derive(Debug, Default)]
 struct Phases {
-    listed: Weak<EndpointSet>,
+    listed: Option<Weak<[Endpoint]>>,
     total: usize,
     ejected: usize,
     /// When success rates may be compared again: that reads the whole set.
@@ -46,13 +46,13 @@ struct Phases {
 /// What the end of a call must know of its beginning.
 #[derive(Clone, Copy)]
 pub(super) struct Call {
-    pub(super) kind: Kind,
+    pub(super) kind: PickedAs,
     /// When it began by our clock; 0 if that does not matter.
     pub(super) at: u64,
 }
 
-impl Shared {
-    pub(super) fn new(options: Options, tracking: Tracking, epoch: Instant) -> Self {
+impl Health {
+    pub(super) fn new(options: BalancerOptions, tracking: Tracking, epoch: Instant) -> Self {
         Self {
             clock: Arc::new(Clock::new(epoch, options.decay)),
             tracking,
@@ -84,7 +84,7 @@ impl Shared {
         }
     }
 
-    /// The right to probe that a call has which began at `at`: an ejection's shortest time is enough to find out.
+    /// The claim of a probe begun at `at`. It expires after `ejection.base`, so a hung probe does not block the next.
     pub(super) fn claim(&self, at: u64) -> Claim {
         Claim::until(at.saturating_add(nanos(self.options.ejection.base)))
     }
@@ -102,7 +102,7 @@ impl Shared {
             let elapsed = at.saturating_sub(call.at) as f64;
             match outcome {
                 Outcome::Success => endpoint.vitals.answered(*self.clock, at, elapsed),
-                // That somebody gave up soon says nothing of an instance that was never measured.
+                // A call given up soon says nothing of an instance that was never measured.
                 Outcome::Cancelled if endpoint.vitals.latency(*self.clock, at).is_none() => {}
                 _ => endpoint.vitals.outlasted(*self.clock, at, elapsed),
             }
@@ -112,7 +112,7 @@ impl Shared {
             Outcome::Failure | Outcome::Refused => self.failed(endpoint, call, outcome, now),
             Outcome::Success => {
                 endpoint.vitals.succeeded();
-                if call.kind != Kind::Plain {
+                if call.kind != PickedAs::Plain {
                     self.passed(endpoint, call, now);
                 }
             }
@@ -127,14 +127,14 @@ impl Shared {
         if endpoint.suspect {
             if outcome == Outcome::Refused && vitals.gate() != Gate::DROPPED {
                 vitals.drop_suspect();
-                self.tell(now, Change::Dropped { instance: endpoint.id().clone() });
+                self.tell(now, PhaseChange::Dropped { instance: endpoint.id().clone() });
             }
             self.released(endpoint, call, now);
             return;
         }
         let rules = &self.options.ejection;
         let own = endpoint.success_rate();
-        let probe = call.kind == Kind::Probe && vitals.is_claimed_by(self.claim(call.at));
+        let probe = call.kind == PickedAs::Probe && vitals.is_claimed_by(self.claim(call.at));
         if !probe && !rules.is_streak(streak) && !rules.is_suspicious(own) {
             return;
         }
@@ -157,7 +157,7 @@ impl Shared {
         let chance = hash::unit(phases.chance());
         let until = at.saturating_add(nanos(rules.duration(before, chance)));
         vitals.eject(until);
-        let change = Change::Ejected {
+        let change = PhaseChange::Ejected {
             instance: endpoint.id().clone(),
             cause,
             until: self.clock.instant(until),
@@ -181,12 +181,12 @@ impl Shared {
         // Its record is clean once it has been well for as long as it was ejected.
         let last = self.options.ejection.duration(endpoint.vitals.ejections().saturating_sub(1), 1.0);
         endpoint.vitals.readmit(at.saturating_add(nanos(last)));
-        self.changed(&mut phases, now, Change::Available { instance: endpoint.id().clone() });
+        self.changed(&mut phases, now, PhaseChange::Available { instance: endpoint.id().clone() });
     }
 
     /// A probe found nothing out, or not enough: the next call may try.
     fn released(&self, endpoint: &Endpoint, call: Call, now: Instant) {
-        if call.kind == Kind::Probe {
+        if call.kind == PickedAs::Probe {
             endpoint.vitals.release_probe(self.claim(call.at), self.clock.at(now));
         }
     }
@@ -195,20 +195,20 @@ impl Shared {
     #[cold]
     pub(super) fn probing(&self, endpoint: &Endpoint, now: Instant) {
         debug!(instance = %endpoint.id(), "probing an ejected instance");
-        self.tell(now, Change::Probing { instance: endpoint.id().clone() });
+        self.tell(now, PhaseChange::Probing { instance: endpoint.id().clone() });
     }
 
     /// `listed` are the instances from now on; `changes` came with them.
-    pub(super) fn adopt(&self, listed: Option<&Arc<EndpointSet>>, changes: Vec<Change>, now: Instant) {
+    pub(super) fn adopt(&self, listed: Option<&Arc<[Endpoint]>>, changes: Vec<PhaseChange>, now: Instant) {
         let mut phases = self.lock();
-        phases.listed = listed.map_or_else(Weak::new, Arc::downgrade);
+        phases.listed = listed.map(Arc::downgrade);
         for change in changes {
             self.tell(now, change);
         }
         self.count(&mut phases, now);
     }
 
-    fn changed(&self, phases: &mut Phases, now: Instant, change: Change) {
+    fn changed(&self, phases: &mut Phases, now: Instant, change: PhaseChange) {
         if let Some(left_out) = phases.log.admit(self.clock.at(now)) {
             info!(?change, left_out, "an instance changed phase");
         }
@@ -218,7 +218,7 @@ impl Shared {
 
     /// Counts the ejected, and judges whether too few are left.
     fn count(&self, phases: &mut Phases, now: Instant) {
-        let listed = phases.listed.upgrade();
+        let listed = phases.listed.as_ref().and_then(Weak::upgrade);
         phases.total = listed.as_ref().map_or(0, |set| set.len());
         phases.ejected =
             listed.map_or(0, |set| set.iter().filter(|one| one.vitals.gate() != Gate::OPEN).count());
@@ -227,11 +227,14 @@ impl Shared {
         if self.panic.swap(panic, Relaxed) != panic {
             let total = phases.total;
             info!(available, total, panic, "ejections are ignored while too few instances are available");
-            self.tell(now, if panic { Change::PanicBegan { available, total } } else { Change::PanicEnded });
+            self.tell(
+                now,
+                if panic { PhaseChange::PanicBegan { available, total } } else { PhaseChange::PanicEnded },
+            );
         }
     }
 
-    fn tell(&self, at: Instant, change: Change) {
+    fn tell(&self, at: Instant, change: PhaseChange) {
         if let Some(observer) = &self.options.observer {
             observer.observe(&Event { at, change });
         }
@@ -255,7 +258,7 @@ impl Phases {
 
     /// The average success rate of the other available instances; 0 when there is none.
     fn success_of_others(&self, one: &Endpoint) -> f64 {
-        let Some(listed) = self.listed.upgrade() else { return 0.0 };
+        let Some(listed) = self.listed.as_ref().and_then(Weak::upgrade) else { return 0.0 };
         let (count, sum) = listed
             .iter()
             .filter(|other| other.vitals.gate() == Gate::OPEN && !Arc::ptr_eq(&other.vitals, &one.vitals))

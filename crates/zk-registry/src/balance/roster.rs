@@ -1,16 +1,18 @@
-//! From one snapshot to the next: who is a candidate now, and whose load and health go on.
+//! The roster: from one snapshot to the next it says which instances are candidates, and which load and health go on.
 //!
 //! Pure. An id that stays keeps its load; with the same incarnation it keeps its health too.
 
 use std::sync::Arc;
 
+use super::clock::Clock;
 use super::endpoint::Endpoint;
-use super::event::Change;
-use super::vitals::{Clock, Gate, Vitals};
+use super::event::PhaseChange;
+use super::phase::Gate;
+use super::vitals::Vitals;
 use crate::instance::Status;
 use crate::snapshot::{Freshness, Member, Snapshot};
 
-/// Everybody that the last snapshot named, in the order of their ids.
+/// The instances that the last snapshot named, in the order of their ids.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     known: Vec<Endpoint>,
@@ -25,8 +27,8 @@ pub(super) struct Adopted {
     pub(super) suspects: Vec<Endpoint>,
     pub(super) draining: usize,
     pub(super) undialable: usize,
-    /// Whose ejection ended with the snapshot.
-    pub(super) changes: Vec<Change>,
+    /// The instances whose ejection ended with the snapshot.
+    pub(super) changes: Vec<PhaseChange>,
 }
 
 impl Roster {
@@ -70,7 +72,7 @@ impl Roster {
         known.sort_by(|a, b| a.id().cmp(b.id()));
         let is_known = |one: &Endpoint| known.binary_search_by(|other| other.id().cmp(one.id())).is_ok();
         let gone = self.known.iter().filter(|one| one.vitals.gate() != Gate::OPEN && !is_known(one));
-        adopted.changes.extend(gone.map(|one| Change::Gone { instance: one.id().clone() }));
+        adopted.changes.extend(gone.map(|one| PhaseChange::Gone { instance: one.id().clone() }));
         self.known = known;
         self.heard |= snapshot.freshness() == Freshness::Live;
         adopted
@@ -80,7 +82,7 @@ impl Roster {
 impl Adopted {
     fn returned(&mut self, was_out: bool, endpoint: &Endpoint) {
         if was_out && endpoint.vitals.gate() == Gate::OPEN {
-            self.changes.push(Change::Available { instance: endpoint.id().clone() });
+            self.changes.push(PhaseChange::Available { instance: endpoint.id().clone() });
         }
     }
 }

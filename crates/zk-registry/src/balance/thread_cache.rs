@@ -1,6 +1,6 @@
-//! What a thread remembers of the balancers that it picks from, so that it need not ask for candidates that are the same.
+//! The cache of each thread for the candidates it picks from, so that it need not ask the balancer for the same ones again.
 //!
-//! It remembers them weakly: candidates that were replaced are let go of by the last call to one of them.
+//! It holds them weakly: candidates that were replaced are freed by the end of the last call to one of them.
 
 use std::cell::RefCell;
 use std::sync::atomic::AtomicUsize;
@@ -11,7 +11,7 @@ use super::tier::Candidates;
 
 /// A place in each thread's memory.
 #[derive(Debug)]
-pub(super) struct Slot(usize);
+pub(super) struct ThreadCache(usize);
 
 /// How many places there are. Balancers that share one forget for each other, and that only costs time.
 const SLOTS: usize = 8;
@@ -22,7 +22,7 @@ thread_local! {
     static MEMORY: [RefCell<Remembered>; SLOTS] = const { [const { RefCell::new((0, Weak::new())) }; SLOTS] };
 }
 
-impl Slot {
+impl ThreadCache {
     /// The place of a new balancer.
     pub(super) fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -31,7 +31,7 @@ impl Slot {
 
     /// The candidates with this stamp, if the thread knows them.
     #[inline]
-    pub(super) fn recall(&self, stamp: u64) -> Option<Arc<Candidates>> {
+    pub(super) fn get(&self, stamp: u64) -> Option<Arc<Candidates>> {
         // A thread that ends remembers nothing.
         MEMORY
             .try_with(|memory| {
@@ -42,7 +42,7 @@ impl Slot {
     }
 
     /// Remembers candidates by their stamp, which no others have.
-    pub(super) fn remember(&self, stamp: u64, candidates: &Arc<Candidates>) {
+    pub(super) fn put(&self, stamp: u64, candidates: &Arc<Candidates>) {
         // As above. Dropping what was remembered before frees memory, and runs nothing.
         let _ = MEMORY.try_with(|memory| memory[self.0].replace((stamp, Arc::downgrade(candidates))));
     }

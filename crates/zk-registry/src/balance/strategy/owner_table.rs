@@ -1,20 +1,20 @@
-//! Who owns a key: a table of slots in which every client finds the same owner, whatever else is in the set.
+//! The table of owners: keys fall into slots, and every client finds the same owner of a slot, whatever else is in the set.
 
 use crate::balance::{EndpointSet, Index, hash};
 
 /// A slot belongs to the instance that hits it first, when all throw darts at the table, as many at a time as their weights
 /// say. Where an instance's darts land depends on its id alone, so a slot changes hands only when its owner goes, or when
-/// somebody comes who is faster. (Weighted rendezvous hashing of each slot, Thaler and Ravishankar 1998, without asking
+/// a faster one comes. (Weighted rendezvous hashing of each slot, Thaler and Ravishankar 1998, without asking
 /// every instance about every slot.)
-pub(super) struct Ring {
-    /// Whose each slot is. Apart from the other table, because most picks look at nothing else, and at 10,000 instances wait
+pub(super) struct OwnerTable {
+    /// The owner of each slot. Apart from the other table, because most picks look at nothing else, and at 10,000 instances wait
     /// for it.
     owners: Box<[u32]>,
-    /// Whose it would be without its owner.
+    /// The owner that each slot would have without its own.
     next: Box<[u32]>,
 }
 
-/// The owner and the runner-up of a slot while the table is made: the time of the dart above, who threw it below.
+/// The owner and the runner-up of a slot while the table is made: the time of the dart above, its thrower below.
 #[derive(Clone, Copy)]
 struct Slot {
     owner: u64,
@@ -26,7 +26,7 @@ const SLOT_BITS: u32 = 17;
 /// How many darts come down on a slot, on average, before it is looked whether any slot is still free. It takes about twelve.
 const ROUND: f64 = 3.0;
 
-impl Ring {
+impl OwnerTable {
     pub(super) fn of(set: &EndpointSet) -> Self {
         let mut slots = vec![Slot { owner: u64::MAX, next: u64::MAX }; 1 << SLOT_BITS];
         let round = ROUND * slots.len() as f64 / set.total_weight() as f64;
@@ -50,7 +50,7 @@ impl Ring {
         Self { owners: owners.into(), next: next.into() }
     }
 
-    /// The `n`th choice of a key: first the owner of its slot, then who would own the slot without that one, and so on.
+    /// The `n`th choice of a key: first the owner of its slot, then the one that would own it otherwise, and so on.
     pub(super) fn choice(&self, key: u64, n: u32) -> Index {
         let slot = (hash::nth(key, u64::from(n / 2)) >> (64 - SLOT_BITS)) as usize;
         let table = if n.is_multiple_of(2) { &self.owners } else { &self.next };
@@ -93,7 +93,7 @@ impl Slot {
         }
     }
 
-    /// Owner and runner-up; the owner again where nobody else hit the slot.
+    /// Owner and runner-up; the owner again where no other hit the slot.
     fn places(&self) -> (u32, u32) {
         let next = if self.next == u64::MAX { self.owner } else { self.next };
         (self.owner as u32, next as u32)

@@ -1,0 +1,27 @@
+//! The outcome of a call, and the reason for its pick: together they decide what is learned from it.
+
+/// The outcome of a call, seen from the caller.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The caller gave up. Neither success nor failure. If the wait exceeds the known latency, the latency is raised to it.
+    Cancelled,
+    /// The instance failed: an error, a broken connection, no answer in time. Part of the work may have been done.
+    Failure,
+    /// The instance did nothing: the dial failed, or it said at once that it cannot. Counts as a failure; safe to retry
+    /// elsewhere; drops a suspect.
+    Refused,
+    /// An answer came. One that says no (not found, not allowed) is a success too: the instance works.
+    Success,
+}
+
+/// The reason for which an instance was picked. It decides what the call's failure means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PickedAs {
+    /// No better instance was left; this one was not available. Its success counts for its return, its failure for nothing.
+    LastResort,
+    /// The instance is available.
+    Plain,
+    /// The instance is ejected and may return: this one call finds out.
+    Probe,
+}
