@@ -1,5 +1,6 @@
 //! One proxied connection: two pumps, and the ways in which it ends.
 
+use std::net::Shutdown;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::direction::Direction;
 use super::frames;
@@ -84,7 +85,10 @@ async fn connect_and_pump(mut client: TcpStream, link: &ProxiedConnection) -> (C
         TcpStream::connect(route.server).await
     };
     let mut server = tokio::select! {
-        how = &mut cut => return (how, vec![client]),
+        how = &mut cut => {
+            let end = if matches!(how, Cut::Client(_)) { Cut::Fin } else { how };
+            return (end, vec![client]);
+        }
         connected = connected => match connected {
             Ok(server) => server,
             Err(_) => return (Cut::Rst, vec![client]),
@@ -95,19 +99,30 @@ async fn connect_and_pump(mut client: TcpStream, link: &ProxiedConnection) -> (C
         let _ = socket.set_nodelay(true);
     }
 
+    // The pumps borrow the sockets; this one is the client's as well.
+    let Ok(ending) = socket2::SockRef::from(&client).try_clone() else {
+        return (Cut::Rst, vec![client, server]);
+    };
     let end = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         let pump = |direction| Pump { direction, route, link: link.id, rules: rules.clone() };
-        let both = async {
-            tokio::try_join!(
-                pump(Direction::ToServer).run(from_client, to_server),
-                pump(Direction::ToClient).run(from_server, to_client),
-            )
-        };
-        tokio::select! {
+        let mut to_server = pin!(pump(Direction::ToServer).run(from_client, to_server));
+        let to_client = pump(Direction::ToClient).run(from_server, to_client);
+        let how = tokio::select! {
             how = &mut cut => how,
-            ended = both => ended.map_or(Cut::Rst, |_| Cut::Fin),
+            ended = async { tokio::try_join!(&mut to_server, to_client) } => ended.map_or(Cut::Rst, |_| Cut::Fin),
+        };
+        if let Cut::Client(hold) = how {
+            // An error means that the client has gone already.
+            let _ = ending.shutdown(Shutdown::Both);
+            route.trips.leave(link.id);
+            sleep(hold).await;
+            // Whether or not the server still wants it.
+            let _ = to_server.await;
+            Cut::Rst
+        } else {
+            how
         }
     };
     (end, vec![client, server])

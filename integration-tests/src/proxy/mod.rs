@@ -9,6 +9,7 @@
 //! | a slow link | [`Proxy::delay`] |
 //! | a connection that breaks mid-message | [`Proxy::cut_after`] |
 //! | a request that was executed and whose reply is lost | [`Proxy::lose_reply`] |
+//! | a request that is executed after its connection was cut | [`Proxy::cut_client`] |
 //! | a server that is too old for a request | [`Proxy::lacks`] |
 //!
 //! It works on streams, not on packets: what a frozen direction holds is delivered after the thaw, nothing is lost.
@@ -97,6 +98,12 @@ impl Proxy {
     /// Ends every present connection towards both ends by a RST, and returns once that is done.
     pub async fn cut_rst(&self) {
         self.cut(Cut::Rst).await;
+    }
+
+    /// Ends every present connection towards the client by a FIN, and returns once that is done. The requests that the client
+    /// had sent and [`Proxy::freeze`] held back go on to the server after the thaw, not before `hold`; no reply comes back.
+    pub async fn cut_client(&self, hold: Duration) {
+        self.cut(Cut::Client(hold)).await;
     }
 
     async fn cut(&self, how: Cut) {

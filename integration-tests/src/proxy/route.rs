@@ -25,6 +25,8 @@ pub(super) struct Rules {
 /// How a connection is ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Cut {
+    /// Towards the client only; what it had sent goes on to the server this much later.
+    Client(Duration),
     Fin,
     #[default]
     Rst,

@@ -186,6 +186,24 @@ async fn a_cut_after_some_bytes_lets_exactly_those_pass() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_a_cut_of_the_client_reaches_the_server_after_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap()).await;
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    let (mut server, _) = within(SOON, "a connection", listener.accept()).await.unwrap();
+    proxy.freeze(Direction::ToServer);
+    client.write_all(b"late").await.unwrap();
+    silent(&mut server).await;
+    proxy.cut_client(A_WHILE).await;
+    assert_eq!(within(SOON, "the end", client.read(&mut [0])).await.unwrap(), 0);
+    assert_eq!(proxy.open(), 0);
+    silent(&mut server).await;
+    proxy.thaw();
+    assert_eq!(hear(&mut server, 4).await, b"late");
+    assert_eq!(within(SOON, "the end", server.read(&mut [0])).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_a_reset() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let proxy = Proxy::to(nobody).await;

@@ -157,6 +157,28 @@ async fn a_lost_reply_leaves_an_executed_request() {
 }
 
 #[tokio::test]
+async fn a_request_can_be_executed_after_its_client_was_told_that_it_is_lost() {
+    let zk = ZooKeeper::shared();
+    let chroot = zk.chroot("late").await;
+    let proxy = Proxy::zookeeper(zk.address(1)).await;
+    let (raw, witness) = (Raw::connect(&chroot.through(proxy.address())).await, chroot.raw().await);
+    proxy.freeze(Direction::ToServer);
+    let (created, early) = tokio::join!(raw.create("/late", b"", CreateMode::Persistent), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // A new connection of the session would make the server hang up on the old one.
+        proxy.refuse().await;
+        proxy.cut_client(Duration::ZERO).await;
+        witness.get("/late").await.unwrap()
+    });
+    created.unwrap_err();
+    proxy.thaw();
+    assert!(early.is_none(), "it was executed before the cut");
+    eventually(SOON, "it is executed", async || witness.get("/late").await.unwrap()).await;
+    proxy.accept().await;
+    eventually(SOON, "the session goes on", async || raw.get("/late").await).await;
+}
+
+#[tokio::test]
 async fn an_outage_longer_than_the_timeout_expires_the_session() {
     init_tracing();
     let zk = Launch::single().tick(Duration::from_millis(200)).start().await;
