@@ -140,7 +140,8 @@ impl TimeClient {
             };
             let (instance, outcome) = (lease.member().id().clone(), fault.outcome());
             lease.finish(outcome);
-            let decision = attempts.ended(instance.clone(), outcome, Instant::now(), &mut rand::rng());
+            let decision =
+                attempts.ended(instance.clone(), outcome, Instant::now(), &mut rand::random::<u64>);
             failed.push(FailedAttempt { instance, fault });
             match decision {
                 Decision::Retry { after } => sleep(after).await,
@@ -225,8 +226,8 @@ impl TimeClient {
     }
 
     fn pick_at(&self, now: Instant, key: Option<Key>, tried: &[InstanceId]) -> Result<Lease, PickError> {
-        let mut rng = rand::rng();
-        let mut pick = Pick::new(now, &mut rng).avoiding(tried);
+        let mut words = rand::random::<u64>;
+        let mut pick = Pick::new(now, &mut words).avoiding(tried);
         pick.key = key;
         self.balancer.pick_with(&mut pick)
     }
