@@ -22,13 +22,12 @@ use crate::format::Format;
 use crate::instance::ServiceName;
 use crate::options::Suspicion;
 use crate::resolve::Wish;
-use crate::session::last_heard::Heard;
+use crate::session::last_heard::LastHeard;
 use crate::session::{Link, Phase};
 use crate::snapshot::{Freshness, Snapshot};
+use crate::store::limits::MOST_PER_REQUEST;
 use crate::store::{Event, Stat, Store, Watch};
 
-/// How many children one request reads.
-pub(super) const CHUNK: usize = 500;
 /// The least time between two publications, but for the first of a burst.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
 /// The bounds of the delay after the first request that failed, and after many.
@@ -49,7 +48,7 @@ pub(crate) struct Settings {
     pub(crate) audit_interval: Duration,
     pub(crate) disk: Option<Disk>,
     pub(crate) seed: u64,
-    pub(crate) heard: Heard,
+    pub(crate) heard: LastHeard,
     /// Told the path of every child that changed.
     pub(crate) changed: Box<dyn Fn(&str) + Send>,
 }
@@ -225,7 +224,7 @@ impl Driver {
                         resync: true,
                         look: false,
                         unanswered: false,
-                        chunk: CHUNK,
+                        chunk: MOST_PER_REQUEST,
                         audits: 0,
                         audit_at: Instant::now() + jittered(self.settings.audit_interval, &mut self.rng),
                         hold: self.stagger(),

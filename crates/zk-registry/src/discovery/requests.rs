@@ -6,9 +6,10 @@ use std::pin::pin;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::driver::{CHUNK, Driver, Epoch, Over, lost_epoch};
+use super::driver::{Driver, Epoch, Over, lost_epoch};
 use crate::backoff::jittered;
 use crate::discovery::view::Batch;
+use crate::store::limits::MOST_PER_REQUEST;
 use crate::store::{Fault, Node, Reply, Stat};
 
 /// How many such requests are under way at once.
@@ -25,7 +26,7 @@ impl Driver {
         match self.read_all(epoch).await? {
             Ok(batch) => {
                 epoch.backoff.reset();
-                epoch.chunk = CHUNK;
+                epoch.chunk = MOST_PER_REQUEST;
                 (epoch.parent, epoch.agreed_at) = (batch.parent, asked);
                 let changed = self.view.listed(batch, Instant::now());
                 self.tell(&changed);
@@ -117,7 +118,7 @@ impl Driver {
 
     /// Reads what is dirty; the parent comes last and says whether anything is missing.
     pub(super) async fn read_marks(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
-        let names = self.view.take_marks(CHUNK);
+        let names = self.view.take_marks(MOST_PER_REQUEST);
         let mut paths = self.paths(&names);
         paths.push(self.settings.root.clone());
         let read = epoch.store.read(&paths);

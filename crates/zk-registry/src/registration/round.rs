@@ -12,12 +12,9 @@ use super::holders::Key;
 use super::take_over::take_over;
 use crate::instance::ServiceName;
 use crate::options::Acl;
+use crate::store::limits::{self, MOST_PER_REQUEST};
 use crate::store::{Fault, Kind, Node, Op, Reply, Stat, Store};
 
-/// How many operations one request carries at most.
-const CHUNK_OPS: usize = 500;
-/// How many bytes of paths and data one request carries at most; the server takes 1 MB.
-const CHUNK_BYTES: usize = 512 * 1024;
 /// From how many creates on a `multi` is worth it.
 const WORTH_A_MULTI: usize = 4;
 
@@ -87,7 +84,7 @@ impl Round {
             self.writes.into_iter().map(|(key, write)| (key, write.send(&*store, acl))).collect();
         let reads: Vec<_> = self
             .reads
-            .chunks(CHUNK_OPS)
+            .chunks(MOST_PER_REQUEST)
             .map(|chunk| {
                 let (keys, paths): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
                 (keys, store.read(&paths))
@@ -156,12 +153,12 @@ type Create = (Key, String, Bytes);
 impl Creates {
     fn send(items: Vec<Create>, store: &dyn Store, acl: Acl) -> Self {
         let mut sent = Self { alone: Vec::new(), chunks: Vec::new() };
-        for chunk in chunked(items) {
+        for chunk in limits::creates(&items, |(_, path, data)| (path, data)) {
             if chunk.len() < WORTH_A_MULTI {
                 sent.alone.extend(
                     chunk
-                        .into_iter()
-                        .map(|(key, path, data)| (key, store.create(&path, &data, Kind::Ephemeral, acl))),
+                        .iter()
+                        .map(|(key, path, data)| (*key, store.create(path, data, Kind::Ephemeral, acl))),
                 );
             } else {
                 let create = |(_, path, data): &Create| Op::Create {
@@ -171,7 +168,7 @@ impl Creates {
                     acl,
                 };
                 let reply = store.multi(chunk.iter().map(create).collect());
-                sent.chunks.push(Chunk { creates: chunk, reply });
+                sent.chunks.push(Chunk { creates: chunk.to_vec(), reply });
             }
         }
         sent
@@ -208,25 +205,6 @@ impl Creates {
         }
         answers
     }
-}
-
-fn chunked(items: Vec<Create>) -> Vec<Vec<Create>> {
-    let mut chunks: Vec<Vec<_>> = Vec::new();
-    let mut room = 0;
-    for item in items {
-        let size = item.1.len() + item.2.len() + 64;
-        match chunks.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK_OPS && size <= room => {
-                room -= size;
-                chunk.push(item);
-            }
-            _ => {
-                room = CHUNK_BYTES.saturating_sub(size);
-                chunks.push(vec![item]);
-            }
-        }
-    }
-    chunks
 }
 
 /// A write that was sent.
@@ -295,11 +273,11 @@ mod tests {
     #[test]
     fn chunks_are_bounded_by_count_and_by_bytes() {
         let item = |n: u64, size: usize| (Key(n), format!("/s/{n}"), Bytes::from(vec![0; size]));
-        let many = chunked((0..1_200).map(|n| item(n, 100)).collect());
-        assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [500, 500, 200]);
-        let large = chunked((0..5).map(|n| item(n, 200_000)).collect());
-        assert_eq!(large.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
-        let huge = chunked((0..2).map(|n| item(n, 900_000)).collect());
-        assert_eq!(huge.len(), 2);
+        let chunked = |items: Vec<Create>| -> Vec<usize> {
+            limits::creates(&items, |(_, path, data)| (path, data)).map(<[Create]>::len).collect()
+        };
+        assert_eq!(chunked((0..1_200).map(|n| item(n, 100)).collect()), [500, 500, 200]);
+        assert_eq!(chunked((0..5).map(|n| item(n, 200_000)).collect()), [2, 2, 1]);
+        assert_eq!(chunked((0..2).map(|n| item(n, 900_000)).collect()), [1, 1]);
     }
 }

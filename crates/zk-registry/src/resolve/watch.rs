@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::session::last_heard::Heard;
+use crate::session::last_heard::LastHeard;
 use crate::snapshot::{Freshness, Snapshot, Zxid};
 
 /// The view will not change any more: its registry was closed.
@@ -30,7 +30,7 @@ pub struct ServiceWatch {
     current: Snapshot,
     /// Where to say what is waited for.
     wanted: Option<mpsc::UnboundedSender<Wish>>,
-    heard: Option<Heard>,
+    heard: Option<LastHeard>,
     /// The watch keeps its registry alive.
     _registry: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -64,7 +64,7 @@ impl ServiceWatch {
     pub(crate) fn new(
         mut snapshots: watch::Receiver<Snapshot>,
         wanted: mpsc::UnboundedSender<Wish>,
-        heard: Heard,
+        heard: LastHeard,
         registry: Arc<dyn Any + Send + Sync>,
     ) -> Self {
         let current = snapshots.borrow_and_update().clone();

@@ -17,7 +17,7 @@ const SILENCE: u32 = 10;
 
 /// Clones share the stamp.
 #[derive(Clone, Debug)]
-pub(crate) struct Heard {
+pub(crate) struct LastHeard {
     origin: Instant,
     /// Milliseconds since the origin; 0 = never.
     stamp: Arc<AtomicU64>,
@@ -25,7 +25,7 @@ pub(crate) struct Heard {
     pulse: Arc<AtomicU64>,
 }
 
-impl Heard {
+impl LastHeard {
     pub(crate) fn new(now: Instant) -> Self {
         Self { origin: now, stamp: Arc::default(), pulse: Arc::default() }
     }
@@ -74,8 +74,8 @@ mod tests {
     const PULSE: Duration = Duration::from_millis(100);
 
     /// Stamped a minute after it began.
-    fn stamped() -> (Heard, Instant) {
-        let heard = Heard::new(Instant::now());
+    fn stamped() -> (LastHeard, Instant) {
+        let heard = LastHeard::new(Instant::now());
         let now = heard.origin + Duration::from_secs(60);
         heard.stamp(now, PULSE);
         (heard, now)
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn who_never_heard_the_server_says_nothing() {
-        let heard = Heard::new(Instant::now());
+        let heard = LastHeard::new(Instant::now());
         assert_eq!(heard.overdue(heard.origin + PULSE * 100), None);
         assert_eq!(heard.until(Some(heard.origin)), None);
     }
