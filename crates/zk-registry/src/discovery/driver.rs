@@ -20,7 +20,7 @@ use super::waiters::Waiters;
 use crate::backoff::jittered;
 use crate::resolve::Waiter;
 use crate::session::{Link, Phase};
-use crate::store::limits::PATHS_PER_READ;
+use crate::store::limits::MOST_PER_REQUEST;
 use crate::store::{Fault, Node, Stat, Store};
 
 /// Every so many audits read every child again.
@@ -187,7 +187,7 @@ impl Driver {
         match read_all(&mut self.keeper, epoch).await? {
             Ok(batch) => {
                 epoch.backoff.reset();
-                epoch.chunk = PATHS_PER_READ;
+                epoch.chunk = MOST_PER_REQUEST;
                 (epoch.parent, epoch.agreed_at) = (batch.parent, asked);
                 let changed = self.keeper.view.listed(batch, Instant::now());
                 self.keeper.tell(&changed);
@@ -217,7 +217,7 @@ impl Driver {
 
     /// Reads what is dirty; the parent comes last and says whether anything is missing.
     async fn read_marks(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
-        let names = self.keeper.view.take_marks(PATHS_PER_READ);
+        let names = self.keeper.view.take_marks(MOST_PER_REQUEST);
         let mut paths = self.keeper.paths(&names);
         paths.push(self.keeper.settings.root.clone());
         let read = epoch.store.read(&paths);

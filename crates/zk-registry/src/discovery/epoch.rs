@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::session::{Link, Phase};
-use crate::store::limits::PATHS_PER_READ;
+use crate::store::limits::MOST_PER_REQUEST;
 use crate::store::{Stat, Store, Watch};
 
 /// The bounds of the delay after the first request that failed, and after many.
@@ -102,7 +102,7 @@ impl Epoch {
             line: Line::Armed,
             need: Need::Everything,
             replies: Replies::Timely,
-            chunk: PATHS_PER_READ,
+            chunk: MOST_PER_REQUEST,
             audits: 0,
             audit_at,
             hold,

@@ -11,9 +11,10 @@ use crate::format::Format;
 use crate::instance::ServiceName;
 use crate::options::Suspicion;
 use crate::snapshot::Snapshot;
-use crate::store::{Fault, Store, limits};
+use crate::store::pipeline::{in_order, read_all};
+use crate::store::{Fault, Store};
 
-/// The service as it is now: everything that was acknowledged to anybody before the call is in it.
+/// The service as it is now: everything that ZooKeeper acknowledged to any client before the call is in it.
 pub(crate) async fn read(
     store: &dyn Store,
     root: &str,
@@ -21,19 +22,17 @@ pub(crate) async fn read(
     format: Arc<dyn Format>,
 ) -> Result<Snapshot, Error> {
     let failed = |fault: Fault| fault.while_reading(root);
-    store.sync(root).await.map_err(failed)?;
-    let (names, parent) = match store.list(root).await {
+    // Both are sent at once; the server answers in order.
+    let (synced, listed) = (store.sync(root), store.list(root));
+    synced.await.map_err(failed)?;
+    let (names, parent) = match listed.await {
         Ok((names, parent)) => (names, Some(parent)),
         Err(Fault::NoNode) => (Vec::new(), None),
         Err(fault) => return Err(failed(fault)),
     };
-    let mut items = Vec::with_capacity(names.len());
     let paths: Vec<_> = names.iter().map(|name| format!("{root}/{name}")).collect();
-    let mut names = names.into_iter();
-    for chunk in limits::reads(&paths) {
-        let nodes = store.read(chunk).await.map_err(failed)?;
-        items.extend(nodes.into_iter().zip(names.by_ref()).map(|(node, name)| (name, node)));
-    }
+    let nodes = in_order(read_all(store, &paths)).await.map_err(failed)?;
+    let items = names.into_iter().zip(nodes.into_iter().flatten()).collect();
     let mut view = View::new(service.clone(), format, Suspicion::Forget, Duration::ZERO);
     view.listed(Batch { items, parent, gapless: false }, Instant::now());
     view.live();

@@ -1,59 +1,70 @@
-//! Which services exist: a walk down the tree, for people and scripts.
+//! Which services exist: a walk down the tree, level by level, for people and scripts.
 
 use crate::error::Error;
 use crate::format::{Format, NodeKind};
-use crate::instance::BasePath;
-use crate::instance::{InstanceId, ServiceName};
-use crate::store::{Fault, Node, Store, limits};
+use crate::instance::{BasePath, InstanceId, ServiceName};
+use crate::store::pipeline::{in_order, read_all, settled};
+use crate::store::{Fault, Node, Store};
 
-/// How many levels below the base path are looked at.
-const DEPTH: usize = 8;
-/// Every node below the base path that has a child which is an instance, or would be if it could be read.
+/// A node whose children are looked at; `None` is the base path.
+type Parent = Option<ServiceName>;
+
+/// The services below the base path: every node with a child that is an instance, or may be one that cannot be read.
+///
+/// The requests of one level are sent together, so that a level costs two round trips; depth has no limit but the longest
+/// service name.
 pub(crate) async fn walk(
     store: &dyn Store,
     base: &BasePath,
     format: &dyn Format,
 ) -> Result<Vec<ServiceName>, Error> {
     let mut services = Vec::new();
-    let mut level: Vec<Option<ServiceName>> = vec![None];
-    for _ in 0..DEPTH {
-        let mut below = Vec::new();
-        for parent in level {
-            let path = parent.as_ref().map_or_else(|| base.to_string(), |service| base.service(service));
-            let names = match store.list(&path).await {
-                Ok((names, _)) => names,
-                Err(Fault::NoNode) => continue,
-                Err(fault) => return Err(fault.while_reading(&path)),
-            };
-            let paths: Vec<String> = names.iter().map(|name| base.child(parent.as_ref(), name)).collect();
-            let mut has_instances = false;
-            let mut names = names.iter();
-            for paths in limits::reads(&paths) {
-                let nodes = store.read(paths).await.map_err(|fault| fault.while_reading(&path))?;
-                for (node, name) in nodes.into_iter().zip(names.by_ref()) {
-                    let child =
-                        parent.as_ref().map_or_else(|| name.clone(), |parent| format!("{parent}/{name}"));
-                    // A name that we could not have written is nobody's service.
-                    let child = child.parse::<ServiceName>().ok().filter(|child| base.allows(child));
-                    match node {
-                        Err(Fault::NoNode) => {}
-                        Err(_) => has_instances = true,
-                        Ok(node)
-                            if node.stat.owner != 0 || is_instance(format, parent.as_ref(), name, &node) =>
-                        {
-                            has_instances = true;
-                        }
-                        Ok(node) if node.stat.children > 0 => below.extend(child.map(Some)),
-                        Ok(_) => {}
-                    }
-                }
+    let mut level: Vec<Parent> = vec![None];
+    while !level.is_empty() {
+        let listings = settled(level.iter().map(|parent| store.list(&path(base, parent)))).await;
+        let mut children: Vec<(usize, String)> = Vec::new();
+        for (n, listing) in listings.into_iter().enumerate() {
+            match listing {
+                Ok((names, _)) => children.extend(names.into_iter().map(|name| (n, name))),
+                Err(Fault::NoNode) => {}
+                Err(fault) => return Err(fault.while_reading(&path(base, &level[n]))),
             }
-            services.extend(parent.filter(|_| has_instances));
         }
+        let paths: Vec<_> = children.iter().map(|(n, name)| base.child(level[*n].as_ref(), name)).collect();
+        let nodes = in_order(read_all(store, &paths)).await;
+        let nodes = nodes.map_err(|fault| fault.while_reading(&base.to_string()))?;
+        let mut has_instances = vec![false; level.len()];
+        let mut below = Vec::new();
+        for ((n, name), node) in children.iter().zip(nodes.into_iter().flatten()) {
+            let parent = level[*n].as_ref();
+            match node {
+                Err(Fault::NoNode) => {}
+                Err(_) => has_instances[*n] = true,
+                Ok(node) if node.stat.owner != 0 || is_instance(format, parent, name, &node) => {
+                    has_instances[*n] = true;
+                }
+                Ok(node) if node.stat.children > 0 => {
+                    below.extend(child(base, parent, name).map(Some));
+                }
+                Ok(_) => {}
+            }
+        }
+        let found = level.into_iter().zip(has_instances).filter(|(_, has_instances)| *has_instances);
+        services.extend(found.filter_map(|(parent, _)| parent));
         level = below;
     }
     services.sort();
     Ok(services)
+}
+
+fn path(base: &BasePath, parent: &Parent) -> String {
+    parent.as_ref().map_or_else(|| base.to_string(), |service| base.service(service))
+}
+
+/// The service that a child would be; `None` for a name that no registry could have written.
+fn child(base: &BasePath, parent: Option<&ServiceName>, name: &str) -> Option<ServiceName> {
+    let child = parent.map_or_else(|| name.to_owned(), |parent| format!("{parent}/{name}"));
+    child.parse().ok().filter(|child| base.allows(child))
 }
 
 /// Whether a node that no session owns is an instance all the same.

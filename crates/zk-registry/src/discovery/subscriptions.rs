@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::instance::ServiceName;
 use crate::resolve::Waiter;
+use crate::session::last_heard::LastHeard;
 use crate::snapshot::Snapshot;
 
 /// See the module.
@@ -18,30 +19,38 @@ pub(crate) struct Subscriptions(Mutex<HashMap<ServiceName, Channel>>);
 pub(crate) struct Channel {
     pub(crate) snapshots: watch::Sender<Snapshot>,
     pub(crate) wanted: mpsc::UnboundedSender<Waiter>,
+    /// When the server of the view's session was last heard.
+    pub(crate) last_heard: LastHeard,
 }
 
 /// What a watch gets of a view.
 #[derive(Debug)]
-pub(crate) struct Subscription {
+pub(crate) struct Subscription<S> {
     pub(crate) snapshots: watch::Receiver<Snapshot>,
     pub(crate) wanted: mpsc::UnboundedSender<Waiter>,
-    /// What the view needs that has to be started for it; `None` when there is one already.
-    pub(crate) first: Option<(Channel, mpsc::UnboundedReceiver<Waiter>)>,
+    pub(crate) last_heard: LastHeard,
+    /// The place on a session and what else the view needs that has to be started; `None` when there is one already.
+    pub(crate) first: Option<(S, Channel, mpsc::UnboundedReceiver<Waiter>)>,
 }
 
 impl Subscriptions {
-    /// A receiver of the service's snapshots.
-    pub(crate) fn subscribe(&self, service: &ServiceName) -> Subscription {
+    /// A receiver of the service's snapshots. `place` finds the session for a view that has to be started.
+    pub(crate) fn subscribe<S>(
+        &self,
+        service: &ServiceName,
+        place: impl FnOnce() -> (LastHeard, S),
+    ) -> Subscription<S> {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = views.get(service) {
             let (snapshots, wanted) = (channel.snapshots.subscribe(), channel.wanted.clone());
-            return Subscription { snapshots, wanted, first: None };
+            return Subscription { snapshots, wanted, last_heard: channel.last_heard.clone(), first: None };
         }
         let (sender, snapshots) = watch::channel(Snapshot::pending(service));
         let (wanted, wishes) = mpsc::unbounded_channel();
-        let channel = Channel { snapshots: sender, wanted: wanted.clone() };
+        let (last_heard, place) = place();
+        let channel = Channel { snapshots: sender, wanted: wanted.clone(), last_heard: last_heard.clone() };
         views.insert(service.clone(), channel.clone());
-        Subscription { snapshots, wanted, first: Some((channel, wishes)) }
+        Subscription { snapshots, wanted, last_heard, first: Some((place, channel, wishes)) }
     }
 
     /// Forgets the view if nobody watches it any more.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::decision::Identity;
 use super::holders::Holders;
+use super::host;
 use crate::format::Format;
 use crate::instance::BasePath;
-use crate::options::Acl;
+use crate::options::{Acl, LONGEST_AUDIT, LONGEST_SESSION, Options};
 use crate::session::Sessions;
 
 /// What a registrar needs to know of its registry.
@@ -24,6 +25,25 @@ pub(crate) struct Context {
     pub(crate) us: Arc<Identity>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) holders: Arc<Holders>,
+}
+
+impl Context {
+    /// The context of a registry with these options. Each call has an incarnation of its own.
+    pub(crate) fn new(options: &Options, chroot_len: usize, seed: u64) -> Self {
+        Self {
+            base: options.base.clone(),
+            format: options.format.clone(),
+            acl: options.acl,
+            // Also what was refused must not overflow a clock.
+            audit_interval: options.audit_interval.min(LONGEST_AUDIT),
+            session_timeout: options.session_timeout.min(LONGEST_SESSION),
+            chroot_len,
+            seed,
+            us: Arc::new(Identity::new(host::identity())),
+            sessions: Arc::new(Sessions::default()),
+            holders: Arc::new(Holders::default()),
+        }
+    }
 }
 
 /// What a path costs the transaction that closes its session: the server writes every path into it.

@@ -22,12 +22,8 @@ mod take_over;
 mod tests;
 
 pub(crate) use self::context::{Context, path_load};
-pub(crate) use self::decision::Identity;
-pub(crate) use self::desired::Desired;
 pub(crate) use self::driver::registrar;
 pub use self::guard::Registration;
-pub(crate) use self::holders::{Holders, Key};
-pub(crate) use self::host::identity as host_identity;
-pub(crate) use self::prepare::prepare;
-pub(crate) use self::registrar::{Command, NewRegistration, Registrar};
+pub(crate) use self::prepare::Prepared;
+pub(crate) use self::registrar::Registrar;
 pub use self::state::{ForeignWrites, OnConflict, Registering, RegistrationState};

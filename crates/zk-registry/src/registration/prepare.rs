@@ -1,16 +1,74 @@
-//! What can be checked of an instance before anything is sent.
+//! What can be checked of an instance before anything is sent, and the registration that follows.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::context::Context;
+use tokio::sync::watch;
+
+use super::context::{Context, path_load};
 use super::desired::Desired;
+use super::guard::Registration;
+use super::holders::Key;
+use super::registrar::{NewRegistration, Registrar};
+use super::state::{Registering, RegistrationState};
 use super::take_over::largest_record;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, InstanceId, ServiceName};
 
-/// Checks an instance before anything is sent: its id, the path of its node, and its attributes, whose every later change is
-/// checked alike.
-pub(crate) fn prepare(
+/// An instance that was checked, and waits for the registrar of a session.
+pub(crate) struct Prepared {
+    new: NewRegistration,
+    state: watch::Receiver<RegistrationState>,
+    load: usize,
+}
+
+impl Prepared {
+    /// Checks an instance: its id, the path of its node, and its attributes, whose every later change is checked alike. An
+    /// instance that cannot be registered, or a `hopeless` connection, makes a registration that has failed.
+    pub(crate) fn new(
+        context: &Context,
+        service: &ServiceName,
+        instance: Instance,
+        how: Registering,
+        hopeless: Option<Error>,
+    ) -> Self {
+        let checked = hopeless.map_or_else(|| check(context, service, &instance), Err);
+        let (first, load, (id, path, desired)) = match checked {
+            Ok(checked) => {
+                let load = path_load(&checked.1, context.chroot_len);
+                (RegistrationState::Pending, load, checked)
+            }
+            Err(error) => {
+                let id = InstanceId::unchecked(&instance.address());
+                let desired = Desired::fixed(instance.attributes().clone());
+                (RegistrationState::Failed(error), 0, (id, String::new(), desired))
+            }
+        };
+        let (states, state) = watch::channel(first);
+        let (key, service, desired) = (Key::fresh(), service.clone(), Arc::new(desired));
+        Self { new: NewRegistration { key, service, id, path, instance, how, desired, states }, state, load }
+    }
+
+    /// The ephemeral path bytes that the registration will cost its session.
+    pub(crate) fn load(&self) -> usize {
+        self.load
+    }
+
+    /// Hands the registration to the registrar of the session that has room for it. The guard keeps `registry` alive.
+    pub(crate) fn register(self, registrar: Registrar, registry: Arc<dyn Any + Send + Sync>) -> Registration {
+        let NewRegistration { key, id, path, desired, .. } = &self.new;
+        let names = (id.clone(), path.clone(), *key);
+        let desired = desired.clone();
+        let failed = matches!(*self.state.borrow(), RegistrationState::Failed(_));
+        if !failed {
+            registrar.register(self.new);
+        }
+        Registration::new(names, desired, self.state, registrar, registry)
+    }
+}
+
+fn check(
     context: &Context,
     service: &ServiceName,
     instance: &Instance,
@@ -24,7 +82,7 @@ pub(crate) fn prepare(
     let most = largest_record(&path);
     let (context, service, probe, instance_id) =
         (context.clone(), service.clone(), instance.clone(), id.clone());
-    let wanted = Desired::new(instance.attributes().clone(), move |attributes| {
+    let desired = Desired::new(instance.attributes().clone(), move |attributes| {
         let instance = probe.clone().with_attributes(attributes.clone());
         let now = SystemTime::now();
         let record = context.format.encode(&service, &instance_id, &instance, &context.us.owner, now)?;
@@ -35,5 +93,5 @@ pub(crate) fn prepare(
         }
         Ok(())
     })?;
-    Ok((id, path, wanted))
+    Ok((id, path, desired))
 }

@@ -83,6 +83,11 @@ impl Registrar {
         self.command(Command::Withdraw { key, done });
     }
 
+    /// The node of this path may have changed: if a registration of this registrar holds it, it is read.
+    pub(crate) fn nudge(&self, path: &str) {
+        self.command(Command::Nudge { path: path.to_owned() });
+    }
+
     pub(crate) fn session_timeout(&self) -> Duration {
         Duration::from_millis(self.session_timeout.load(Ordering::Relaxed))
     }

@@ -12,7 +12,7 @@ use super::holders::Key;
 use super::take_over::take_over;
 use crate::instance::ServiceName;
 use crate::options::Acl;
-use crate::store::limits;
+use crate::store::limits::{self, MOST_PER_REQUEST};
 use crate::store::{Fault, Kind, Node, Op, Reply, Stat, Store};
 
 /// From how many creates on a `multi` is worth it.
@@ -84,7 +84,7 @@ impl Round {
             self.writes.into_iter().map(|(key, write)| (key, write.send(&*store, acl))).collect();
         let reads: Vec<_> = self
             .reads
-            .chunks(limits::PATHS_PER_READ)
+            .chunks(MOST_PER_REQUEST)
             .map(|chunk| {
                 let (keys, paths): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
                 (keys, store.read(&paths))
@@ -153,12 +153,12 @@ type Create = (Key, String, Bytes);
 impl Creates {
     fn send(items: Vec<Create>, store: &dyn Store, acl: Acl) -> Self {
         let mut sent = Self { alone: Vec::new(), chunks: Vec::new() };
-        for chunk in limits::writes(items, |(_, path, data)| (path, data)) {
+        for chunk in limits::creates(&items, |(_, path, data)| (path, data)) {
             if chunk.len() < WORTH_A_MULTI {
                 sent.alone.extend(
                     chunk
-                        .into_iter()
-                        .map(|(key, path, data)| (key, store.create(&path, &data, Kind::Ephemeral, acl))),
+                        .iter()
+                        .map(|(key, path, data)| (*key, store.create(path, data, Kind::Ephemeral, acl))),
                 );
             } else {
                 let create = |(_, path, data): &Create| Op::Create {
@@ -168,7 +168,7 @@ impl Creates {
                     acl,
                 };
                 let reply = store.multi(chunk.iter().map(create).collect());
-                sent.chunks.push(Chunk { creates: chunk, reply });
+                sent.chunks.push(Chunk { creates: chunk.to_vec(), reply });
             }
         }
         sent
@@ -268,5 +268,16 @@ mod tests {
             assert_eq!(*last, b"record");
             assert!(others.iter().all(|data| data.is_empty()));
         }
+    }
+
+    #[test]
+    fn chunks_are_bounded_by_count_and_by_bytes() {
+        let item = |n: u64, size: usize| (Key(n), format!("/s/{n}"), Bytes::from(vec![0; size]));
+        let chunked = |items: Vec<Create>| -> Vec<usize> {
+            limits::creates(&items, |(_, path, data)| (path, data)).map(<[Create]>::len).collect()
+        };
+        assert_eq!(chunked((0..1_200).map(|n| item(n, 100)).collect()), [500, 500, 200]);
+        assert_eq!(chunked((0..5).map(|n| item(n, 200_000)).collect()), [2, 2, 1]);
+        assert_eq!(chunked((0..2).map(|n| item(n, 900_000)).collect()), [1, 1]);
     }
 }

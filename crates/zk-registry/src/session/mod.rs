@@ -3,7 +3,7 @@
 mod greeting;
 mod ids;
 pub(crate) mod last_heard;
-mod settings;
+mod states;
 mod supervisor;
 
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub(crate) use self::ids::{Ids, Sessions};
-pub(crate) use self::settings::SessionSettings;
-pub(crate) use self::supervisor::Supervisor;
+pub(crate) use self::states::SessionStates;
+pub(crate) use self::supervisor::{SessionSettings, Supervisor};
 use crate::error::Error;
 use crate::store::Store;
 use crate::withdrawn::Withdrawn;
 
 /// Where the connection to ZooKeeper stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ConnectionState {
     /// The registry was closed.
@@ -58,6 +58,8 @@ pub(crate) struct Link {
     pub(crate) closed: Option<Withdrawn>,
     /// Why there will be no session, if waiting cannot cure it.
     pub(crate) failed: Option<Error>,
+    /// Why no server takes our credentials, as long as none does. It is tried on, slowly.
+    pub(crate) refused: Option<Error>,
 }
 
 /// Where a session stands.

@@ -3,13 +3,11 @@
 
 use super::{Fault, Op};
 
+/// The most nodes that one request reads, and the most operations that one transaction carries.
+pub(crate) const MOST_PER_REQUEST: usize = 500;
+
 /// What a server accepts by default (`jute.maxbuffer`, 0xfffff bytes), less a margin for what we do not count.
 const MAX_REQUEST: usize = 1_000_000;
-
-/// How many nodes one read, or how many operations one `multi`, names at most.
-pub(crate) const PATHS_PER_READ: usize = 500;
-/// How many bytes of paths and data one `multi` carries at most, where it could as well be two.
-const BYTES_PER_MULTI: usize = 512 * 1024;
 
 /// What the head of a request, or of one operation in a `multi`, takes besides paths and data: numbers, lengths, and the
 /// longest ACL that we use.
@@ -39,43 +37,34 @@ pub(crate) fn most_data(path: &str, times: usize) -> usize {
     MAX_REQUEST.saturating_sub(times * cost(path, &[]))
 }
 
-/// Splits `paths` into slices that fit one read, at most [`PATHS_PER_READ`] each.
+/// Splits paths into slices that one request can read: at most [`MOST_PER_REQUEST`] each, and no larger than a server takes.
 pub(crate) fn reads(paths: &[String]) -> impl Iterator<Item = &[String]> {
-    let mut left = paths;
+    batches(paths, MAX_REQUEST, |path| cost(path, &[]))
+}
+
+/// Splits creates into slices that one transaction can carry: at most [`MOST_PER_REQUEST`] each, and no larger than half of
+/// what a server takes. `create` gives the path and the data of one.
+pub(crate) fn creates<T>(items: &[T], create: impl Fn(&T) -> (&str, &[u8])) -> impl Iterator<Item = &[T]> {
+    batches(items, MAX_REQUEST / 2, move |item| {
+        let (path, data) = create(item);
+        cost(path, data)
+    })
+}
+
+/// Splits items into slices of at most `room` bytes. An item that is larger alone has a slice of its own: the answer says so.
+fn batches<T>(items: &[T], room: usize, cost: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let mut left = items;
     std::iter::from_fn(move || {
         let mut size = 0;
-        let fits = |path: &&String| {
-            size += cost(path, &[]);
-            size <= MAX_REQUEST
+        let fits = |item: &&T| {
+            size += cost(item);
+            size <= room
         };
-        // One that is too large alone is asked for all the same: the answer says so.
-        let count = left.iter().take(PATHS_PER_READ).take_while(fits).count().max(1);
+        let count = left.iter().take(MOST_PER_REQUEST).take_while(fits).count().max(1);
         let (now, later) = left.split_at_checked(count)?;
         left = later;
         Some(now)
     })
-}
-
-/// Splits what is to be written into parts that fit one `multi`, at most [`PATHS_PER_READ`] each. `at` gives the path and the
-/// data of one.
-pub(crate) fn writes<T>(items: Vec<T>, at: impl Fn(&T) -> (&str, &[u8])) -> Vec<Vec<T>> {
-    let mut parts: Vec<Vec<T>> = Vec::new();
-    let mut room = 0;
-    for item in items {
-        let (path, data) = at(&item);
-        let size = cost(path, data);
-        match parts.last_mut() {
-            Some(part) if part.len() < PATHS_PER_READ && size <= room => {
-                room -= size;
-                part.push(item);
-            }
-            _ => {
-                room = BYTES_PER_MULTI.saturating_sub(size);
-                parts.push(vec![item]);
-            }
-        }
-    }
-    parts
 }
 
 fn cost(path: &str, data: &[u8]) -> usize {
@@ -90,15 +79,17 @@ fn check(size: usize) -> Result<(), Fault> {
 mod tests {
     use super::*;
 
+    fn sizes<T>(batches: impl Iterator<Item = impl AsRef<[T]>>) -> Vec<usize> {
+        batches.map(|batch| batch.as_ref().len()).collect()
+    }
+
     #[test]
-    fn parts_are_bounded_by_count_and_by_bytes() {
-        let lengths = |count: usize, size: usize| {
-            let items = (0..count).map(|n| (format!("/s/{n}"), vec![0; size])).collect();
-            let parts = writes(items, |(path, data)| (path, data));
-            parts.iter().map(Vec::len).collect::<Vec<_>>()
-        };
-        assert_eq!(lengths(1_200, 100), [500, 500, 200]);
-        assert_eq!(lengths(5, 200_000), [2, 2, 1]);
-        assert_eq!(lengths(2, 900_000), [1, 1]);
+    fn a_request_carries_at_most_so_many_and_so_much() {
+        let paths = |count: usize, length: usize| vec!["p".repeat(length); count];
+        assert_eq!(sizes(reads(&paths(1_200, 10))), [500, 500, 200]);
+        assert_eq!(sizes(reads(&paths(3, 400_000))), [2, 1]);
+        assert_eq!(sizes(reads(&paths(2, 2 * MAX_REQUEST))), [1, 1], "the answer says that it is too large");
+        let records = vec![vec![0; 200_000]; 5];
+        assert_eq!(sizes(creates(&records, |record| ("/p", record))), [2, 2, 1]);
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod limits;
 #[cfg(any(test, feature = "testing"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "some faults are for our own tests"))]
 pub(crate) mod memory;
+pub(crate) mod pipeline;
 pub(crate) mod zookeeper;
 
 use std::fmt;
@@ -35,6 +36,10 @@ pub(crate) type Reply<T> = BoxFuture<'static, Result<T, Fault>>;
 
 /// Opens sessions.
 pub(crate) trait Connect: fmt::Debug + Send + Sync + 'static {
+    /// How many servers there are to connect to.
+    fn servers(&self) -> usize {
+        1
+    }
     /// One pass over the servers. Its error says the real cause (refused, DNS, TLS, authentication).
     fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>>;
 }
@@ -114,6 +119,8 @@ pub(crate) enum State {
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum End {
+    /// We let go of it without a goodbye; the server keeps it until its timeout.
+    Abandoned,
     AuthFailed,
     Closed,
     Expired,

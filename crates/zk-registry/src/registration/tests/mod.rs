@@ -9,8 +9,9 @@ use tokio::time::{sleep, timeout};
 
 mod schedules;
 
+use super::desired::Desired;
 use super::take_over::largest_record;
-use super::{Desired, ForeignWrites, OnConflict, Registering, Registration, RegistrationState};
+use super::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState};
 use crate::error::ErrorKind;
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 use crate::options::{Acl, Chroot, Options};

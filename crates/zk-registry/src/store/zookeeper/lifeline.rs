@@ -123,7 +123,7 @@ impl Future for Guarded {
         let last = std::mem::replace(&mut this.polled, Instant::now());
         let frozen = this.lifeline.patience.get().is_some_and(|patience| this.polled - last > *patience);
         if frozen {
-            this.lifeline.end(End::Expired);
+            this.lifeline.end(End::Abandoned);
         }
         match &mut this.task {
             Some(task) if !this.lifeline.is_over() => {
@@ -145,7 +145,7 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         // Before the crate's task goes, and only if it had not come to its own end.
         if self.task.is_some() {
-            self.lifeline.end(End::Expired);
+            self.lifeline.end(End::Abandoned);
         }
     }
 }
@@ -204,7 +204,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(10_001)).await;
         assert!(world.poll().is_ready());
         assert_eq!(world.polls.load(Relaxed), 1);
-        assert_eq!(world.lifeline.ended().await, End::Expired);
+        assert_eq!(world.lifeline.ended().await, End::Abandoned);
         assert!(world.guarded.task.is_none());
     }
 
@@ -220,7 +220,7 @@ mod tests {
     async fn a_task_that_is_dropped_tells_so() {
         let World { lifeline, guarded, .. } = world();
         drop(guarded);
-        assert_eq!(lifeline.ended().await, End::Expired);
+        assert_eq!(lifeline.ended().await, End::Abandoned);
     }
 
     #[tokio::test]

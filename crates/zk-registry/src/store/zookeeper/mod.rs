@@ -138,6 +138,10 @@ impl Template {
 }
 
 impl Connect for ZooKeeper {
+    fn servers(&self) -> usize {
+        self.0.as_ref().map_or(0, |template| template.hosts.len())
+    }
+
     fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>> {
         let template = self.0.clone();
         Box::pin(async move {
