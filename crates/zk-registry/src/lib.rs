@@ -100,7 +100,7 @@ mod withdrawn;
 pub mod testing;
 
 pub use error::{Error, ErrorKind};
-pub use instance::{Attributes, BasePath, Instance, InstanceId, ServiceName, Status};
+pub use instance::{Attributes, BasePath, Instance, InstanceId, NodeName, ServiceName, Status};
 pub use options::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
 pub use registration::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState};
 pub use registry::Registry;

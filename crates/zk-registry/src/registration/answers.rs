@@ -37,7 +37,7 @@ pub(super) fn meaning(entry: &mut Entry, answer: Answer, orphan: Option<&Fault>,
 
 fn read(entry: &mut Entry, answer: Result<Node, Fault>, context: &Context) -> Next {
     let decode = |data: &[u8]| {
-        let decoded = context.format.decode(&entry.service, &entry.id, data).ok()?;
+        let decoded = context.format.decode(&entry.service, &entry.name, data).ok()?;
         Some((decoded.instance, decoded.owner))
     };
     match Seen::new(answer, decode) {

@@ -14,7 +14,7 @@ use super::registrar::{NewRegistration, Registrar};
 use super::state::{Registering, RegistrationState};
 use super::take_over::largest_record;
 use crate::error::{Error, ErrorKind};
-use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 
 /// An instance that was checked, and waits for the registrar of a session.
 pub(crate) struct Prepared {
@@ -34,20 +34,25 @@ impl Prepared {
         hopeless: Option<Error>,
     ) -> Self {
         let checked = hopeless.map_or_else(|| check(context, service, &instance), Err);
-        let (first, load, (id, path, desired)) = match checked {
+        let (first, load, Checked { id, name, path, desired }) = match checked {
             Ok(checked) => {
-                let load = path_load(&checked.1, context.chroot_len);
+                let load = path_load(&checked.path, context.chroot_len);
                 (RegistrationState::Pending, load, checked)
             }
             Err(error) => {
                 let id = InstanceId::unchecked(&instance.address());
                 let desired = Desired::fixed(instance.attributes().clone());
-                (RegistrationState::Failed(error), 0, (id, String::new(), desired))
+                let name = id.clone().into();
+                (RegistrationState::Failed(error), 0, Checked { id, name, path: String::new(), desired })
             }
         };
         let (states, state) = watch::channel(first);
         let (key, service, desired) = (Key::fresh(), service.clone(), Arc::new(desired));
-        Self { new: NewRegistration { key, service, id, path, instance, how, desired, states }, state, load }
+        Self {
+            new: NewRegistration { key, service, id, name, path, instance, how, desired, states },
+            state,
+            load,
+        }
     }
 
     /// The ephemeral path bytes that the registration will cost its session.
@@ -68,17 +73,22 @@ impl Prepared {
     }
 }
 
-fn check(
-    context: &Context,
-    service: &ServiceName,
-    instance: &Instance,
-) -> Result<(InstanceId, String, Desired), Error> {
+/// What follows from an instance that can be registered.
+struct Checked {
+    id: InstanceId,
+    name: NodeName,
+    path: String,
+    desired: Desired,
+}
+
+fn check(context: &Context, service: &ServiceName, instance: &Instance) -> Result<Checked, Error> {
     if !instance.is_dialable() && instance.ssl_port().is_none() {
         let message = format!("{:?} of {service}: an instance needs a host and a port", instance.address());
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     let id = instance.id()?;
-    let path = context.base.instance(service, &id)?;
+    let name = context.format.node_name(&id);
+    let path = context.base.instance(service, &name)?;
     let most = largest_record(&path);
     let (context, service, probe, instance_id) =
         (context.clone(), service.clone(), instance.clone(), id.clone());
@@ -93,5 +103,5 @@ fn check(
         }
         Ok(())
     })?;
-    Ok((id, path, desired))
+    Ok(Checked { id, name, path, desired })
 }

@@ -15,7 +15,7 @@ use super::desired::Desired;
 use super::holders::{Holders, Key};
 use super::state::{Registering, RegistrationState};
 use crate::error::Error;
-use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 use crate::snapshot::Zxid;
 use crate::withdrawn::Withdrawn;
 
@@ -42,6 +42,7 @@ pub(crate) struct NewRegistration {
     pub(crate) key: Key,
     pub(crate) service: ServiceName,
     pub(crate) id: InstanceId,
+    pub(crate) name: NodeName,
     pub(crate) path: String,
     pub(crate) instance: Instance,
     pub(crate) how: Registering,
