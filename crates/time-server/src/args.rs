@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
 use clap::Parser;
+use ipnet::IpNet;
 
 use crate::advertise::HostPort;
 use crate::protocol;
@@ -65,9 +66,18 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "16384", value_parser = count, help_heading = LIMITS)]
     pub max_connections: NonZeroUsize,
 
-    /// Open connections of one peer: an IPv4 address or an IPv6 /64
-    #[arg(long, value_name = "N", default_value = "4096", value_parser = count, help_heading = LIMITS)]
-    pub max_per_peer: NonZeroUsize,
+    /// Open connections of one peer: an IPv4 address or an IPv6 /64; twice as many of an IPv6 /48 [default: a quarter of
+    /// the connections that fit]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = LIMITS)]
+    pub max_per_peer: Option<NonZeroUsize>,
+
+    /// A network without the limit per peer, such as that of a NAT; may be repeated
+    #[arg(long, value_name = "CIDR", value_parser = network, help_heading = LIMITS)]
+    pub per_peer_exempt: Vec<IpNet>,
+
+    /// The age at which a connection ends, after its next answer and give or take a tenth; 0 turns that off
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration, help_heading = LIMITS)]
+    pub max_lifetime: Duration,
 
     /// Bytes of one request
     #[arg(long, value_name = "BYTES", default_value = "128", value_parser = request_bytes, help_heading = LIMITS)]
@@ -86,7 +96,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = some_time, help_heading = LIMITS)]
     pub idle: Duration,
 
-    /// How long a peer may take to read the replies to what it sent at once
+    /// How long a peer may take nothing of the replies that were sent to it
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time, help_heading = LIMITS)]
     pub reply_timeout: Duration,
 
@@ -120,6 +130,12 @@ fn request_bytes(text: &str) -> Result<usize, String> {
 fn some_time(text: &str) -> Result<Duration, String> {
     let some = duration(text).ok().filter(|duration| !duration.is_zero());
     some.ok_or_else(|| "use a duration above 0, such as 500ms, 10s or 1m, at most 100 years".to_owned())
+}
+
+/// A network as people write it; an address alone is a network of one.
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    parsed.map_err(|_| "use a network such as 10.0.0.0/8 or 2001:db8::/32, or an address")
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {

@@ -19,7 +19,7 @@ use crate::advertise::{Advertise, plan};
 use crate::announce::{Announcer, Announcing};
 use crate::board::Board;
 use crate::config::Config;
-use crate::listener::listen;
+use crate::listener::{listen, listen_for};
 use crate::server::{Finished, Server};
 use zk_registry::cli::UsageError;
 
@@ -53,7 +53,8 @@ impl Daemon {
             move |error: io::Error| UsageError::new(flag, format!("cannot listen on {address}: {error}"))
         };
         let bind = |&address: &SocketAddr| {
-            let listener = listen(address).map_err(cannot("--listen", address))?;
+            let listener =
+                listen_for(address, config.limits.slow_reader).map_err(cannot("--listen", address))?;
             let bound = listener.local_addr().map_err(cannot("--listen", address))?;
             Ok((bound, listener))
         };
