@@ -90,6 +90,7 @@ mod instance;
 mod lookup;
 mod members;
 mod path;
+pub mod printable;
 mod registration;
 mod registry;
 mod resolve;
