@@ -1,7 +1,9 @@
 //! What was typed. What it means is [`Config`](crate::config::Config)'s business.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -100,9 +102,28 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time, help_heading = LIMITS)]
     pub reply_timeout: Duration,
 
-    /// Serve /healthz, /readyz, /metrics and /registrations here; a port alone means 127.0.0.1 [default: off]
-    #[arg(long, value_name = "[IP:]PORT", value_parser = admin)]
-    pub admin: Option<SocketAddr>,
+    /// Serve /healthz, /readyz, /metrics and /registrations here; a port alone means 127.0.0.1, and `unix:PATH` a socket
+    /// whose directory says who may connect [default: off]
+    #[arg(long, value_name = "[IP:]PORT|unix:PATH", value_parser = admin)]
+    pub admin: Option<AdminAddress>,
+}
+
+/// The place where the admin endpoint listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AdminAddress {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 const LIMITS: &str = "Limits";
@@ -150,8 +171,12 @@ fn reachable(text: &str) -> Result<IpAddr, &'static str> {
     ip.ok_or("use an IP address that peers can reach, such as 10.0.0.7")
 }
 
-fn admin(text: &str) -> Result<SocketAddr, &'static str> {
+fn admin(text: &str) -> Result<AdminAddress, &'static str> {
+    if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        return Ok(AdminAddress::Unix(path.into()));
+    }
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let port_alone = text.strip_prefix(':').unwrap_or(text).parse().map(loopback);
-    port_alone.or_else(|_| text.parse()).map_err(|_| "use a port, or an address such as 127.0.0.1:9097")
+    let address = port_alone.or_else(|_| text.parse());
+    address.map(AdminAddress::Tcp).map_err(|_| "use a port, an address such as 127.0.0.1:9097, or unix:PATH")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use zk_registry::Attributes;
 
 use crate::advertise::HostPort;
-use crate::args::Args;
+use crate::args::{AdminAddress, Args};
 use crate::limits::Limits;
 use zk_registry::cli::{FormatName, RegistryConfig, UsageError};
 
@@ -29,7 +29,7 @@ pub struct Config {
     /// What peers may take.
     pub limits: Limits,
     /// Where the admin endpoint listens.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<AdminAddress>,
 }
 
 /// How to leave.
@@ -197,6 +197,7 @@ mod tests {
         assert_eq!(admin(":9097"), "127.0.0.1:9097");
         assert_eq!(admin("0.0.0.0:9097"), "0.0.0.0:9097");
         assert_eq!(admin("[::1]:0"), "[::1]:0");
+        assert_eq!(admin("unix:/run/time.sock"), "unix:/run/time.sock");
     }
 
     #[test]
