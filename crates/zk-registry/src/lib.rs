@@ -77,6 +77,7 @@
 pub mod cli;
 mod error;
 mod options;
+pub mod printable;
 mod registry;
 
 // What exists: names, instances, their records, what a service looks like.
