@@ -34,6 +34,9 @@
 #[doc(hidden)]
 #[cfg(feature = "testing")]
 pub mod fuzzing;
+mod server;
+
+pub use server::Server;
 
 use std::fmt;
 use std::ops::Deref;
