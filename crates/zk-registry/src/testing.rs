@@ -36,7 +36,7 @@
 pub mod fuzzing;
 mod server;
 
-pub use server::Server;
+pub use server::{Frozen, Server};
 
 use std::fmt;
 use std::ops::Deref;
