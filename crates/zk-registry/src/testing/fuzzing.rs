@@ -58,6 +58,11 @@ pub fn write_snapshot(root: &str, snapshot: &Snapshot, now: SystemTime) -> io::R
     encoding::encode(root, snapshot, now)
 }
 
+/// The replies of a server for tests to these packets, of one connection.
+pub fn zookeeper_replies<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    super::server::replies(packets)
+}
+
 fn service() -> ServiceName {
     "time".parse().expect("it is a valid name")
 }
