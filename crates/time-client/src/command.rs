@@ -111,6 +111,8 @@ mod tests {
             "--rate inf",
             "--rate NaN",
             "--concurrency 0",
+            "--concurrency 65537",
+            "--concurrency 18446744073709551615",
             "--request time",
             "--output xml",
             "--wait long",

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use zk_registry::balance::{GiveUp, Outcome, PickError};
 use zk_registry::{InstanceId, ServiceName};
 
@@ -22,6 +23,8 @@ pub enum Fault {
     Garbage(String),
     /// The connection broke before the answer.
     Io(io::Error),
+    /// This machine could not dial, for want of descriptors, ports or memory: no fault of the instance.
+    Local(io::Error),
     /// The instance said that it cannot.
     Refused(String),
     /// It was connected, but the answer did not come in time.
@@ -29,9 +32,25 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What a balancer should learn from it.
+    /// The fault of a dial that failed.
+    pub(crate) fn of_dial(error: io::Error) -> Self {
+        const LOCAL: [Errno; 6] = [
+            Errno::EADDRINUSE,
+            Errno::EADDRNOTAVAIL,
+            Errno::EMFILE,
+            Errno::ENFILE,
+            Errno::ENOBUFS,
+            Errno::ENOMEM,
+        ];
+        let errno = error.raw_os_error().map(Errno::from_raw);
+        if errno.is_some_and(|errno| LOCAL.contains(&errno)) { Self::Local(error) } else { Self::Dial(error) }
+    }
+
+    /// The outcome that a balancer is told. [`Outcome::Cancelled`] for a fault of this machine, which says nothing of the
+    /// instance.
     pub fn outcome(&self) -> Outcome {
         match self {
+            Self::Local(_) => Outcome::Cancelled,
             Self::Dial(_) | Self::DialTimeout(_) | Self::Refused(_) => Outcome::Refused,
             Self::Closed | Self::Garbage(_) | Self::Io(_) | Self::Silent(_) => Outcome::Failure,
         }
@@ -56,6 +75,7 @@ impl fmt::Display for Fault {
             Self::DialTimeout(after) => write!(f, "cannot be connected to within {after:.0?}"),
             Self::Garbage(what) => write!(f, "answered {what}"),
             Self::Io(error) => write!(f, "the connection broke: {}", reason(error)),
+            Self::Local(error) => write!(f, "this machine cannot dial: {}", reason(error)),
             Self::Refused(what) => write!(f, "refused: {what}"),
             Self::Silent(after) => write!(f, "did not answer within {after:.0?}"),
         }
@@ -65,7 +85,7 @@ impl fmt::Display for Fault {
 impl Error for Fault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Dial(error) | Self::Io(error) => Some(error),
+            Self::Dial(error) | Self::Io(error) | Self::Local(error) => Some(error),
             _ => None,
         }
     }
@@ -76,13 +96,19 @@ impl Error for Fault {
 pub struct FailedAttempt {
     /// The instance that was asked.
     pub instance: InstanceId,
+    /// The address that was dialled, as host and port.
+    pub address: String,
     /// What happened.
     pub fault: Fault,
 }
 
 impl fmt::Display for FailedAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.instance, self.fault)
+        write!(f, "{}", self.instance)?;
+        if self.address != self.instance.as_str() {
+            write!(f, " at {}", self.address)?;
+        }
+        write!(f, " {}", self.fault)
     }
 }
 
@@ -166,5 +192,32 @@ fn reason(error: &io::Error) -> String {
     match text.find(" (os error") {
         Some(end) => text[..end].to_lowercase(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_lacks_is_no_fault_of_the_instance() {
+        for errno in [Errno::EMFILE, Errno::EADDRNOTAVAIL] {
+            let fault = Fault::of_dial(io::Error::from_raw_os_error(errno as i32));
+            assert!(matches!(fault, Fault::Local(_)), "{fault:?}");
+            assert_eq!(fault.outcome(), Outcome::Cancelled);
+        }
+        let refused = Fault::of_dial(io::Error::from_raw_os_error(Errno::ECONNREFUSED as i32));
+        assert_eq!(refused.outcome(), Outcome::Refused);
+    }
+
+    #[test]
+    fn a_failed_attempt_names_the_address_where_the_id_does_not() {
+        let attempt = |id: &str| FailedAttempt {
+            instance: id.parse().unwrap(),
+            address: "10.0.0.1:8897".to_owned(),
+            fault: Fault::Closed,
+        };
+        assert!(attempt("a-7").to_string().starts_with("a-7 at 10.0.0.1:8897 closed"));
+        assert!(attempt("10.0.0.1:8897").to_string().starts_with("10.0.0.1:8897 closed"));
     }
 }

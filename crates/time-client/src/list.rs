@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use zk_registry::cli::UsageError;
+use zk_registry::printable::Printable;
 use zk_registry::{Freshness, Registry, ServiceWatch, Snapshot};
 
 use crate::common_args::CommonArgs;
 use crate::exit::Exit;
 use crate::job::Job;
-use crate::output::{Flush, Format, Output, Paint};
+use crate::output::{Flush, Format, Output, Paint, column, column_width};
 use crate::target::{Target, Unavailable};
 use crate::{freshness, wall_clock};
 
@@ -106,23 +107,27 @@ fn text(snapshot: &Snapshot, paint: Paint) -> String {
         _ => paint.bad(&freshness),
     };
     let mut lines = vec![format!("{}  {instances} instance{plural}  ({freshness})", snapshot.service())];
-    let width = snapshot.instances().map(|member| member.id().as_str().chars().count()).max().unwrap_or(0);
+    let width = column_width(snapshot.instances().map(|member| member.id().as_str()));
     for member in snapshot.instances() {
-        let mut line =
-            format!("  {:width$}  {}  weight {}", member.id().as_str(), member.status(), member.weight());
+        let id = column(member.id().as_str(), width);
+        let mut line = format!("  {id}  {}  weight {}", member.status(), member.weight());
         if member.address() != member.id().as_str() {
-            line += &format!("  at {}", member.address());
+            line += &format!("  at {}", Printable(member.address()));
+        }
+        if !member.is_dialable() {
+            line += "  not dialable";
         }
         if let Some(zone) = member.zone() {
-            line += &format!("  zone {zone}");
+            line += &format!("  zone {}", Printable(zone));
         }
         for (key, value) in member.metadata() {
-            line += &format!("  {key}={value}");
+            line += &format!("  {}={}", Printable(key), Printable(value));
         }
         lines.push(line);
     }
     for rejected in snapshot.rejected() {
-        lines.push(format!("  {}  {}: {}", rejected.id, paint.bad("rejected"), rejected.reason));
+        let (id, reason) = (Printable(&rejected.id), Printable(&rejected.reason));
+        lines.push(format!("  {id}  {}: {reason}", paint.bad("rejected")));
     }
     lines.join("\n")
 }
@@ -165,6 +170,25 @@ pub(crate) mod tests {
             ..list(&snapshot)
         };
         vec![documented::line(&list(&snapshot)), documented::line(&stale)]
+    }
+
+    #[test]
+    fn foreign_text_cannot_reach_the_terminal_as_it_is() {
+        let service = "time".parse().unwrap();
+        let hostile = "\u{1b}]52;c;x\u{7}\n\u{9b}2J\u{202e}";
+        let one = Instance::new("10.0.0.1", 8897).with_zone(hostile).with_metadata(hostile, hostile);
+        let snapshot = Snapshot::fixed(&service, [one]);
+        let text = text(&snapshot, Paint::Plain);
+        assert!(
+            text.lines().count() == 2 && !text.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_instance_without_an_address_is_said_to_be_none_to_dial() {
+        let snapshot = Snapshot::fixed(&"time".parse().unwrap(), [Instance::new("10.0.0.1", 0)]);
+        assert!(text(&snapshot, Paint::Plain).ends_with("not dialable"));
     }
 
     #[test]

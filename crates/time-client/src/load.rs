@@ -107,7 +107,14 @@ impl Load {
                 return work;
             }
             let turn = async {
-                let due = reached(due).await;
+                let due = match self.pace {
+                    Pace::Every(_) => reached(due).await,
+                    // Whatever makes a turn late, our own timers included, made a user wait.
+                    Pace::Rate(_) => {
+                        sleep_until(due).await;
+                        due
+                    }
+                };
                 work.turn(Turn { n: n + 1, due }).await;
             };
             tokio::select! {
@@ -127,10 +134,9 @@ impl Load {
     }
 }
 
-/// Waits until `due`, and says from when the turn counts.
-///
-/// Who is late counts from `due`. Who had to wait counts from waking up: that timers are a little late (tokio's up to two
-/// milliseconds) is no property of what is measured. More than that, such as a frozen process, is counted.
+/// Waits until `due`, and returns the moment that a turn of a closed loop counts from: `due` for one that is late, else the
+/// moment of waking up, because a timer that is a little late (tokio's up to two milliseconds) is no property of what is
+/// measured. More than that, such as a frozen process, is counted.
 async fn reached(due: Instant) -> Instant {
     if Instant::now() >= due {
         return due;
@@ -179,6 +185,14 @@ mod tests {
         let load = load(1, Pace::Rate(10.0), Some(4));
         let workers = load.run(CancellationToken::new(), slow(300)).await;
         let expected = [300, 500, 700, 900].map(Duration::from_millis);
+        assert_eq!(workers[0].latencies, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_loop_counts_the_lateness_of_its_own_timers() {
+        // Due at 0, 0.4, 0.8 ms; a timer of the runtime wakes up at whole milliseconds.
+        let workers = load(1, Pace::Rate(2_500.0), Some(3)).run(CancellationToken::new(), slow(0)).await;
+        let expected = [0, 600, 200].map(Duration::from_micros);
         assert_eq!(workers[0].latencies, expected);
     }
 

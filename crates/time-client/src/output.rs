@@ -5,10 +5,14 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use zk_registry::printable;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
@@ -67,7 +71,7 @@ impl Output {
     /// Writes `object` as one line of JSON.
     pub(crate) fn json(&self, object: &impl serde::Serialize) {
         // Our objects have string keys and no maps that could fail, which is all that serialising could fail for.
-        if let Ok(line) = serde_json::to_string(object) {
+        if let Some(line) = printable::json(object) {
             self.line(&line);
         }
     }
@@ -76,6 +80,16 @@ impl Output {
     pub(crate) fn flush(&self) {
         let flushed = self.writer().flush();
         self.check(flushed);
+    }
+
+    /// Completes when the reader of standard output went away, which writing would only show with the next line.
+    pub(crate) async fn reader_gone(&self) {
+        while !self.gone.is_cancelled() {
+            if is_closed(&io::stdout()) {
+                self.gone.cancel();
+            }
+            sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Why the reader did not get everything, unless it went away.
@@ -106,8 +120,33 @@ impl Writer {
     }
 }
 
+/// Whether the other end of a pipe or a socket is closed.
+fn is_closed(stream: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let asked = poll(&mut fds, PollTimeout::ZERO);
+    let seen = fds[0].revents().unwrap_or(PollFlags::empty());
+    asked.is_ok() && seen.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
+}
+
+/// The time between two looks at whether the reader is still there.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// How long a line may wait for the next one.
 const SOON: Duration = Duration::from_millis(20);
+
+/// An id for a column of ids: shown as it is printable, and as wide as the column unless it is wider.
+pub(crate) fn column(id: &str, width: usize) -> String {
+    format!("{:width$}", printable::Printable(id).to_string())
+}
+
+/// The width of a column of ids. A few very long ones do not make every line long.
+pub(crate) fn column_width<'a>(ids: impl Iterator<Item = &'a str>) -> usize {
+    let widths = ids.map(|id| printable::Printable(id).to_string().chars().count());
+    widths.filter(|width| *width <= WIDEST).max().unwrap_or(0)
+}
+
+/// The widest id that others are aligned with.
+const WIDEST: usize = 64;
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -119,13 +158,15 @@ pub(crate) enum Paint {
 }
 
 impl Paint {
-    /// Colours on a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>).
+    /// Colours on a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>) or `TERM` is `dumb`.
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
-        Self::wanted(stream.is_terminal(), env::var_os("NO_COLOR").as_deref())
+        let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
+        Self::wanted(stream.is_terminal(), no_color.as_deref(), term.as_deref())
     }
 
-    fn wanted(terminal: bool, no_color: Option<&OsStr>) -> Self {
-        let refused = no_color.is_some_and(|value| !value.is_empty());
+    fn wanted(terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> Self {
+        let refused =
+            no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb");
         if terminal && !refused { Self::Colours } else { Self::Plain }
     }
 
@@ -158,11 +199,20 @@ mod tests {
 
     #[test]
     fn colours_are_for_terminals_and_for_who_wants_them() {
-        assert_eq!(Paint::wanted(true, None), Paint::Colours);
-        assert_eq!(Paint::wanted(true, Some(OsStr::new(""))), Paint::Colours);
-        assert_eq!(Paint::wanted(true, Some(OsStr::new("1"))), Paint::Plain);
-        assert_eq!(Paint::wanted(false, None), Paint::Plain);
+        assert_eq!(Paint::wanted(true, None, Some(OsStr::new("xterm"))), Paint::Colours);
+        assert_eq!(Paint::wanted(true, Some(OsStr::new("")), None), Paint::Colours);
+        assert_eq!(Paint::wanted(true, Some(OsStr::new("1")), None), Paint::Plain);
+        assert_eq!(Paint::wanted(false, None, None), Paint::Plain);
+        assert_eq!(Paint::wanted(true, None, Some(OsStr::new("dumb"))), Paint::Plain);
         assert_eq!(Paint::Plain.good("fine"), "fine");
         assert_eq!(Paint::Colours.good("fine"), "\u{1b}[32mfine\u{1b}[0m");
+    }
+
+    #[test]
+    fn a_pipe_whose_reader_went_away_is_closed() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert!(!is_closed(&writer));
+        drop(reader);
+        assert!(is_closed(&writer));
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use zk_registry::cli::UsageError;
+use zk_registry::printable::Printable;
 use zk_registry::{Change, Closed, Freshness, Registry, ServiceWatch, Snapshot};
 
 use crate::common_args::CommonArgs;
@@ -50,6 +51,7 @@ async fn run(
                     Ok(newer) => newer,
                     Err(Closed) => break,
                 },
+                () = output.reader_gone() => break,
                 () = stop.cancelled() => break,
             };
             show(changes(&shown, newer));
@@ -119,7 +121,7 @@ fn freshness_of(snapshot: &Snapshot) -> Event {
 impl Event {
     fn text(&self, paint: Paint) -> String {
         let (at_ns, what) = match self {
-            Self::Down { id, at_ns } => (at_ns, format!("{}  {id}", paint.bad("down  "))),
+            Self::Down { id, at_ns } => (at_ns, format!("{}  {}", paint.bad("down  "), Printable(id))),
             Self::Freshness { freshness, true_until_ns, at_ns } => {
                 let until = true_until_ns.map(|until| format!(", true until {}", wall_clock::text(until)));
                 (at_ns, format!("now {freshness}{}", until.unwrap_or_default()))
@@ -127,8 +129,8 @@ impl Event {
             Self::Ready { count, at_ns } => {
                 (at_ns, format!("ready   {count} instance{}", if *count == 1 { "" } else { "s" }))
             }
-            Self::Up { id, at_ns } => (at_ns, format!("{}  {id}", paint.good("up    "))),
-            Self::Update { id, at_ns } => (at_ns, format!("update  {id}")),
+            Self::Up { id, at_ns } => (at_ns, format!("{}  {}", paint.good("up    "), Printable(id))),
+            Self::Update { id, at_ns } => (at_ns, format!("update  {}", Printable(id))),
         };
         format!("{}  {what}", paint.faint(&wall_clock::text(*at_ns)))
     }

@@ -257,16 +257,41 @@ async fn answers_once(after: Duration) -> (u16, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn an_instance_that_dies_with_a_request_in_its_hands_has_failed() {
-    let (port, _) = answers_once(Duration::from_millis(100)).await;
+async fn a_kept_connection_that_ends_before_any_byte_of_an_answer_is_no_failure_however_late() {
+    let (port, left_unanswered) = answers_once(Duration::from_millis(100)).await;
     let client = client([port]);
-    assert!(client.ask(Request::Now, None).await.unwrap().failed.is_empty());
-    let answer = client.ask(Request::Now, None).await.unwrap();
-    assert!(
-        matches!(&answer.failed[..], [FailedAttempt { fault: Fault::Closed, .. }]),
-        "{:?}",
-        answer.failed
-    );
+    for _ in 0..2 {
+        assert!(client.ask(Request::Now, None).await.unwrap().failed.is_empty());
+    }
+    assert_eq!(left_unanswered.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_with_a_request_in_its_hands_has_failed() {
+    let (dying, _run) = odd_server(async |mut stream: TcpStream| {
+        let _ = stream.read_exact(&mut [0; 4]).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    })
+    .await;
+    let client = client([dying, server().0]);
+    let mut failed = Vec::new();
+    for _ in 0..2 {
+        failed.extend(client.ask(Request::Now, None).await.unwrap().failed);
+    }
+    let died = |attempt: &FailedAttempt| matches!(attempt.fault, Fault::Closed);
+    assert!(!failed.is_empty() && failed.iter().all(died), "{failed:?}");
+}
+
+#[tokio::test]
+async fn after_a_close_a_query_does_not_wait_for_what_will_not_come() {
+    let (sender, watch) = ServiceWatch::channel(Snapshot::pending(&service()));
+    let client =
+        TimeClient::new(&Told(watch), &service(), Balancer::new(RoundRobin::default()), Options::default());
+    drop(sender);
+    let began = Instant::now();
+    let error = client.ask(Request::Now, None).await.unwrap_err();
+    assert_eq!(error.kind(), "pending");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

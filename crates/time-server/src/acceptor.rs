@@ -87,6 +87,7 @@ impl Acceptor {
     /// is waited for.
     fn turn_away(&mut self, stream: TcpStream, peer: SocketAddr, full: Full) {
         self.context.metrics.count_fault(match full {
+            Full::Network => Fault::NetworkLimit,
             Full::Peer => Fault::PeerLimit,
             Full::Total => Fault::TotalLimit,
         });

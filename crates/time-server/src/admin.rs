@@ -3,21 +3,26 @@
 //! It has no authentication, which is why it listens on loopback unless told otherwise.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+#[cfg(unix)]
+use tokio::net::UnixListener;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
+use zk_registry::printable;
 
+use crate::admin_connections::{AdminConnections, AdminPlace};
 use crate::backoff::Backoff;
 use crate::board::Board;
 use crate::metrics::Metrics;
@@ -29,39 +34,79 @@ pub(crate) struct Admin {
     pub(crate) metrics: Metrics,
 }
 
+/// Where the admin endpoint listens.
+#[derive(Debug)]
+pub(crate) enum AdminListener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl AdminListener {
+    /// Accepts a connection: its stream, its peer, and whether it came over loopback.
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<IpAddr>, bool)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let is_loopback = stream.local_addr()?.ip().to_canonical().is_loopback();
+                Ok((Box::new(stream), Some(peer.ip().to_canonical()), is_loopback))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => Ok((Box::new(listener.accept().await?.0), None, false)),
+        }
+    }
+}
+
+/// A stream of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 impl Admin {
     /// Answers for ever; dropping the future ends all its connections.
-    pub(crate) async fn serve(self, listener: TcpListener) -> Infallible {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+    pub(crate) async fn serve(self, listener: AdminListener) -> Infallible {
+        let open = AdminConnections::default();
         let mut connections = JoinSet::new();
         let mut backoff = Backoff::default();
         loop {
             while connections.try_join_next().is_some() {}
-            // The semaphore is never closed.
-            let place = Arc::clone(&places).acquire_owned().await;
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, peer, is_loopback)) = listener.accept().await else {
                 sleep(backoff.next()).await;
                 continue;
             };
             backoff.reset();
-            let admin = self.clone();
-            connections.spawn(async move {
-                let _place = place;
-                let answer = service_fn(|request: Request<Incoming>| {
-                    let response = admin.answer(request.method(), request.uri().path());
-                    async { Ok::<_, Infallible>(response) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(Duration::from_secs(5))
-                    // Whoever has been answered makes room for the next probe.
-                    .keep_alive(false)
-                    .max_buf_size(16 * 1024)
-                    .serve_connection(TokioIo::new(stream), answer);
-                if let Err(error) = connection.await {
+            // Where every other connection has asked already, this one has to come again.
+            if let Some(place) = open.admit(peer) {
+                connections.spawn(self.clone().converse(stream, place, is_loopback));
+            }
+        }
+    }
+
+    async fn converse(self, stream: Box<dyn Stream>, place: AdminPlace, is_loopback: bool) {
+        let answer = service_fn(|request: Request<Incoming>| {
+            place.set_asked();
+            let response = if is_loopback && !names_loopback(&request) {
+                text(StatusCode::MISDIRECTED_REQUEST, "use an address of this host, or localhost, as Host")
+            } else {
+                self.answer(request.method(), request.uri().path())
+            };
+            async { Ok::<_, Infallible>(response) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            // A connection that was answered makes room for the next probe.
+            .keep_alive(false)
+            .max_buf_size(16 * 1024)
+            .serve_connection(TokioIo::new(stream), answer);
+        tokio::select! {
+            biased; // a request that has come is answered, whoever else wants the place
+            ended = timeout(ANSWERED_WITHIN, connection) => {
+                if let Ok(Err(error)) = ended {
                     debug!(%error, "admin connection");
                 }
-            });
+            }
+            () = place.ended() => {}
         }
     }
 
@@ -82,17 +127,39 @@ impl Admin {
                 Ok(metrics) => typed("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
             },
-            "/registrations" => match serde_json::to_string(&self.board.current()) {
-                Ok(json) => typed("application/json", json + "\n"),
-                Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the registrations cannot be written"),
+            "/registrations" => match printable::json(&self.board.current()) {
+                Some(json) => typed("application/json", json + "\n"),
+                None => text(StatusCode::INTERNAL_SERVER_ERROR, "the registrations cannot be written"),
             },
             _ => text(StatusCode::NOT_FOUND, "use /healthz, /readyz, /metrics or /registrations"),
         }
     }
 }
 
-/// Connections at the same time: probes and scrapes need few, and a flood must not take the time service's descriptors.
-const CONNECTIONS: usize = 32;
+/// The time for the head of a request, and for a whole connection.
+const HEAD_WITHIN: Duration = Duration::from_secs(1);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Whether a request names this host as its target: a web page whose name was made to resolve to loopback (DNS rebinding)
+/// names itself.
+fn names_loopback(request: &Request<Incoming>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().is_ok_and(is_loopback_name),
+        // HTTP/1.0 has no Host, and browsers do not speak it.
+        (None, _) => request.version() == Version::HTTP_10,
+        _ => false,
+    }
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
+}
 
 fn text(status: StatusCode, line: &str) -> Response<String> {
     let mut response = typed("text/plain; charset=utf-8", format!("{line}\n"));
@@ -121,23 +188,55 @@ mod tests {
         (response.status().as_u16(), response.into_body())
     }
 
-    #[tokio::test]
-    async fn nobody_can_keep_the_probes_out() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn serving() -> (std::net::SocketAddr, AbortOnDropHandle<Infallible>) {
+        let listener = crate::listener::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Metrics::default();
         let admin = Admin { board: Board::new([], metrics.clone()), metrics };
-        let _serving = AbortOnDropHandle::new(tokio::spawn(admin.serve(listener)));
-        let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n";
-        let mut open = Vec::new();
-        for _ in 0..2 * CONNECTIONS {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(request).await.unwrap();
-            let mut reply = [0; 15];
-            let read = timeout(Duration::from_secs(2), stream.read_exact(&mut reply)).await;
-            read.expect("whoever was answered makes room").unwrap();
-            assert_eq!(&reply, b"HTTP/1.1 200 OK");
-            open.push(stream);
+        let serving = tokio::spawn(admin.serve(AdminListener::Tcp(listener)));
+        (address, AbortOnDropHandle::new(serving))
+    }
+
+    async fn ask(address: std::net::SocketAddr, host: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        timeout(Duration::from_secs(2), stream.read_to_string(&mut reply)).await.expect("an answer").unwrap();
+        reply
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_probe_is_answered_at_once_however_many_silent_connections_there_are() {
+        let (address, _serving) = serving().await;
+        let mut silent = Vec::new();
+        for _ in 0..1_000 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        for _ in 0..10 {
+            let began = tokio::time::Instant::now();
+            assert!(ask(address, "localhost").await.starts_with("HTTP/1.1 200"));
+            assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_ends_after_a_second() {
+        let (address, _serving) = serving().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /healthz HT").await.unwrap();
+        let mut reply = Vec::new();
+        timeout(Duration::from_secs(3), stream.read_to_end(&mut reply)).await.expect("it ends").unwrap();
+    }
+
+    #[tokio::test]
+    async fn on_loopback_a_request_for_another_host_is_refused() {
+        let (address, _serving) = serving().await;
+        for host in ["localhost", "LocalHost:9097", "127.0.0.1:9097", "127.9.9.9", "[::1]:9097"] {
+            assert!(ask(address, host).await.starts_with("HTTP/1.1 200"), "{host}");
+        }
+        for host in ["evil.example", "evil.example:9097", "localhost.evil.example", "10.0.0.1", ""] {
+            assert!(ask(address, host).await.starts_with("HTTP/1.1 421"), "{host}");
         }
     }
 

@@ -1,10 +1,13 @@
 //! What was typed. What it means is [`Config`](crate::config::Config)'s business.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use ipnet::IpNet;
 
 use crate::advertise::HostPort;
 use crate::protocol;
@@ -65,9 +68,18 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "16384", value_parser = count, help_heading = LIMITS)]
     pub max_connections: NonZeroUsize,
 
-    /// Open connections of one peer: an IPv4 address or an IPv6 /64
-    #[arg(long, value_name = "N", default_value = "4096", value_parser = count, help_heading = LIMITS)]
-    pub max_per_peer: NonZeroUsize,
+    /// Open connections of one peer: an IPv4 address or an IPv6 /64; twice as many of an IPv6 /48 [default: a quarter of
+    /// the connections that fit]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = LIMITS)]
+    pub max_per_peer: Option<NonZeroUsize>,
+
+    /// A network without the limit per peer, such as that of a NAT; may be repeated
+    #[arg(long, value_name = "CIDR", value_parser = network, help_heading = LIMITS)]
+    pub per_peer_exempt: Vec<IpNet>,
+
+    /// The age at which a connection ends, after its next answer and give or take a tenth; 0 turns that off
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration, help_heading = LIMITS)]
+    pub max_lifetime: Duration,
 
     /// Bytes of one request
     #[arg(long, value_name = "BYTES", default_value = "128", value_parser = request_bytes, help_heading = LIMITS)]
@@ -86,13 +98,32 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = some_time, help_heading = LIMITS)]
     pub idle: Duration,
 
-    /// How long a peer may take to read the replies to what it sent at once
+    /// How long a peer may take nothing of the replies that were sent to it
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time, help_heading = LIMITS)]
     pub reply_timeout: Duration,
 
-    /// Serve /healthz, /readyz, /metrics and /registrations here; a port alone means 127.0.0.1 [default: off]
-    #[arg(long, value_name = "[IP:]PORT", value_parser = admin)]
-    pub admin: Option<SocketAddr>,
+    /// Serve /healthz, /readyz, /metrics and /registrations here; a port alone means 127.0.0.1, and `unix:PATH` a socket
+    /// whose directory says who may connect [default: off]
+    #[arg(long, value_name = "[IP:]PORT|unix:PATH", value_parser = admin)]
+    pub admin: Option<AdminAddress>,
+}
+
+/// The place where the admin endpoint listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AdminAddress {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 const LIMITS: &str = "Limits";
@@ -122,6 +153,12 @@ fn some_time(text: &str) -> Result<Duration, String> {
     some.ok_or_else(|| "use a duration above 0, such as 500ms, 10s or 1m, at most 100 years".to_owned())
 }
 
+/// A network as people write it; an address alone is a network of one.
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    parsed.map_err(|_| "use a network such as 10.0.0.0/8 or 2001:db8::/32, or an address")
+}
+
 fn key_value(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -134,8 +171,12 @@ fn reachable(text: &str) -> Result<IpAddr, &'static str> {
     ip.ok_or("use an IP address that peers can reach, such as 10.0.0.7")
 }
 
-fn admin(text: &str) -> Result<SocketAddr, &'static str> {
+fn admin(text: &str) -> Result<AdminAddress, &'static str> {
+    if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        return Ok(AdminAddress::Unix(path.into()));
+    }
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let port_alone = text.strip_prefix(':').unwrap_or(text).parse().map(loopback);
-    port_alone.or_else(|_| text.parse()).map_err(|_| "use a port, or an address such as 127.0.0.1:9097")
+    let address = port_alone.or_else(|_| text.parse());
+    address.map(AdminAddress::Tcp).map_err(|_| "use a port, an address such as 127.0.0.1:9097, or unix:PATH")
 }

@@ -1,12 +1,13 @@
 //! What the arguments mean.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use zk_registry::Attributes;
 
 use crate::advertise::HostPort;
-use crate::args::Args;
+use crate::args::{AdminAddress, Args};
 use crate::limits::Limits;
 use zk_registry::cli::{FormatName, RegistryConfig, UsageError};
 
@@ -28,7 +29,7 @@ pub struct Config {
     /// What peers may take.
     pub limits: Limits,
     /// Where the admin endpoint listens.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<AdminAddress>,
 }
 
 /// How to leave.
@@ -47,6 +48,17 @@ impl TryFrom<Args> for Config {
 
     /// Reads the files that the arguments name, and checks what belongs together.
     fn try_from(args: Args) -> Result<Self, UsageError> {
+        Self::fitting(args, |wanted| wanted)
+    }
+}
+
+impl Config {
+    /// The meaning of `args` where of `--max-connections` only as many fit as `fit` says.
+    ///
+    /// # Errors
+    ///
+    /// The flag that cannot be used so, or a file that cannot be read.
+    pub fn fitting(args: Args, fit: impl FnOnce(usize) -> usize) -> Result<Self, UsageError> {
         let attributes = attributes(&args)?;
         if !args.advertise.is_empty() && args.advertise.len() != args.listen.len() {
             let (stated, listeners) = (args.advertise.len(), args.listen.len());
@@ -56,14 +68,17 @@ impl TryFrom<Args> for Config {
             return Err(UsageError::new("--advertise", what));
         }
         let format = args.registry.format;
+        let connections = fit(args.max_connections.get());
         let limits = Limits {
-            connections: args.max_connections.get(),
-            per_peer: args.max_per_peer.get(),
+            connections,
+            per_peer: args.max_per_peer.map_or_else(|| (connections / 4).max(1), NonZeroUsize::get),
+            exempt: args.per_peer_exempt,
             request_bytes: args.max_request,
             daytime_after: Some(args.daytime_after).filter(|after| !after.is_zero()),
             request_time: args.request_timeout,
             idle: args.idle,
             slow_reader: args.reply_timeout,
+            lifetime: Some(args.max_lifetime).filter(|age| !age.is_zero()),
         };
         let shutdown = Shutdown {
             notice: Some(args.notice).filter(|_| format.carries_attributes()),
@@ -145,6 +160,8 @@ mod tests {
             ("--drain-timeout", "1"),
             ("--max-connections", "0"),
             ("--max-per-peer", "many"),
+            ("--per-peer-exempt", "10.0.0.0/33"),
+            ("--max-lifetime", "long"),
             ("--max-request", "5"),
             ("--daytime-after", "x"),
             ("--idle", "0"),
@@ -180,6 +197,22 @@ mod tests {
         assert_eq!(admin(":9097"), "127.0.0.1:9097");
         assert_eq!(admin("0.0.0.0:9097"), "0.0.0.0:9097");
         assert_eq!(admin("[::1]:0"), "[::1]:0");
+        assert_eq!(admin("unix:/run/time.sock"), "unix:/run/time.sock");
+    }
+
+    #[test]
+    fn one_peer_has_a_quarter_of_the_connections_that_fit_unless_told_otherwise() {
+        let limits = |words: &[&str], fits: usize| {
+            let args = Args::try_parse_from([&["time-server"], words].concat()).unwrap();
+            Config::fitting(args, |wanted| wanted.min(fits)).unwrap().limits
+        };
+        assert_eq!((limits(&[], 864).connections, limits(&[], 864).per_peer), (864, 216));
+        assert_eq!(limits(&["--max-connections", "200"], 864).per_peer, 50);
+        assert_eq!(limits(&["--max-connections", "2"], 864).per_peer, 1);
+        assert_eq!(limits(&["--max-per-peer", "300"], 864).per_peer, 300);
+        let exempt = limits(&["--per-peer-exempt", "10.0.0.0/8", "--per-peer-exempt", "::1"], 9).exempt;
+        assert_eq!(exempt.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
+        assert_eq!(limits(&["--max-lifetime", "1h"], 9).lifetime, Some(Duration::from_secs(3600)));
     }
 
     #[test]

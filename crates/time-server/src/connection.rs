@@ -7,6 +7,7 @@ use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
@@ -16,23 +17,27 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::codec::{Decoder, Encoder};
 use tracing::debug;
 
+use crate::admission::Place;
 use crate::answer::{answer, asked};
 use crate::farewell::end;
 use crate::listener_context::ListenerContext;
 use crate::metrics::{Answers, Asked, Fault};
 use crate::permit::ConnectionPermit;
 use crate::protocol::{Refusal, Reply, ServerCodec};
-use crate::socket::{at_once, read_some};
+use crate::socket::{at_once, has_sent_all, read_some};
 
 struct Connection<'a> {
     stream: TcpStream,
     peer: SocketAddr,
     context: &'a ListenerContext,
+    place: &'a Place,
     codec: ServerCodec,
     input: BytesMut,
     output: BytesMut,
     /// Whether it is one that stays open after a reply.
     kept: bool,
+    /// Whether the peer has sent anything.
+    heard: bool,
 }
 
 /// What a connection waits for; each has its own deadline.
@@ -49,16 +54,24 @@ enum Waiting {
 ///
 /// Dropping the future closes the connection at once; replies on the way may be lost.
 pub(crate) async fn serve(stream: TcpStream, permit: ConnectionPermit) {
-    let ConnectionPermit { context, peer } = &permit;
+    let ConnectionPermit { context, peer, place } = &permit;
     let peer = *peer;
     let codec = ServerCodec::new(context.limits.request_bytes);
     let (input, output) = (BytesMut::new(), BytesMut::new());
-    let mut connection = Connection { stream, peer, context, codec, input, output, kept: false };
-    if let Err(error) = connection.converse().await {
-        if error.kind() != io::ErrorKind::TimedOut {
-            context.metrics.count_fault(Fault::Lost);
+    let mut connection =
+        Connection { stream, peer, context, place, codec, input, output, kept: false, heard: false };
+    let Err(error) = connection.converse().await else { return };
+    debug!(%peer, %error, "connection lost");
+    match error.kind() {
+        // Our deadline or the system's.
+        io::ErrorKind::TimedOut => {
+            context.metrics.count_fault(Fault::SlowReader);
+            // What the peer did not take must not stay in the system's memory after us: a reset throws it away. If the
+            // socket is gone already, so is its memory.
+            let _ = SockRef::from(&connection.stream).set_linger(Some(Duration::ZERO));
         }
-        debug!(%peer, %error, "connection lost");
+        _ if !connection.heard => context.metrics.count_empty(),
+        _ => context.metrics.count_fault(Fault::Lost),
     }
 }
 
@@ -66,7 +79,11 @@ impl Connection<'_> {
     /// The whole conversation. An error means that the peer cannot be told anything any more.
     async fn converse(&mut self) -> io::Result<()> {
         let limits = &self.context.limits;
+        let lifetime = limits.lifetime.map(|age| Instant::now() + age.mul_f64(0.9 + 0.2 * self.place.jitter));
         let mut waiting = Waiting::FirstByte;
+        let place = self.place;
+        let mut told_to_leave = pin!(place.told_to_leave());
+        let (mut is_leaving, mut told) = (false, false);
         let mut deadline = pin!(sleep(limits.daytime_after.unwrap_or(limits.request_time)));
         // A busy server finds the first request there already, and need not wait until the runtime has heard of it.
         let mut early = self.read_at_once()?;
@@ -78,13 +95,31 @@ impl Connection<'_> {
                     read = read_some(&mut self.stream, &mut self.input) => read?,
                     () = deadline.as_mut() => {
                         self.lose_patience(waiting)?;
+                        told = true;
                         break;
                     }
                     () = self.context.draining.cancelled(), if waiting == Waiting::NextRequest => break,
+                    () = told_to_leave.as_mut(), if !is_leaving => {
+                        is_leaving = true;
+                        self.context.metrics.count_fault(Fault::Evicted);
+                        // A request that has come meanwhile is answered before the end.
+                        match self.read_at_once()? {
+                            Some(read) => read,
+                            None if waiting == Waiting::RestOfRequest => continue,
+                            None => break,
+                        }
+                    }
                 },
             };
+            if read > 0 {
+                self.heard = true;
+                self.place.set_busy();
+            }
             let answered = match (read, waiting) {
-                (0, Waiting::FirstByte) => self.tell_daytime().map(|()| true)?,
+                (0, Waiting::FirstByte) => {
+                    self.tell_daytime()?;
+                    true
+                }
                 (0, _) => self.answer_last()?,
                 _ => self.answer_complete()?,
             };
@@ -96,16 +131,38 @@ impl Connection<'_> {
                 self.send().await?;
             }
             if self.input.is_empty() {
+                let now = Instant::now();
+                if is_leaving || lifetime.is_some_and(|end| now >= end) {
+                    break;
+                }
                 (self.input, self.output) = (BytesMut::new(), BytesMut::new());
                 waiting = Waiting::NextRequest;
-                deadline.as_mut().reset(Instant::now() + limits.idle);
+                self.context.admission.set_idle(self.place, now);
+                deadline.as_mut().reset(now + limits.idle);
             } else if answered || waiting != Waiting::RestOfRequest {
                 waiting = Waiting::RestOfRequest;
                 deadline.as_mut().reset(Instant::now() + limits.request_time);
             }
         }
         self.send().await?;
-        end(&mut self.stream, &mut self.input, deadline).await
+        self.sent_all().await?;
+        end(&mut self.stream, &mut self.input, deadline).await?;
+        if !self.heard
+            && let Some(error) = self.stream.take_error()?
+        {
+            // The peer was gone already; reading shows only that it ended.
+            return Err(error);
+        }
+        if waiting == Waiting::FirstByte && !self.heard && !told && !is_leaving {
+            // A health check that connects and closes ends in an error above, or here where daytime is off.
+            let daytime = self.context.limits.daytime_after.is_some();
+            if daytime {
+                self.context.metrics.count_answers(Asked::Daytime.into());
+            } else {
+                self.context.metrics.count_empty();
+            }
+        }
+        Ok(())
     }
 
     /// The connection has not had its last reply: from now on none waits until the one before it is acknowledged.
@@ -170,7 +227,10 @@ impl Connection<'_> {
     /// line would be taken for the reply to a request that is already on its way.
     fn lose_patience(&mut self, waiting: Waiting) -> io::Result<()> {
         match waiting {
-            Waiting::FirstByte if self.context.limits.daytime_after.is_some() => self.tell_daytime(),
+            Waiting::FirstByte if self.context.limits.daytime_after.is_some() => {
+                self.context.metrics.count_answers(Asked::Daytime.into());
+                self.tell_daytime()
+            }
             Waiting::NextRequest => {
                 self.context.metrics.count_fault(Fault::Idle);
                 Ok(())
@@ -183,12 +243,11 @@ impl Connection<'_> {
         }
     }
 
-    /// RFC 867: whoever says nothing is told the time, if that is wanted.
+    /// RFC 867: a peer that says nothing is told the time, if that is wanted.
     fn tell_daytime(&mut self) -> io::Result<()> {
         if self.context.limits.daytime_after.is_none() {
             return Ok(());
         }
-        self.context.metrics.count_answers(Asked::Daytime.into());
         self.codec.encode(&Reply::Now(self.context.clock.now()), &mut self.output)
     }
 
@@ -209,14 +268,23 @@ impl Connection<'_> {
         if self.output.is_empty() {
             return Ok(());
         }
-        let sent =
-            timeout(self.context.limits.slow_reader, self.stream.write_all_buf(&mut self.output)).await;
-        sent.unwrap_or_else(|_| {
-            self.context.metrics.count_fault(Fault::SlowReader);
-            Err(io::ErrorKind::TimedOut.into())
-        })
+        timeout(self.context.limits.slow_reader, self.stream.write_all_buf(&mut self.output)).await?
+    }
+
+    /// Waits until the peer had room for everything that was sent to it: what it has not taken when the connection closes
+    /// would stay in the system's memory, counted against no limit.
+    async fn sent_all(&self) -> io::Result<()> {
+        let sent = async {
+            while !has_sent_all(&self.stream) {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        Ok(timeout(self.context.limits.slow_reader, sent).await?)
     }
 }
+
+/// The time between two looks at what a peer has not taken yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 const SHORTEST_REQUEST: usize = "now\n".len();
 const SHORT_REPLY: usize = "2026-11-22T20:52:06.123456789Z\n".len();

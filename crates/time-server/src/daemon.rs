@@ -14,12 +14,13 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use zk_registry::{ConnectionState, ErrorKind, Registry, Withdrawn};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, AdminListener};
 use crate::advertise::{Advertise, plan};
 use crate::announce::{Announcer, Announcing};
+use crate::args::AdminAddress;
 use crate::board::Board;
 use crate::config::Config;
-use crate::listener::listen;
+use crate::listener::{listen, listen_for};
 use crate::server::{Finished, Server};
 use zk_registry::cli::UsageError;
 
@@ -29,7 +30,7 @@ pub struct Daemon {
     config: Config,
     listeners: Vec<TcpListener>,
     advertise: Vec<(SocketAddr, Advertise)>,
-    admin: Option<TcpListener>,
+    admin: Option<AdminListener>,
 }
 
 /// Why a daemon did not run.
@@ -53,15 +54,19 @@ impl Daemon {
             move |error: io::Error| UsageError::new(flag, format!("cannot listen on {address}: {error}"))
         };
         let bind = |&address: &SocketAddr| {
-            let listener = listen(address).map_err(cannot("--listen", address))?;
+            let listener =
+                listen_for(address, config.limits.slow_reader).map_err(cannot("--listen", address))?;
             let bound = listener.local_addr().map_err(cannot("--listen", address))?;
             Ok((bound, listener))
         };
         let (addresses, listeners): (Vec<_>, _) =
             config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let plans = plan(&addresses, &config.advertise, config.pod_ip)?;
-        let admin =
-            config.admin.map(|address| listen(address).map_err(cannot("--admin", address))).transpose()?;
+        let admin = config.admin.as_ref().map(|address| {
+            let cannot = |error| UsageError::new("--admin", format!("cannot listen on {address}: {error}"));
+            listen_admin(address).map_err(cannot)
+        });
+        let admin = admin.transpose()?;
         Ok(Self { advertise: addresses.into_iter().zip(plans).collect(), listeners, admin, config })
     }
 
@@ -70,9 +75,13 @@ impl Daemon {
         self.advertise.iter().map(|(address, _)| *address)
     }
 
-    /// Where the admin endpoint listens.
+    /// The address of the admin endpoint, if it has one: none on a Unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref()?.local_addr().ok()
+        match self.admin.as_ref()? {
+            AdminListener::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            AdminListener::Unix(_) => None,
+        }
     }
 
     /// Registers and serves until `shutdown` completes, then leaves.
@@ -151,6 +160,26 @@ impl Display for DaemonError {
 }
 
 impl std::error::Error for DaemonError {}
+
+/// Listens for the admin endpoint. A socket that a dead process left at the path is replaced; nothing else is.
+fn listen_admin(address: &AdminAddress) -> io::Result<AdminListener> {
+    match address {
+        AdminAddress::Tcp(address) => listen(*address).map(AdminListener::Tcp),
+        #[cfg(unix)]
+        AdminAddress::Unix(path) => {
+            use std::os::unix::fs::FileTypeExt as _;
+            use std::os::unix::net::UnixStream;
+
+            let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+            if is_socket && UnixStream::connect(path).is_err() {
+                std::fs::remove_file(path)?;
+            }
+            tokio::net::UnixListener::bind(path).map(AdminListener::Unix)
+        }
+        #[cfg(not(unix))]
+        AdminAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
 
 /// Completes if connecting shows that the options cannot work: serving on, unregistered for ever, would hide that.
 async fn wrong_use(mut connection: watch::Receiver<ConnectionState>) -> UsageError {

@@ -28,6 +28,8 @@ mod acceptor;
 #[cfg(feature = "daemon")]
 mod admin;
 #[cfg(feature = "daemon")]
+mod admin_connections;
+#[cfg(feature = "daemon")]
 mod admission;
 #[cfg(feature = "daemon")]
 mod announce;

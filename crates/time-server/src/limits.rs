@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use zk_registry::cli::MAX_DURATION;
 
 use crate::protocol;
@@ -16,9 +17,11 @@ use crate::protocol;
 pub struct Limits {
     /// Open connections in total. Defaults to 16,384.
     pub connections: usize,
-    /// Open connections of one peer: one IPv4 address, or one IPv6 /64, all of which one host may own. Defaults to
-    /// 4,096, a quarter of all.
+    /// Open connections of one peer: one IPv4 address, or one IPv6 /64, all of which one host may own. Twice as many are
+    /// open of one IPv6 /48. Defaults to 4,096, a quarter of all.
     pub per_peer: usize,
+    /// Networks whose addresses are limited by the total alone, such as that of a NAT. Defaults to none.
+    pub exempt: Vec<IpNet>,
     /// Bytes of one request, without its newline. Defaults to 128; never less than what the protocol needs.
     pub request_bytes: usize,
     /// How long a new connection may say nothing until it is told the time (RFC 867). Defaults to 3 seconds; with
@@ -28,8 +31,12 @@ pub struct Limits {
     pub request_time: Duration,
     /// How long a connection may say nothing after an answered request. Defaults to 60 seconds.
     pub idle: Duration,
-    /// How long a peer may take to read the replies to what it sent at once. Defaults to 5 seconds.
+    /// The time in which a peer must take what was sent to it, counted anew with each byte that it takes. Defaults to 5
+    /// seconds.
     pub slow_reader: Duration,
+    /// The age at which a connection ends, after the answer that it is then given; each has an age of its own, up to a tenth
+    /// below or above. Defaults to `None`: no such age.
+    pub lifetime: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -37,11 +44,13 @@ impl Default for Limits {
         Self {
             connections: 16_384,
             per_peer: 4_096,
+            exempt: Vec::new(),
             request_bytes: 128.max(protocol::MIN_LINE),
             daytime_after: Some(Duration::from_secs(3)),
             request_time: Duration::from_secs(5),
             idle: Duration::from_secs(60),
             slow_reader: Duration::from_secs(5),
+            lifetime: None,
         }
     }
 }
@@ -54,6 +63,7 @@ impl Limits {
             request_time: self.request_time.min(MAX_DURATION),
             idle: self.idle.min(MAX_DURATION),
             slow_reader: self.slow_reader.min(MAX_DURATION),
+            lifetime: self.lifetime.map(|age| age.min(MAX_DURATION)),
             ..self
         }
     }

@@ -2,21 +2,63 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Listens on an address, with a queue long enough for bursts; port 0 takes any free port.
+use crate::limits::Limits;
+
+/// A listening socket on `address`, for peers that take their replies within the default of
+/// [`Limits::slow_reader`](crate::limits::Limits::slow_reader). Port 0 takes any free port.
 ///
 /// # Errors
 ///
 /// Those of the system, for instance [`io::ErrorKind::AddrInUse`].
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    listen_for(address, Limits::default().slow_reader)
+}
+
+/// A listening socket on `address`, with a queue long enough for bursts, whose connections cost the system a bounded
+/// memory: small buffers, and the end of a connection whose peer takes nothing of what was sent for `reply_timeout`.
+///
+/// The system frees such a connection even after this process has closed it, and its buffers are no longer counted
+/// against any limit of ours then.
+///
+/// # Errors
+///
+/// Those of the system.
+pub(crate) fn listen_for(address: SocketAddr, reply_timeout: Duration) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     #[cfg(unix)] // elsewhere the option would let others take the port
     socket.set_reuseaddr(true)?;
+    // Connections inherit all of these from the listening socket.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    #[cfg(target_os = "linux")]
+    {
+        let socket = SockRef::from(&socket);
+        // In milliseconds, and 0 would mean the system's default of many minutes.
+        let reply_timeout = reply_timeout.clamp(Duration::from_millis(1), LONGEST_USER_TIMEOUT);
+        socket.set_tcp_user_timeout(Some(reply_timeout))?;
+        // "Writable" then means that everything was sent, which is how a connection knows that it may close.
+        socket.set_tcp_notsent_lowat(1)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = reply_timeout; // the connection's own deadline has to do
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
+
+/// The memory that Linux allows a socket is twice what is asked for: 48 KiB of replies and 16 KiB of requests. A batch of
+/// replies has 8 KiB, one of requests 1 KiB.
+const SEND_BUFFER: u32 = 24 * 1024;
+const RECEIVE_BUFFER: u32 = 8 * 1024;
+
+/// The system counts milliseconds in 32 bits with a sign.
+#[cfg(target_os = "linux")]
+const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Connections that the system keeps for us until we accept them. With tokio's own default of 128, a burst of 256 loses
 /// some and their peers try again a second later.

@@ -27,11 +27,10 @@ fn main() -> ExitCode {
         // It would be said with `eprintln!`, which panics where standard error is gone or its disk is full.
         .log_internal_errors(false)
         .init();
-    let mut config = match Config::try_from(args) {
+    let config = match Config::fitting(args, time_server::open_files::fit_connections) {
         Ok(config) => config,
         Err(error) => return usage(&error),
     };
-    config.limits.connections = time_server::open_files::fit_connections(config.limits.connections);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error),

@@ -1,4 +1,4 @@
-//! What is counted, and its Prometheus text.
+//! The counters of the server, and their Prometheus text.
 //!
 //! Counters are looked up once, here; a path that counts only adds to an atomic.
 
@@ -19,6 +19,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Mutex<Registry>,
     accepted: Counter,
+    empty: Counter,
     open: Gauge,
     asked: [Counter; Asked::ALL.len()],
     faults: [Counter; Fault::ALL.len()],
@@ -43,17 +44,21 @@ pub enum Asked {
 pub enum Fault {
     /// A connection could not be accepted.
     Accept,
+    /// An idle connection ended to make room for another peer's.
+    Evicted,
     /// A connection said nothing for too long after an answered request.
     Idle,
     /// The stream ended inside a request.
     Incomplete,
     /// The connection broke.
     Lost,
+    /// One IPv6 /48 had too many connections.
+    NetworkLimit,
     /// A connection's task panicked.
     Panic,
     /// One peer had too many connections.
     PeerLimit,
-    /// A peer did not read its replies in time.
+    /// A peer did not take its replies in time.
     SlowReader,
     /// A peer did not finish its request in time.
     SlowRequest,
@@ -70,22 +75,27 @@ pub enum Fault {
 pub(crate) struct Answers([u64; Asked::ALL.len()]);
 
 impl Metrics {
-    /// How many connections were accepted.
+    /// The number of connections that were accepted.
     pub fn accepted(&self) -> u64 {
         self.0.accepted.get()
     }
 
-    /// How many connections are open.
+    /// The number of connections that ended without a byte of the peer, as those of a health check do.
+    pub fn empty(&self) -> u64 {
+        self.0.empty.get()
+    }
+
+    /// The number of connections that are open.
     pub fn open(&self) -> i64 {
         self.0.open.get()
     }
 
-    /// How many answers of this kind were given.
+    /// The number of answers of this kind.
     pub fn asked(&self, kind: Asked) -> u64 {
         self.0.asked[kind as usize].get()
     }
 
-    /// How often this trouble was met.
+    /// The number of times that this trouble was met.
     pub fn faults(&self, kind: Fault) -> u64 {
         self.0.faults[kind as usize].get()
     }
@@ -104,6 +114,10 @@ impl Metrics {
     pub(crate) fn count_opened(&self) {
         self.0.accepted.inc();
         self.0.open.inc();
+    }
+
+    pub(crate) fn count_empty(&self) {
+        self.0.empty.inc();
     }
 
     pub(crate) fn count_closed(&self) {
@@ -134,7 +148,7 @@ impl Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let (accepted, open) = (Counter::default(), Gauge::default());
+        let (accepted, empty, open) = (Counter::default(), Counter::default(), Gauge::default());
         let asked = Family::<[(&str, &str); 1], Counter>::default();
         let faults = Family::<[(&str, &str); 1], Counter>::default();
         let registrations = Family::default();
@@ -142,12 +156,14 @@ impl Default for Metrics {
             asked: Asked::ALL.map(|kind| asked.get_or_create(&[("kind", kind.word())]).clone()),
             faults: Fault::ALL.map(|kind| faults.get_or_create(&[("kind", kind.word())]).clone()),
             accepted: accepted.clone(),
+            empty: empty.clone(),
             open: open.clone(),
             registrations: Family::clone(&registrations),
             registry: Mutex::default(),
         };
         let mut registry = Registry::with_prefix("time_server");
         registry.register("connections_accepted", "Connections that were accepted", accepted);
+        registry.register("connections_empty", "Connections that ended without a byte of the peer", empty);
         registry.register("connections_open", "Connections that are open", open);
         registry.register("requests", "Answers given, by what was asked", asked);
         registry.register("errors", "Trouble met, by kind", faults);
@@ -184,11 +200,13 @@ impl Asked {
 }
 
 impl Fault {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Accept,
+        Self::Evicted,
         Self::Idle,
         Self::Incomplete,
         Self::Lost,
+        Self::NetworkLimit,
         Self::Panic,
         Self::PeerLimit,
         Self::SlowReader,
@@ -201,9 +219,11 @@ impl Fault {
     fn word(self) -> &'static str {
         match self {
             Self::Accept => "accept",
+            Self::Evicted => "evicted",
             Self::Idle => "idle",
             Self::Incomplete => "incomplete",
             Self::Lost => "lost",
+            Self::NetworkLimit => "network_limit",
             Self::Panic => "panic",
             Self::PeerLimit => "peer_limit",
             Self::SlowReader => "slow_reader",

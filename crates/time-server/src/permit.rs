@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::admission::Full;
+use crate::admission::{Full, Place};
 use crate::listener_context::ListenerContext;
 use crate::metrics::Fault;
 
@@ -13,6 +13,7 @@ use crate::metrics::Fault;
 pub(crate) struct ConnectionPermit {
     pub(crate) context: Arc<ListenerContext>,
     pub(crate) peer: SocketAddr,
+    pub(crate) place: Arc<Place>,
 }
 
 impl ConnectionPermit {
@@ -22,15 +23,15 @@ impl ConnectionPermit {
     ///
     /// [`Full`] when this peer, or all peers together, have as many as they may.
     pub(crate) fn take(context: &Arc<ListenerContext>, peer: SocketAddr) -> Result<Self, Full> {
-        context.admission.admit(peer.ip())?;
+        let place = context.admission.admit(peer.ip())?;
         context.metrics.count_opened();
-        Ok(Self { context: Arc::clone(context), peer })
+        Ok(Self { context: Arc::clone(context), peer, place })
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.context.admission.leave(self.peer.ip());
+        self.context.admission.leave(&self.place);
         self.context.metrics.count_closed();
         if std::thread::panicking() {
             self.context.metrics.count_fault(Fault::Panic);

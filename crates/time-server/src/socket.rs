@@ -21,6 +21,24 @@ pub(crate) fn at_once(done: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
+/// Whether the system has sent everything that was written to the socket, as far as its peer had room for it.
+#[cfg(unix)]
+pub(crate) fn has_sent_all(stream: &TcpStream) -> bool {
+    use std::os::fd::AsFd as _;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+    // An error of poll itself says nothing about the peer.
+    poll(&mut fds, PollTimeout::ZERO).map_or(true, |ready| ready > 0)
+}
+
+/// Whether the system has sent everything: not known here.
+#[cfg(not(unix))]
+pub(crate) fn has_sent_all(_: &TcpStream) -> bool {
+    true
+}
+
 /// How much is read at once: a full batch of the shortest requests makes 8 KiB of replies.
 const READ: usize = 1024;
 

@@ -4,6 +4,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use time_server::limits::Limits;
 use time_server::metrics::{Asked, Fault, Metrics};
 use time_server::server::{Finished, Server, listen};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -263,6 +264,102 @@ async fn a_peer_that_does_not_read_is_dropped() {
     while stream.write_all(&requests).await.is_ok() {}
     assert_eq!(server.metrics.faults(Fault::SlowReader), 1);
     eventually("the connection is gone", || server.metrics.open() == 0).await;
+}
+
+/// The memory that the system holds for the server's own sockets of this port, in bytes, as `ss -tmn` shows it: what is
+/// allocated for receiving and sending, and what waits to be sent.
+fn socket_memory(port: u16) -> usize {
+    let shown =
+        Command::new("ss").args(["-tmnH", &format!("sport = :{port}")]).output().expect("ss, of iproute2");
+    let text = String::from_utf8(shown.stdout).unwrap();
+    let of = |field: &str, skmem: &str| -> usize {
+        let value = skmem.split(',').find_map(|part| {
+            part.strip_prefix(field).filter(|rest| rest.chars().all(|digit| digit.is_ascii_digit()))
+        });
+        value.map_or(0, |value| value.parse().unwrap())
+    };
+    let skmems = text.split("skmem:(").skip(1).filter_map(|rest| rest.split(')').next());
+    skmems.map(|skmem| of("r", skmem) + of("w", skmem)).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_that_nobody_reads_cost_a_bounded_memory_that_ends_with_the_connection() {
+    const PEERS: usize = 64;
+    let server = Running::start(|limits| limits.slow_reader = Duration::from_secs(5));
+    let requests = [b"now\n".repeat(60_000), b"junk\n".to_vec()].concat();
+    let mut peers = Vec::new();
+    for _ in 0..PEERS {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        let requests = requests.clone();
+        peers.push(tokio::spawn(async move {
+            // It ends with an error when the server gives the connection up.
+            let _ = stream.write_all(&requests).await;
+            stream
+        }));
+    }
+    let mut most = 0;
+    eventually("all are given up", || {
+        most = most.max(socket_memory(server.address.port()));
+        server.metrics.faults(Fault::SlowReader) == PEERS as u64
+    })
+    .await;
+    assert!(most > 0, "ss shows the sockets");
+    // 300 MiB for 4,096 of them.
+    assert!(most / PEERS <= 300 * 1024 * 1024 / 4096, "{most} bytes for {PEERS} connections");
+    eventually("the system holds nothing any more", || socket_memory(server.address.port()) == 0).await;
+    eventually("every place is free", || server.metrics.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_its_side_and_reads_nothing_is_given_up_too() {
+    let server = Running::start(|limits| limits.slow_reader = Duration::from_millis(200));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    // The replies fit into what the system takes, but not into what the peer takes.
+    stream.write_all(&b"now\n".repeat(900)).await.unwrap();
+    stream.shutdown().await.unwrap();
+    eventually("it is given up", || server.metrics.faults(Fault::SlowReader) == 1).await;
+    eventually("the system holds nothing any more", || socket_memory(server.address.port()) == 0).await;
+}
+
+#[tokio::test]
+async fn a_health_check_is_neither_a_request_nor_a_loss() {
+    let server = Running::start(|_| {});
+    for n in 1..=5 {
+        drop(server.connect().await);
+        eventually("it has ended", || server.metrics.empty() == n).await;
+    }
+    assert_eq!((server.metrics.asked(Asked::Daytime), server.metrics.faults(Fault::Lost)), (0, 0));
+}
+
+#[tokio::test]
+async fn an_idle_connection_makes_room_when_all_places_are_taken() {
+    let server = Running::start(|limits| limits.connections = 2);
+    let (mut old, mut young) = (server.connect().await, server.connect().await);
+    for stream in [&mut old, &mut young] {
+        stream.write_all(b"now\n").await.unwrap();
+        assert_is_time(&line(stream).await);
+    }
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    young.write_all(b"now\n").await.unwrap();
+    assert_is_time(&line(&mut young).await);
+    assert!(server.ask(b"timestamp").await.contains(": "));
+    assert_eq!(rest(&mut old).await, "", "the longest idle one has ended");
+    assert_eq!((server.metrics.faults(Fault::Evicted), server.metrics.faults(Fault::TotalLimit)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_connection_ends_after_an_answer_at_the_end_of_its_life() {
+    let server = Running::start(|limits| limits.lifetime = Some(Duration::from_millis(300)));
+    let mut stream = server.connect().await;
+    stream.write_all(b"now\n").await.unwrap();
+    assert_is_time(&line(&mut stream).await);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    stream.write_all(b"now\n").await.unwrap();
+    assert_is_time(&rest(&mut stream).await);
 }
 
 #[tokio::test]

@@ -77,6 +77,7 @@
 pub mod cli;
 mod error;
 mod options;
+pub mod printable;
 mod registry;
 
 // What exists: names, instances, their records, what a service looks like.
@@ -100,7 +101,7 @@ mod withdrawn;
 pub mod testing;
 
 pub use error::{Error, ErrorKind};
-pub use instance::{Attributes, BasePath, Instance, InstanceId, ServiceName, Status};
+pub use instance::{Attributes, BasePath, Instance, InstanceId, NodeName, ServiceName, Status};
 pub use options::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
 pub use registration::{
     FencingToken, ForeignWrites, OnConflict, Registering, Registration, RegistrationState,

@@ -267,9 +267,7 @@ async fn an_ensemble_elects_another_leader() {
     let raw = zk.raw().await;
     raw.create("/kept", b"", CreateMode::Persistent).await.unwrap();
     zk.kill(leader).await;
-    let next =
-        eventually(SOON, "another leader", async || zk.leader_now().await.filter(|next| *next != leader))
-            .await;
+    let next = zk.another_leader(leader).await;
     zk.start(leader).await;
     zk.wait().await;
     assert_eq!(zk.leader().await, next);

@@ -457,7 +457,7 @@ async fn the_death_of_the_leader_costs_nothing() {
     }
     let leader = zk.leader().await;
     zk.kill(leader).await;
-    eventually(SOON, "a new leader", async || zk.leader_now().await.is_some_and(|new| new != leader)).await;
+    zk.another_leader(leader).await;
     for registration in &mut registrations {
         registered(registration).await;
         registration.update(|attributes| attributes.zone = Some("a".to_owned())).await.unwrap();

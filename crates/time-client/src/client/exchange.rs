@@ -39,7 +39,8 @@ pub(super) enum Reuse {
 /// The reason why an exchange brought no answer.
 #[derive(Debug)]
 pub(super) enum Unanswered {
-    /// The kept connection was dead before it was asked: no fault of the instance.
+    /// The kept connection ended before any byte of an answer: no fault of the instance, which is asked once more over a new
+    /// connection.
     DiedIdle,
     /// The instance, or the way to it, failed.
     Failed(Fault),
@@ -74,7 +75,7 @@ impl Exchange<'_> {
             Some(connection) => (connection, began),
             None => (self.dial().await?, Instant::now()),
         };
-        let (fault, said_nothing) = match self.read(asked, connection.ask(request)).await? {
+        let (fault, died_idle) = match self.read(asked, connection.ask(request)).await? {
             Ok(reply) => match Reading::of(request, reply) {
                 Ok(reading) => {
                     let ended = Instant::now();
@@ -87,12 +88,14 @@ impl Exchange<'_> {
                 // A server that closes an idle connection may say so, and it may say so while we ask.
                 Err(fault) => {
                     let refused = matches!(fault, Fault::Refused(_));
-                    (fault, refused)
+                    let promptly = began.elapsed() <= connection.round_trip().max(PROMPTLY);
+                    (fault, refused && promptly)
                 }
             },
+            // A server may end a kept connection at any moment. Where not a byte has come, asking again does no harm.
             Err(error) => (error.into(), connection.has_heard_nothing()),
         };
-        if was_kept && said_nothing && began.elapsed() <= connection.round_trip().max(PROMPTLY) {
+        if was_kept && died_idle {
             pool.forget(&address);
             return Err(Unanswered::DiedIdle);
         }
@@ -103,7 +106,7 @@ impl Exchange<'_> {
         let began = Instant::now();
         let until = self.until.min(began + self.options.dial_timeout);
         match timeout_at(until, Connection::dial(self.instance.host(), self.instance.port())).await {
-            Ok(dialled) => dialled.map_err(Fault::Dial),
+            Ok(dialled) => dialled.map_err(Fault::of_dial),
             Err(_) => Err(Fault::DialTimeout(began.elapsed())),
         }
     }
@@ -114,6 +117,6 @@ impl Exchange<'_> {
     }
 }
 
-/// A server closed an idle connection just before our request reached it: we hear of that a round trip after asking. Who
-/// takes longer had the request and failed. On a busy machine hearing takes a moment more than the round trip.
+/// The time within which an error line counts as the farewell of a server that closed the idle connection before it had
+/// the request: a round trip, and on a busy machine a moment more. A later one is the answer to the request.
 const PROMPTLY: Duration = Duration::from_millis(10);

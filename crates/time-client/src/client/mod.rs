@@ -9,6 +9,7 @@ mod exchange;
 mod options;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use time_server::protocol::Request;
 use tokio::sync::watch;
@@ -122,7 +123,12 @@ impl TimeClient {
                 Err(why) => return Err(AskError::Nothing { service: self.service.clone(), why, failed }),
             };
             let left = deadline.saturating_duration_since(began);
-            let until = began + left / self.shares(&lease, &attempts);
+            if left < self.options.retry.least {
+                // No instance was asked: the dropped lease counts as neither success nor failure.
+                return Err(AskError::Deadline { within: self.options.timeout, failed });
+            }
+            let time = left / self.shares(&lease, &attempts);
+            let until = began + time;
             let fault = match self.exchange(lease.instance(), request, reuse, began, until).run().await {
                 Ok((reading, ended)) => {
                     let (instance, rtt) = (lease.member().clone(), ended - began);
@@ -138,11 +144,13 @@ impl TimeClient {
                 }
                 Err(Unanswered::Failed(fault)) => fault,
             };
-            let (instance, outcome) = (lease.member().id().clone(), fault.outcome());
+            let (instance, address) = (lease.member().id().clone(), lease.instance().address());
+            let outcome = if self.is_hurried(time, &fault) { Outcome::Cancelled } else { fault.outcome() };
             lease.finish(outcome);
-            let decision =
-                attempts.ended(instance.clone(), outcome, Instant::now(), &mut rand::random::<u64>);
-            failed.push(FailedAttempt { instance, fault });
+            // An attempt that says nothing of its instance is followed by another one all the same.
+            let ended = if outcome == Outcome::Cancelled { Outcome::Refused } else { outcome };
+            let decision = attempts.ended(instance.clone(), ended, Instant::now(), &mut rand::random::<u64>);
+            failed.push(FailedAttempt { instance, address, fault });
             match decision {
                 Decision::Retry { after } => sleep(after).await,
                 Decision::GiveUp(why) if why == GiveUp::Deadline || Instant::now() >= deadline => {
@@ -188,13 +196,26 @@ impl TimeClient {
             PickError::AllExcluded => attempts.start_over(),
             PickError::Pending => {
                 let mut adopted = self.adopted.clone();
-                let known = adopted.wait_for(|snapshot| snapshot.freshness() != Freshness::Pending);
+                // A snapshot file that says "none" is not believed: that an instance came since is likely.
+                let is_known = |snapshot: &Snapshot| match snapshot.freshness() {
+                    Freshness::Pending => false,
+                    Freshness::Disk { .. } => !snapshot.is_empty(),
+                    _ => true,
+                };
+                let known = adopted.wait_for(is_known);
                 // Nothing more is coming, or not in time: the pick says the same again.
                 let _ = timeout_at(until, known).await;
             }
             _ => return Err(why),
         }
         self.pick(key, attempts.tried())
+    }
+
+    /// Whether an attempt timed out that was only given the rest of a query's time: less than a quarter of an equal share. A
+    /// healthy instance may take longer than that.
+    fn is_hurried(&self, time: Duration, fault: &Fault) -> bool {
+        let share = self.options.timeout / self.options.retry.attempts.max(1);
+        time < share / 4 && matches!(fault, Fault::DialTimeout(_) | Fault::Silent(_))
     }
 
     /// The number of attempts that the remaining time is shared among: those allowed, but no more than there are untried
@@ -240,7 +261,8 @@ async fn follow(
     adopt: watch::Sender<Snapshot>,
     pool: Arc<Pool>,
 ) {
-    let adopt = async {
+    // The sender goes with the block: queries that wait for a snapshot hear that none will come.
+    let adopt = async move {
         loop {
             balancer.update(watch.current());
             adopt.send_replace(watch.current().clone());

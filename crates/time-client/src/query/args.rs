@@ -27,7 +27,7 @@ pub(crate) struct QueryArgs {
     pub(crate) interval: Option<Duration>,
 
     /// How many queries are under way at most [default: 1; 64 with --rate]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_once)]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
     /// Begin so many queries a second whatever the answers do, and count each one's latency from when it was due
@@ -86,6 +86,12 @@ pub(crate) enum RequestName {
     Sync,
     /// The time and the end of the connection: what servers of 2016 know
     Timestamp,
+}
+
+/// A number of workers that fits into this machine.
+fn at_once(text: &str) -> Result<NonZeroUsize, &'static str> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= 65_536);
+    number.ok_or("use a whole number from 1 to 65536")
 }
 
 /// A duration of more than nothing.

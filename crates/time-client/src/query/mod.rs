@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Key, Retry};
 use zk_registry::cli::{FormatName, UsageError};
+use zk_registry::printable::Printable;
 use zk_registry::{Registry, ServiceWatch};
 
 use crate::client::{Answer, Options, TimeClient};
@@ -261,14 +262,15 @@ impl<'a> Line<'a> {
 fn text(n: u64, outcome: &Result<Answer, AskError>, output: &Output) -> String {
     match outcome {
         Ok(answer) => {
-            let (id, time, rtt) = (answer.instance.id(), answer.reading.time(), millis(answer.rtt));
+            let (id, time, rtt) =
+                (Printable(answer.instance.id()), answer.reading.time(), millis(answer.rtt));
             let mut line = format!("{n:>5}  {id}  {time:.9}  {}", output.paint.good(&rtt));
             for attempt in &answer.failed {
-                line += &output.paint.faint(&format!("  (after {attempt})"));
+                line += &output.paint.faint(&format!("  (after {})", Printable(attempt)));
             }
             line
         }
-        Err(error) => format!("{n:>5}  {}", output.paint.bad(&error.to_string())),
+        Err(error) => format!("{n:>5}  {}", output.paint.bad(&Printable(error).to_string())),
     }
 }
 
@@ -320,7 +322,11 @@ pub(crate) mod tests {
 
     fn refused() -> FailedAttempt {
         let instance: InstanceId = "127.0.0.1:8898".parse().unwrap();
-        FailedAttempt { instance, fault: Fault::Dial(io::Error::from_raw_os_error(111)) }
+        FailedAttempt {
+            address: instance.to_string(),
+            instance,
+            fault: Fault::Dial(io::Error::from_raw_os_error(111)),
+        }
     }
 
     pub(crate) fn lines() -> Vec<String> {

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use time_server::protocol::Request;
 use tokio_util::sync::CancellationToken;
+use zk_registry::printable::Printable;
 use zk_registry::{Instance, Member};
 
 use crate::client::{Reading, Stamps, TimeClient};
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, column, column_width};
 use crate::wall_clock;
 
 /// How many samples are taken of each instance if nothing else is said.
@@ -37,14 +38,27 @@ pub(crate) struct Offset {
 }
 
 impl Offset {
-    /// What one exchange says; `t4` is our clock when the reply had come.
-    fn of(stamps: Stamps, t4: u64) -> Self {
+    /// The offset and the round trip of one exchange; `t4` is our clock when the reply had come.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Garbage`] for stamps that no server can have taken: it would have sent before it received, or have held the
+    /// request for longer than the exchange took, or its clock is more than 292 years off, which has no bound to state.
+    fn of(stamps: Stamps, t4: u64) -> Result<Self, Fault> {
         let Stamps { t1, t2, t3 } = stamps;
         let between = |from: u64, to: u64| i128::from(to) - i128::from(from);
-        let narrow = |wide: i128| i64::try_from(wide).unwrap_or(if wide < 0 { i64::MIN } else { i64::MAX });
-        Self {
-            offset: narrow((between(t1, t2) - between(t3, t4)) / 2),
-            round_trip: narrow((between(t1, t4) - between(t2, t3)).max(0)),
+        let lie = |what: &str| Fault::Garbage(format!("time stamps that cannot be true: {what}"));
+        if t3 < t2 {
+            return Err(lie("it sent the reply before it received the request"));
+        }
+        let round_trip = between(t1, t4) - between(t2, t3);
+        if round_trip < 0 {
+            return Err(lie("it held the request for longer than the exchange took"));
+        }
+        let offset = (between(t1, t2) - between(t3, t4)) / 2;
+        match (i64::try_from(offset), i64::try_from(round_trip)) {
+            (Ok(offset), Ok(round_trip)) => Ok(Self { offset, round_trip }),
+            _ => Err(lie("its clock is more than 292 years off")),
         }
     }
 
@@ -70,7 +84,7 @@ pub(crate) async fn run(
 ) -> Exit {
     let snapshot = client.snapshot();
     let mut fleet = Fleet::default();
-    let width = snapshot.instances().map(|member| member.id().as_str().chars().count()).max().unwrap_or(0);
+    let width = column_width(snapshot.instances().map(|member| member.id().as_str()));
     for member in snapshot.instances() {
         let measured = tokio::select! {
             measured = measure(client, member, samples) => measured,
@@ -105,17 +119,22 @@ async fn measure(client: &TimeClient, instance: &Instance, samples: NonZeroUsize
     let (mut faults, mut last) = (0, None);
     for _ in 0..samples.get() {
         let (sent, t1) = (Instant::now(), wall_clock::now());
-        match client.ask_instance(instance, Request::Sync { t1 }).await {
+        let sample = match client.ask_instance(instance, Request::Sync { t1 }).await {
             Ok(Reading::Stamps(stamps)) => {
                 // By the clock that cannot be set: a step between t1 and t4 would look like a round trip.
-                let t4 = t1 + u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX - t1);
-                let sample = Offset::of(stamps, t4);
+                let elapsed = u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                Offset::of(stamps, t1.saturating_add(elapsed))
+            }
+            // The answer to `sync` is made of time stamps, or the client calls it garbage.
+            Ok(Reading::Time(_)) => continue,
+            Err(fault) => Err(fault),
+        };
+        match sample {
+            Ok(sample) => {
                 let (best, samples) =
                     measured.map_or((sample, 0), |measured| (measured.best.or(sample), measured.samples));
                 measured = Some(Measured { best, samples: samples + 1 });
             }
-            // The answer to `sync` is made of time stamps, or the client calls it garbage.
-            Ok(Reading::Time(_)) => {}
             Err(fault) => {
                 faults += 1;
                 if faults == BAD_SAMPLES {
@@ -154,13 +173,13 @@ impl<'a> Line<'a> {
 }
 
 fn text(member: &Member, measured: &Result<Measured, Fault>, width: usize, output: &Output) -> String {
-    let id = member.id().as_str();
+    let id = column(member.id().as_str(), width);
     match measured {
         Ok(Measured { best, .. }) => {
             let (offset, bound) = (signed(best.offset), plain(best.bound()));
-            format!("{id:width$}  {offset:>12} ± {bound}  round trip {}", plain(best.round_trip))
+            format!("{id}  {offset:>12} ± {bound}  round trip {}", plain(best.round_trip))
         }
-        Err(fault) => format!("{id:width$}  {}", output.paint.bad(&fault.to_string())),
+        Err(fault) => format!("{id}  {}", output.paint.bad(&Printable(fault).to_string())),
     }
 }
 
@@ -221,7 +240,7 @@ impl Fleet {
             text += &format!(", median {} from our clock, spread {}", signed(median), plain(spread));
         }
         if let (Some(id), Some(off)) = (furthest, furthest_ns) {
-            text += &format!("\nfurthest from the median: {id}, {}", signed(off));
+            text += &format!("\nfurthest from the median: {}, {}", Printable(id), signed(off));
         }
         text
     }
@@ -259,16 +278,30 @@ pub(crate) mod tests {
         ) {
             let theirs = |ours: u64| ours.checked_add_signed(ahead).unwrap();
             let stamps = Stamps { t1, t2: theirs(t1 + there), t3: theirs(t1 + there + serving) };
-            let measured = Offset::of(stamps, t1 + there + serving + back);
+            let measured = Offset::of(stamps, t1 + there + serving + back).unwrap();
             prop_assert_eq!(measured.round_trip, (there + back) as i64);
             prop_assert!((measured.offset - ahead).abs() <= measured.bound());
         }
 
         #[test]
         fn no_stamps_overflow(t1: u64, t2: u64, t3: u64, t4: u64) {
-            let measured = Offset::of(Stamps { t1, t2, t3 }, t4);
-            prop_assert!(measured.round_trip >= 0);
+            if let Ok(measured) = Offset::of(Stamps { t1, t2, t3 }, t4) {
+                prop_assert!(t2 <= t3 && measured.round_trip >= 0);
+                let ahead = (i128::from(t2) + i128::from(t3) - i128::from(t1) - i128::from(t4)) / 2;
+                prop_assert!((i128::from(measured.offset) - ahead).abs() <= 1);
+            }
         }
+    }
+
+    #[test]
+    fn stamps_that_cannot_be_true_are_refused() {
+        let said =
+            |t2, t3| Offset::of(Stamps { t1: 1_000, t2, t3 }, 2_000).map_err(|fault| fault.to_string());
+        assert_eq!(said(5_000, 5_400).unwrap().round_trip, 600);
+        assert!(said(5_000, 4_999).unwrap_err().contains("before it received"));
+        assert!(said(5_000, 6_001).unwrap_err().contains("longer than the exchange"));
+        assert!(said(0, u64::MAX).unwrap_err().contains("longer than the exchange"));
+        assert!(said(u64::MAX, u64::MAX).unwrap_err().contains("292 years"));
     }
 
     fn fleet(offsets: &[i64]) -> Fleet {

@@ -10,7 +10,7 @@ use zk_registry::InstanceId;
 
 use crate::client::Answer;
 use crate::fault::AskError;
-use crate::output::Paint;
+use crate::output::{Paint, column, column_width};
 
 /// Counts and latencies of queries. Each worker has its own; [`merge`](Self::merge) makes one of them.
 #[derive(Clone, Debug)]
@@ -117,13 +117,14 @@ impl Summary {
     pub(crate) fn text(&self, elapsed: Duration, paint: Paint) -> String {
         let mut text = String::new();
         let most = self.by_instance.values().copied().max().unwrap_or(0);
-        let name_width = self.by_instance.keys().map(|id| id.as_str().chars().count()).max().unwrap_or(0);
+        let name_width = column_width(self.by_instance.keys().map(InstanceId::as_str));
         let count_width = most.to_string().len();
         for (id, count) in &self.by_instance {
             let share = 100.0 * *count as f64 / self.ok as f64;
+            let id = column(id.as_str(), name_width);
             let bar = paint.good(&bar(*count, most));
             // Writing to a string cannot fail, here and below.
-            let _ = writeln!(text, "{id:name_width$}  {count:>count_width$}  {share:>5.1} %  {bar}");
+            let _ = writeln!(text, "{id}  {count:>count_width$}  {share:>5.1} %  {bar}");
         }
         let failed = format!("{} failed", self.failed);
         let failed = if self.failed > 0 { paint.bad(&failed) } else { failed };
@@ -195,7 +196,11 @@ pub(crate) mod tests {
     use crate::fault::{FailedAttempt, Fault};
 
     fn failed(count: usize) -> Vec<FailedAttempt> {
-        let attempt = || FailedAttempt { instance: "127.0.0.1:8899".parse().unwrap(), fault: Fault::Closed };
+        let attempt = || FailedAttempt {
+            instance: "127.0.0.1:8899".parse().unwrap(),
+            address: "127.0.0.1:8899".to_owned(),
+            fault: Fault::Closed,
+        };
         std::iter::repeat_with(attempt).take(count).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::format::{Format, NodeKind};
-use crate::instance::{BasePath, InstanceId, ServiceName};
+use crate::instance::{BasePath, NodeName, ServiceName};
 use crate::store::pipeline::{in_order, read_all, settled};
 use crate::store::{Fault, Node, Store};
 
@@ -70,6 +70,6 @@ fn child(base: &BasePath, parent: Option<&ServiceName>, name: &str) -> Option<Se
 /// Whether a node that no session owns is an instance all the same.
 fn is_instance(format: &dyn Format, parent: Option<&ServiceName>, name: &str, node: &Node) -> bool {
     let kind = NodeKind { ephemeral: false, children: node.stat.children };
-    let (Some(service), Ok(id)) = (parent, name.parse::<InstanceId>()) else { return false };
-    !format.is_namespace(kind, &node.data) && format.decode(service, &id, &node.data).is_ok()
+    let (Some(service), Ok(node_name)) = (parent, name.parse::<NodeName>()) else { return false };
+    !format.is_namespace(kind, &node.data) && format.decode(service, &node_name, &node.data).is_ok()
 }

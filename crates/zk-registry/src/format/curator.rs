@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::sealed::Codec;
 use super::{Decoded, Format, NodeKind, Owner, Parents, jackson, refuse_attributes};
 use crate::error::{Error, ErrorKind};
-use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
+use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
 
 /// Curator's JSON with our own fields under one extra key.
 ///
@@ -58,8 +58,8 @@ impl Codec for Curator {
         Record { enabled, ours: Some(ours), ..Record::new(service, id, instance, registered) }.write()
     }
 
-    fn decode(&self, _: &ServiceName, id: &InstanceId, data: &[u8]) -> Result<Decoded, String> {
-        decode(id, data)
+    fn decode(&self, _: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String> {
+        decode(name, data)
     }
 
     fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {
@@ -88,8 +88,8 @@ impl Codec for CuratorStrict {
         Record::new(service, id, instance, registered).write()
     }
 
-    fn decode(&self, _: &ServiceName, id: &InstanceId, data: &[u8]) -> Result<Decoded, String> {
-        decode(id, data)
+    fn decode(&self, _: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String> {
+        decode(name, data)
     }
 
     fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {
@@ -235,7 +235,7 @@ impl Formatter for JacksonEscapes {
 }
 
 /// Reads what Curator would read. The id is the node's name, whatever the record says.
-fn decode(id: &InstanceId, data: &[u8]) -> Result<Decoded, String> {
+fn decode(node: &NodeName, data: &[u8]) -> Result<Decoded, String> {
     if data.is_empty() {
         return Err("no data".to_owned());
     }
@@ -259,7 +259,7 @@ fn decode(id: &InstanceId, data: &[u8]) -> Result<Decoded, String> {
     if !enabled {
         attributes.status = Status::Draining;
     }
-    let mut instance = Instance::new(address, port).with_id(id.clone()).with_attributes(attributes);
+    let mut instance = Instance::new(address, port).with_id(node.to_id()).with_attributes(attributes);
     if let Some(port) = ssl_port {
         instance = instance.with_ssl_port(port);
     }

@@ -18,7 +18,7 @@ pub use self::curator::{Curator, CuratorStrict};
 pub use self::named::named;
 pub use self::plain::Plain;
 use crate::error::{Error, ErrorKind};
-use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
+use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
 
 /// A way to write instances into ZooKeeper. Sealed until 1.0: it must still grow to sequential names, siblings that are
 /// not instances, and data in the name.
@@ -39,7 +39,7 @@ pub struct Owner {
 /// What a node under a service turned out to be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Decoded {
-    /// The instance. Its id is the node's name, whatever the record says.
+    /// The instance, with its id.
     pub instance: Instance,
     /// Who wrote it, if the record says so.
     pub owner: Option<Owner>,
@@ -81,10 +81,17 @@ fn refuse_attributes(format: &str, attributes: &Attributes) -> Result<(), Error>
 }
 
 pub(crate) mod sealed {
-    use super::{Decoded, Error, Instance, InstanceId, NodeKind, Owner, Parents, ServiceName, SystemTime};
+    use super::{
+        Decoded, Error, Instance, InstanceId, NodeKind, NodeName, Owner, Parents, ServiceName, SystemTime,
+    };
 
     /// The private half of a format. Pure: same arguments, same bytes.
     pub trait Codec {
+        /// The name of an instance's node. Defaults to the id.
+        fn node_name(&self, id: &InstanceId) -> NodeName {
+            id.clone().into()
+        }
+
         /// The bytes of an instance's node. An error of kind `Invalid` when the instance carries what this format cannot.
         fn encode(
             &self,
@@ -96,7 +103,7 @@ pub(crate) mod sealed {
         ) -> Result<Vec<u8>, Error>;
 
         /// What a node's name and bytes say, or why they say nothing.
-        fn decode(&self, service: &ServiceName, id: &InstanceId, data: &[u8]) -> Result<Decoded, String>;
+        fn decode(&self, service: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String>;
 
         /// Whether the node is part of the tree rather than an instance: neither listed nor rejected.
         fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool;

@@ -8,7 +8,7 @@ use super::sealed::Codec;
 use super::{Decoded, Format, NodeKind, Owner, Parents, refuse_attributes};
 use crate::error::{Error, ErrorKind};
 use crate::instance::address;
-use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 
 /// Node names that are addresses, and no data.
 ///
@@ -37,7 +37,7 @@ impl Codec for Plain {
         if id.as_str() != address {
             return refuse(format!("format plain: the id {id} must be the address {address}"));
         }
-        if let Err(why) = parse(id) {
+        if let Err(why) = parse(id.as_str()) {
             return refuse(format!("format plain: {address:?}: {why}"));
         }
         if instance.ssl_port().is_some() {
@@ -48,9 +48,9 @@ impl Codec for Plain {
     }
 
     /// The data, which others may have used for something, is not looked at.
-    fn decode(&self, _: &ServiceName, id: &InstanceId, _: &[u8]) -> Result<Decoded, String> {
-        let (host, port) = parse(id).map_err(|why| format!("the name is no address: {why}"))?;
-        Ok(Decoded { instance: Instance::new(host, port).with_id(id.clone()), owner: None })
+    fn decode(&self, _: &ServiceName, name: &NodeName, _: &[u8]) -> Result<Decoded, String> {
+        let (host, port) = parse(name.as_str()).map_err(|why| format!("the name is no address: {why}"))?;
+        Ok(Decoded { instance: Instance::new(host, port).with_id(name.to_id()), owner: None })
     }
 
     /// An empty node may be somebody's static instance; only one with children is certainly part of the tree.
@@ -68,7 +68,7 @@ impl Codec for Plain {
     }
 }
 
-fn parse(id: &InstanceId) -> Result<(&str, u16), &'static str> {
-    let (host, port) = address::split(id.as_str())?;
+fn parse(name: &str) -> Result<(&str, u16), &'static str> {
+    let (host, port) = address::split(name)?;
     Ok((host, port.ok_or("the port is missing")?))
 }

@@ -29,7 +29,7 @@ fn encode(format: &dyn Format, instance: &Instance) -> Result<String, Error> {
 }
 
 fn decode(format: &dyn Format, name: &str, data: &[u8]) -> Result<Decoded, String> {
-    format.decode(&service(), &id(name), data)
+    format.decode(&service(), &id(name).into(), data)
 }
 
 /// What was read, in the words of the table of fixtures.

@@ -14,7 +14,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 pub(crate) use self::name::check_segment;
-pub use self::name::{InstanceId, ServiceName};
+pub use self::name::{InstanceId, NodeName, ServiceName};
 pub use self::path::BasePath;
 use crate::error::Error;
 

@@ -63,6 +63,37 @@ impl FromStr for InstanceId {
     }
 }
 
+/// The name of an instance's node: one path segment, chosen by the format. The formats so far name it by the instance's id;
+/// others number their nodes, or write data into the name.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct NodeName(Arc<str>);
+
+impl NodeName {
+    /// The name as it stands in ZooKeeper.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id of an instance that is named like its node.
+    pub fn to_id(&self) -> InstanceId {
+        InstanceId(self.0.clone())
+    }
+}
+
+impl From<InstanceId> for NodeName {
+    fn from(id: InstanceId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl FromStr for NodeName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        name.parse().map(|id: InstanceId| id.into())
+    }
+}
+
 macro_rules! name_traits {
     ($name:ident) => {
         impl fmt::Display for $name {
@@ -102,6 +133,7 @@ macro_rules! name_traits {
 name_traits!(ServiceName);
 
 name_traits!(InstanceId);
+name_traits!(NodeName);
 
 /// ZooKeeper's own rules for a path segment, and why one breaks them.
 pub(crate) fn check_segment(segment: &str) -> Result<(), &'static str> {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
-use crate::instance::{InstanceId, ServiceName, check_segment};
+use crate::instance::{NodeName, ServiceName, check_segment};
 
 /// The path below which services live, such as `/services`; `/` is allowed.
 ///
@@ -22,9 +22,9 @@ impl BasePath {
     }
 
     /// The node of an instance; an error of kind `Invalid` when the service lies in ZooKeeper's own part of the tree.
-    pub(crate) fn instance(&self, service: &ServiceName, id: &InstanceId) -> Result<String, Error> {
+    pub(crate) fn instance(&self, service: &ServiceName, node: &NodeName) -> Result<String, Error> {
         if self.allows(service) {
-            return Ok(format!("{}/{service}/{id}", self.prefix()));
+            return Ok(format!("{}/{service}/{node}", self.prefix()));
         }
         let message = format!("service name {:?}: /{RESERVED} is ZooKeeper's own", service.as_str());
         Err(Error::new(ErrorKind::Invalid, message))

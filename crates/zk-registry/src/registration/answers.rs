@@ -59,7 +59,7 @@ fn read(
     context: &Context,
 ) -> Next {
     let decode = |data: &[u8]| {
-        let decoded = context.format.decode(&entry.service, &entry.id, data).ok()?;
+        let decoded = context.format.decode(&entry.service, &entry.name, data).ok()?;
         Some((decoded.instance, decoded.owner))
     };
     let seen = match Seen::new(answer, decode) {

@@ -15,7 +15,7 @@ use super::round::Write;
 use super::state::{FencingToken, RegistrationState, closed};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
-use crate::instance::{Attributes, Instance, InstanceId, ServiceName};
+use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName};
 use crate::snapshot::Zxid;
 use crate::store::Stat;
 use crate::withdrawn::Withdrawn;
@@ -29,7 +29,8 @@ const RETRY: (std::time::Duration, std::time::Duration) =
 /// One registration: what it wants, what it knows of its node, and who waits for it.
 pub(super) struct Entry {
     pub(super) service: ServiceName,
-    pub(super) id: InstanceId,
+    id: InstanceId,
+    pub(super) name: NodeName,
     pub(super) path: String,
     instance: Instance,
     registered: SystemTime,
@@ -140,6 +141,7 @@ impl Entry {
             },
             service: new.service,
             id: new.id,
+            name: new.name,
             path: new.path,
             instance: new.instance,
             registered: SystemTime::now(),

@@ -14,7 +14,7 @@ use super::registrar::{NewRegistration, Registrar};
 use super::state::{FencingToken, Registering, RegistrationState};
 use super::take_over::largest_record;
 use crate::error::{Error, ErrorKind};
-use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 
 /// An instance that was checked, and waits for the registrar of a session.
 pub(crate) struct Prepared {
@@ -35,21 +35,27 @@ impl Prepared {
         hopeless: Option<Error>,
     ) -> Self {
         let checked = hopeless.map_or_else(|| check(context, service, &instance), Err);
-        let (first, load, (id, path, desired)) = match checked {
+        let (first, load, Checked { id, name, path, desired }) = match checked {
             Ok(checked) => {
-                let load = path_load(&checked.1, context.chroot_len);
+                let load = path_load(&checked.path, context.chroot_len);
                 (RegistrationState::Pending, load, checked)
             }
             Err(error) => {
                 let id = InstanceId::unchecked(&instance.address());
                 let desired = Desired::fixed(instance.attributes().clone());
-                (RegistrationState::Failed(error), 0, (id, String::new(), desired))
+                let name = id.clone().into();
+                (RegistrationState::Failed(error), 0, Checked { id, name, path: String::new(), desired })
             }
         };
         let (states, state) = watch::channel(first);
         let (tokens, token) = watch::channel(None);
         let (key, service, desired) = (Key::fresh(), service.clone(), Arc::new(desired));
-        Self { new: NewRegistration { key, service, id, path, instance, how, desired, states, tokens }, state, token, load }
+        Self {
+            new: NewRegistration { key, service, id, name, path, instance, how, desired, states, tokens },
+            state,
+            token,
+            load,
+        }
     }
 
     /// The ephemeral path bytes that the registration will cost its session.
@@ -70,13 +76,18 @@ impl Prepared {
     }
 }
 
-fn check(
-    context: &Context,
-    service: &ServiceName,
-    instance: &Instance,
-) -> Result<(InstanceId, String, Desired), Error> {
+/// What follows from an instance that can be registered.
+struct Checked {
+    id: InstanceId,
+    name: NodeName,
+    path: String,
+    desired: Desired,
+}
+
+fn check(context: &Context, service: &ServiceName, instance: &Instance) -> Result<Checked, Error> {
     if instance.host().is_empty() || instance.ssl_port() == Some(0) {
-        let message = format!("{:?} of {service}: an instance needs a host, and no TLS port is 0", instance.address());
+        let message =
+            format!("{:?} of {service}: an instance needs a host, and no TLS port is 0", instance.address());
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     if !instance.is_dialable() && instance.ssl_port().is_none() {
@@ -84,7 +95,8 @@ fn check(
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     let id = instance.id()?;
-    let path = context.base.instance(service, &id)?;
+    let name = context.format.node_name(&id);
+    let path = context.base.instance(service, &name)?;
     let most = largest_record(&path);
     let (context, service, probe, instance_id) =
         (context.clone(), service.clone(), instance.clone(), id.clone());
@@ -99,5 +111,5 @@ fn check(
         }
         Ok(())
     })?;
-    Ok((id, path, desired))
+    Ok(Checked { id, name, path, desired })
 }

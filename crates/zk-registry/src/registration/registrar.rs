@@ -15,7 +15,7 @@ use super::desired::Desired;
 use super::holders::{Holders, Key};
 use super::state::{FencingToken, Registering, RegistrationState};
 use crate::error::Error;
-use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 use crate::snapshot::Zxid;
 use crate::withdrawn::Withdrawn;
 
@@ -54,6 +54,7 @@ pub(crate) struct NewRegistration {
     pub(crate) key: Key,
     pub(crate) service: ServiceName,
     pub(crate) id: InstanceId,
+    pub(crate) name: NodeName,
     pub(crate) path: String,
     pub(crate) instance: Instance,
     pub(crate) how: Registering,

@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
 ///
 /// The reason of a rejected node.
 pub fn decode(format: &dyn Format, id: &InstanceId, data: &[u8]) -> Result<Decoded, String> {
-    format.decode(&service(), id, data)
+    format.decode(&service(), &id.clone().into(), data)
 }
 
 /// The data of an instance's node.

@@ -39,6 +39,9 @@ pub mod fuzzing;
 #[doc(hidden)]
 #[cfg(feature = "testing")]
 pub mod internal;
+mod server;
+
+pub use server::Server;
 
 use std::fmt;
 use std::ops::Deref;

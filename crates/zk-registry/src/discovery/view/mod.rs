@@ -4,6 +4,7 @@
 //! connection; the output is the next snapshot. It never asks for anything: `discovery.rs` does.
 
 mod marks;
+mod names;
 mod suspects;
 
 use std::collections::BTreeMap;
@@ -14,9 +15,10 @@ use tokio::time::Instant;
 
 pub(crate) use self::marks::Barrier;
 use self::marks::{Marks, Watermark};
+use self::names::Names;
 use self::suspects::Suspects;
 use crate::format::{Format, NodeKind};
-use crate::instance::{InstanceId, ServiceName};
+use crate::instance::{NodeName, ServiceName};
 use crate::options::Suspicion;
 use crate::snapshot::members::Members;
 use crate::snapshot::{Change, Contents, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
@@ -31,6 +33,7 @@ pub(crate) struct View {
     service: ServiceName,
     format: Arc<dyn Format>,
     members: Members,
+    names: Names,
     /// Children that are no instance, by name.
     others: BTreeMap<String, Other>,
     suspects: Option<Suspects>,
@@ -92,6 +95,7 @@ impl View {
             service,
             format,
             members: Members::default(),
+            names: Names::default(),
             others: BTreeMap::new(),
             suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
             marks: Marks::default(),
@@ -134,7 +138,7 @@ impl View {
     }
 
     fn depends_on_children(&self, name: &str) -> bool {
-        let is_member = || name.parse().is_ok_and(|id: InstanceId| self.members.get(&id).is_some());
+        let is_member = || self.names.id(name).is_some_and(|id| self.members.get(&id).is_some());
         self.others.get(name).map_or_else(is_member, |other| other.depends_on_children)
     }
 
@@ -190,13 +194,14 @@ impl View {
             match self.judge(&name, answer) {
                 Judged::Gone => {}
                 Judged::Kept => {
-                    if let Some(member) = name.parse().ok().and_then(|id| self.members.get(&id)) {
+                    if let Some(member) = self.names.id(&name).and_then(|id| self.members.get(&id)) {
                         members.push(member.clone());
                     } else if let Some(other) = self.others.remove(&name) {
                         others.insert(name, other);
                     }
                 }
-                Judged::Member(member) => {
+                Judged::Member(node, member) => {
+                    self.names.insert(node, &member.id);
                     came.push(member.clone());
                     members.push(member);
                 }
@@ -226,7 +231,13 @@ impl View {
         if gapless {
             self.propose(reach);
         }
-        gone.iter().map(|member| member.id.to_string()).collect()
+        let gone: Vec<_> = gone.iter().map(|member| self.names.node(&member.id).to_string()).collect();
+        for name in &gone {
+            if self.names.id(name).is_none_or(|id| self.members.get(&id).is_none()) {
+                self.names.remove(name);
+            }
+        }
+        gone
     }
 
     /// Marked children were read; returns the names of those that changed.
@@ -240,14 +251,16 @@ impl View {
             if matches!(judged, Judged::Kept) {
                 continue;
             }
-            let removed = name.parse().ok().and_then(|id: InstanceId| self.members.remove(&id));
+            let removed = self.names.id(&name).and_then(|id| self.members.remove(&id));
+            self.names.remove(&name);
             let other = self.others.remove(&name);
             let news = removed.is_some() || other.is_some() || !matches!(judged, Judged::Gone);
             gone.extend(removed);
             self.rejected = self.rejected.take().filter(|_| other.is_none());
             match judged {
                 Judged::Gone | Judged::Kept => {}
-                Judged::Member(member) => {
+                Judged::Member(node, member) => {
+                    self.names.insert(node, &member.id);
                     self.members.insert(member.clone());
                     came.push(member);
                 }
@@ -404,31 +417,38 @@ impl View {
         if self.others.get(name).is_some_and(seen) {
             return Judged::Kept;
         }
-        let id = match name.parse::<InstanceId>() {
-            Ok(id) => id,
+        let node_name = match name.parse::<NodeName>() {
+            Ok(node_name) => node_name,
             Err(error) => return reject(Some(identity), error.to_string()),
         };
         let same = |member: &Arc<Member>| (member.created.0, member.modified.0) == identity;
-        if self.members.get(&id).is_some_and(same) {
+        if self.names.id(name).and_then(|id| self.members.get(&id)).is_some_and(same) {
             return Judged::Kept;
         }
         if node.data.len() > MAX_RECORD {
             let reason = format!("its record has {} bytes; at most {MAX_RECORD} are read", node.data.len());
             return reject(Some(identity), reason);
         }
-        match self.format.decode(&self.service, &id, &node.data) {
-            Err(reason) => reject(Some(identity), reason),
-            Ok(decoded) => Judged::Member(Arc::new(Member {
-                id,
-                instance: decoded.instance,
-                incarnation: decoded.owner.map_or_else(
-                    || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
-                    |owner| Incarnation(owner.incarnation.as_u128()),
-                ),
-                session: node.stat.owner,
-                created: Zxid(node.stat.czxid),
-                modified: Zxid(node.stat.mzxid),
-            })),
+        let decoded = match self.format.decode(&self.service, &node_name, &node.data) {
+            Ok(decoded) => decoded,
+            Err(reason) => return reject(Some(identity), reason),
+        };
+        match decoded.instance.id() {
+            Err(error) => reject(Some(identity), error.to_string()),
+            Ok(id) => Judged::Member(
+                node_name,
+                Arc::new(Member {
+                    id,
+                    instance: decoded.instance,
+                    incarnation: decoded.owner.map_or_else(
+                        || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
+                        |owner| Incarnation(owner.incarnation.as_u128()),
+                    ),
+                    session: node.stat.owner,
+                    created: Zxid(node.stat.czxid),
+                    modified: Zxid(node.stat.mzxid),
+                }),
+            ),
         }
     }
 }
@@ -441,7 +461,7 @@ enum Judged {
     Gone,
     /// As it was.
     Kept,
-    Member(Arc<Member>),
+    Member(NodeName, Arc<Member>),
     Other(Other),
 }
 

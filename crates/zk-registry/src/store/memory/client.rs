@@ -1,5 +1,6 @@
-//! One session as its client sees it: [`Store`], [`States`] and [`Watch`] over the state of the cluster.
+//! One session as its client sees it: [`Store`], [`States`] and [`Watch`] as requests to the cluster.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,10 +11,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::super::{End, Event, Fault, Kind, Node, Op, Reply, Stat, State, States, Store, Watch, limits};
-use super::Cluster;
-use super::server;
-use super::tree::parent;
-use super::wire::{Packet, Request, Served};
+use super::engine::record::{Answer, Code, Read, Request};
+use super::wire::Watcher;
+use super::wire::{Recipient, Resolve};
+use super::{Cluster, wire, words};
 use crate::options::Acl;
 
 /// One session. Dropping it closes the session, unacknowledged.
@@ -45,57 +46,48 @@ impl Session {
         }
     }
 
-    fn read_only<T: Send + 'static>(
-        &self,
-        execute: impl FnOnce(&mut Served<'_>) -> Result<T, Fault> + Send + 'static,
-    ) -> Reply<T> {
-        self.send(false, execute)
-    }
-
+    /// Sends a request; `take` finds in the answer what is asked for.
     fn send<T: Send + 'static>(
         &self,
-        writes: bool,
-        execute: impl FnOnce(&mut Served<'_>) -> Result<T, Fault> + Send + 'static,
+        asked: Request,
+        take: impl FnOnce(Answer) -> Option<T> + Send + 'static,
+    ) -> Reply<T> {
+        self.send_watching(asked, None, take)
+    }
+
+    /// As [`send`](Self::send); the watcher hears events from the answer on.
+    fn send_watching<T: Send + 'static>(
+        &self,
+        asked: Request,
+        watcher: Option<Watcher>,
+        take: impl FnOnce(Answer) -> Option<T> + Send + 'static,
     ) -> Reply<T> {
         let (sender, receiver) = oneshot::channel();
-        let execute = Box::new(move |served: Result<Served<'_>, Fault>| {
-            let result = served.and_then(|mut served| {
-                let server::State { refuse_read, refuse_write, .. } = &mut *served.state;
-                match (if writes { refuse_write } else { refuse_read }).take() {
-                    Some(fault) => Err(fault),
-                    None => execute(&mut served),
-                }
-            });
-            Packet::Reply(Box::new(move |lost: Option<Fault>| {
-                // Whoever asked may have stopped listening.
-                let _ = sender.send(lost.map_or(result, Err));
-            }))
+        let resolve: Resolve = Box::new(move |answer| {
+            // Whoever asked may have stopped listening.
+            let _ = sender.send(answer);
         });
-        self.cluster.lock().send(self.id, Request { writes, execute }, Instant::now());
-        Box::pin(async move { receiver.await.unwrap_or(Err(Fault::Over)) })
+        let request = wire::Request { asked, to: Recipient { resolve: Some(resolve), watcher } };
+        self.cluster.lock().send(self.id, request, Instant::now());
+        Box::pin(async move {
+            let answer = receiver.await.unwrap_or(Err(Fault::Over))?;
+            take(answer).ok_or_else(|| Fault::Definite("the answer is not one to this request".to_owned()))
+        })
     }
 
-    fn write(&self, ops: Vec<Op>) -> Reply<Vec<Option<Stat>>> {
-        if let Err(fault) = limits::check_multi(&ops) {
+    /// Executes one operation; its stat, if it has one.
+    fn write(&self, op: Op) -> Reply<Option<Stat>> {
+        if let Err(fault) = limits::check_multi(std::slice::from_ref(&op)) {
             return Box::pin(async { Err(fault) });
         }
-        self.send(true, move |served| {
-            let Served { state, session, now, .. } = served;
-            state
-                .commit(*session, &ops, *now)
-                .map_err(|(index, fault)| Fault::Multi { index, fault: Box::new(fault) })
-        })
+        self.send(Request::Write(words::write(op)), |answer| Some(stat_of(&answer)))
     }
+}
 
-    fn write_one(&self, op: Op) -> Reply<Option<Stat>> {
-        let reply = self.write(vec![op]);
-        Box::pin(async move {
-            match reply.await {
-                Ok(mut stats) => Ok(stats.pop().flatten()),
-                Err(Fault::Multi { fault, .. }) => Err(*fault),
-                Err(fault) => Err(fault),
-            }
-        })
+fn stat_of(answer: &Answer) -> Option<Stat> {
+    match answer {
+        Answer::CreatedWithStat(_, stat) | Answer::Stat(stat) => Some(words::stat(stat)),
+        _ => None,
     }
 }
 
@@ -127,18 +119,18 @@ impl Store for Session {
 
     fn create(&self, path: &str, data: &[u8], kind: Kind, acl: Acl) -> Reply<Stat> {
         let data = Bytes::copy_from_slice(data);
-        let reply = self.write_one(Op::Create { path: self.full(path), data, kind, acl });
+        let reply = self.write(Op::Create { path: self.full(path), data, kind, acl });
         Box::pin(async move { Ok(reply.await?.unwrap_or_default()) })
     }
 
     fn set(&self, path: &str, data: &[u8], version: Option<i32>) -> Reply<Stat> {
         let data = Bytes::copy_from_slice(data);
-        let reply = self.write_one(Op::Set { path: self.full(path), data, version });
+        let reply = self.write(Op::Set { path: self.full(path), data, version });
         Box::pin(async move { Ok(reply.await?.unwrap_or_default()) })
     }
 
     fn delete(&self, path: &str, version: Option<i32>) -> Reply<()> {
-        let reply = self.write_one(Op::Delete { path: self.full(path), version });
+        let reply = self.write(Op::Delete { path: self.full(path), version });
         Box::pin(async move { reply.await.map(|_| ()) })
     }
 
@@ -147,14 +139,19 @@ impl Store for Session {
             let (Op::Create { path, .. } | Op::Delete { path, .. } | Op::Set { path, .. }) = op;
             *path = self.full(path);
         }
-        self.write(ops)
+        if let Err(fault) = limits::check_multi(&ops) {
+            return Box::pin(async { Err(fault) });
+        }
+        self.send(Request::Multi(ops.into_iter().map(words::write).collect()), |answer| match answer {
+            Answer::Multi(all) => Some(all.iter().map(|one| one.as_ref().ok().and_then(stat_of)).collect()),
+            _ => None,
+        })
     }
 
     fn list(&self, path: &str) -> Reply<(Vec<String>, Stat)> {
-        let path = self.full(path);
-        self.read_only(move |served| {
-            let (tree, who) = served.tree();
-            tree.list(who, &path)
+        self.send(Request::ChildrenWithStat { path: self.full(path), watch: false }, |answer| match answer {
+            Answer::ChildrenWithStat(names, stat) => Some((names, words::stat(&stat))),
+            _ => None,
         })
     }
 
@@ -162,78 +159,79 @@ impl Store for Session {
         if let Err(fault) = limits::check_read(paths) {
             return Box::pin(async { Err(fault) });
         }
-        let paths: Vec<_> = paths.iter().map(|path| self.full(path)).collect();
-        self.read_only(move |served| {
-            let (tree, who) = served.tree();
-            Ok(paths.iter().map(|path| tree.read(who, path)).collect())
+        let reads = paths.iter().map(|path| Read::Data { path: self.full(path), watch: false });
+        let read = |one: Result<Answer, Code>| match one {
+            Ok(Answer::Data(data, stat)) => Some(Ok(words::node(data.as_ref(), &stat))),
+            Ok(_) => None,
+            Err(code) => Some(Err(words::fault(code))),
+        };
+        self.send(Request::MultiRead(reads.collect()), move |answer| match answer {
+            Answer::Multi(all) => all.into_iter().map(read).collect(),
+            _ => None,
         })
     }
 
     fn acl(&self, path: &str) -> Reply<Acl> {
-        let path = self.full(path);
-        self.read_only(move |served| {
-            let (tree, who) = served.tree();
-            tree.acl(who, &path)
+        self.send(Request::Acl(self.full(path)), |answer| match answer {
+            Answer::Acl(entries, _) => Some(words::word(&entries)),
+            _ => None,
         })
     }
 
-    fn sync(&self, _path: &str) -> Reply<()> {
-        self.read_only(|served| {
-            served.state.catch_up(served.client, served.now);
-            Ok(())
-        })
+    fn sync(&self, path: &str) -> Reply<()> {
+        self.send(Request::Sync(self.full(path)), |_| Some(()))
     }
 
     fn ephemerals(&self) -> Reply<Vec<String>> {
         let chroot = self.chroot.clone();
-        self.read_only(move |served| {
-            let id = served.session().ok_or(Fault::Over)?.id;
-            let (tree, _) = served.tree();
-            let owned = tree.owned(id);
-            Ok(owned.iter().filter_map(|path| path.strip_prefix(&chroot)).map(str::to_owned).collect())
+        self.send(Request::Ephemerals("/".to_owned()), move |answer| match answer {
+            Answer::Paths(owned) => {
+                let below = |path: &String| {
+                    path.strip_prefix(&chroot).filter(|path| path.starts_with('/')).map(str::to_owned)
+                };
+                Some(owned.iter().filter_map(below).collect())
+            }
+            _ => None,
         })
     }
 
     fn auth_schemes(&self) -> Reply<Vec<String>> {
-        self.read_only(|served| {
-            let (_, who) = served.tree();
-            Ok(["ip"].into_iter().chain(who.iter().map(|_| "digest")).map(str::to_owned).collect())
+        self.send(Request::WhoAmI, |answer| match answer {
+            Answer::Identities(ids) => Some(ids.into_iter().map(|id| id.scheme).collect()),
+            _ => None,
         })
     }
 
     fn watch(&self, path: &str) -> Reply<Box<dyn Watch>> {
         let (path, chroot) = (self.full(path), self.chroot.clone());
-        self.read_only(move |served| {
-            let (sender, events) = mpsc::unbounded_channel();
-            let session = served.session().ok_or(Fault::Over)?;
-            session.watchers.push((path.clone(), sender));
-            served.arm(path);
-            Ok(Box::new(Events { chroot, events }) as Box<dyn Watch>)
+        let (sender, events) = mpsc::unbounded_channel();
+        let watcher = Some((path.clone(), sender));
+        self.send_watching(Request::AddWatch { path, recursive: true }, watcher, |_| {
+            Some(Box::new(Events { chroot, events }) as Box<dyn Watch>)
         })
     }
 
     fn rearm(&self, path: &str) -> Reply<()> {
-        let path = self.full(path);
-        self.read_only(move |served| {
-            served.arm(path);
-            Ok(())
-        })
+        self.send(Request::AddWatch { path: self.full(path), recursive: true }, |_| Some(()))
     }
 
     fn make_chroot(&self, acl: Acl) -> Reply<()> {
-        let mut missing: Vec<_> =
-            std::iter::successors(Some(self.chroot.as_str()), |path| Some(parent(path)))
-                .take_while(|path| !path.is_empty() && *path != "/")
-                .map(str::to_owned)
-                .collect();
-        self.send(true, move |served| {
-            while let Some(path) = missing.pop() {
-                let create = Op::Create { path, data: Bytes::new(), kind: Kind::Persistent, acl };
-                match served.state.commit(served.session, &[create], served.now) {
-                    Ok(_) | Err((_, Fault::NodeExists)) => {}
-                    // Said before it is looked whether it exists.
-                    Err((_, Fault::NoAuth)) if !missing.is_empty() => {}
-                    Err((_, fault)) => return Err(fault),
+        let mut missing: Vec<_> = std::iter::successors(Some(self.chroot.as_str()), |path| {
+            path.rsplit_once('/').map(|(parent, _)| parent)
+        })
+        .take_while(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect();
+        missing.reverse();
+        let create = |path| self.write(Op::Create { path, data: Bytes::new(), kind: Kind::Persistent, acl });
+        let mut created: VecDeque<_> = missing.into_iter().map(create).collect();
+        Box::pin(async move {
+            while let Some(created_one) = created.pop_front() {
+                match created_one.await {
+                    Ok(_) | Err(Fault::NodeExists) => {}
+                    // Permission is checked before existence: it may be there.
+                    Err(Fault::NoAuth) if !created.is_empty() => {}
+                    Err(fault) => return Err(fault),
                 }
             }
             Ok(())

@@ -4,13 +4,17 @@
 //! can be cut. It is in addition to tests on a real ZooKeeper, never instead: what it knows about ZooKeeper is what the
 //! conformance suite asks of both.
 //!
-//! It does not model quotas, TTL nodes, sequential nodes, one-shot watches, or ensembles beyond one lagging follower per
-//! client.
+//! The servers are the [`engine`], a state machine on which `testing::Server` runs too. Here stands what is around them: a
+//! simulated wire, clients, and faults.
 
 mod client;
+mod connector;
+pub(crate) mod engine;
+mod fault;
 mod server;
-mod tree;
+mod session;
 mod wire;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,39 +22,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-use self::client::Session;
-use self::server::{Client, Network, Next, Settings, State};
-use self::tree::{Actor, Identity};
-use self::wire::{Packet, Request, Served};
-use super::{Connect, ConnectFault, End, Fault, Kind, Node, Op, Store};
+pub(crate) use self::connector::Connector;
+use self::engine::record;
+use self::fault::Refusal;
+pub(crate) use self::fault::{Counts, Fate, Foreign};
+use self::server::{Next, Settings, State};
+use self::wire::{Recipient, Request};
+use super::{End, Fault, Kind, Node, Op};
 use crate::options::Acl;
-
-/// What becomes of a request that is under way when its connection is cut. Either way the client learns nothing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Fate {
-    Executed,
-    Lost,
-    /// As the seed has it. Of several requests the first ones are executed, as TCP would have it.
-    Random,
-}
-
-/// What a cluster has done so far.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Counts {
-    /// Sessions that were opened.
-    pub(crate) connects: u64,
-    /// Events that reached a client.
-    pub(crate) events: u64,
-    /// Requests that were served and change nothing.
-    pub(crate) reads: u64,
-    /// Transactions of sessions.
-    pub(crate) transactions: u64,
-    /// Operations in them.
-    pub(crate) writes: u64,
-}
 
 /// The servers. Clones are the same cluster.
 #[derive(Clone)]
@@ -64,29 +45,8 @@ impl Cluster {
             reconnect_delay: Duration::from_millis(10),
             fate: Fate::Random,
             replaces_sessions: false,
-            container_check: Duration::from_secs(60),
         };
-        Self(Arc::new(Mutex::new(State::new(seed, settings))))
-    }
-
-    /// A process that may connect, known to nobody.
-    pub(crate) fn connector(&self, session_timeout: Duration) -> Connector {
-        self.connector_as(None, session_timeout)
-    }
-
-    /// A process that may connect, and authenticates as this user.
-    pub(crate) fn connector_as(&self, user: Option<&str>, session_timeout: Duration) -> Connector {
-        let mut state = self.lock();
-        state.clients.push(Client {
-            identity: user.map(str::to_owned),
-            network: Network::Up,
-            refuses: None,
-            session: None,
-            follower: None,
-            untold: false,
-        });
-        let client = state.clients.len() - 1;
-        Connector { cluster: self.clone(), client, session_timeout, chroot: String::new() }
+        Self(Arc::new(Mutex::new(State::new(seed, settings, Duration::from_secs(60)))))
     }
 
     // Faults.
@@ -108,7 +68,7 @@ impl Cluster {
 
     /// How long a container stays after it has lost its last child.
     pub(crate) fn set_container_check(&self, interval: Duration) {
-        self.lock().settings.container_check = interval;
+        self.lock().engine.set_container_check(interval);
     }
 
     /// Whether a client that comes back too late silently gets another session in place of its expired one.
@@ -123,12 +83,24 @@ impl Cluster {
 
     /// The next request that changes nothing is answered with this; its connection stays.
     pub(crate) fn refuse_next_read(&self, fault: Fault) {
-        self.lock().refuse_read = Some(fault);
+        self.lock().refuse_reads = Some(Refusal { fault, until: None });
     }
 
     /// The next request that would change something is answered with this; its connection stays.
     pub(crate) fn refuse_next_write(&self, fault: Fault) {
-        self.lock().refuse_write = Some(fault);
+        self.lock().refuse_writes = Some(Refusal { fault, until: None });
+    }
+
+    /// Requests that change nothing are answered with this for a while; their connections stay.
+    pub(crate) fn refuse_reads_for(&self, duration: Duration, fault: Fault) {
+        self.lock().refuse_reads = Some(Refusal { fault, until: Some(Instant::now() + duration) });
+    }
+
+    /// Requests that would change something are answered with this for a while; their connections stay. A permission that
+    /// is missing for a while is [`Fault::NoAuth`]; a quota (-125) and an ephemeral node refused to a local session (-120)
+    /// are [`Fault::Definite`].
+    pub(crate) fn refuse_writes_for(&self, duration: Duration, fault: Fault) {
+        self.lock().refuse_writes = Some(Refusal { fault, until: Some(Instant::now() + duration) });
     }
 
     /// All servers stop. The sessions' time stands still, as it does on a real ensemble without a leader.
@@ -157,11 +129,7 @@ impl Cluster {
 
     /// The servers end this session, as if it had not been heard for its timeout.
     pub(crate) fn expire(&self, session: i64) {
-        let now = Instant::now();
-        let mut state = self.lock();
-        if let Some(key) = state.key(session) {
-            state.end_session(key, now);
-        }
+        self.lock().expire(session, Instant::now());
     }
 
     // Direct access: no session, no latency, no access control.
@@ -169,13 +137,16 @@ impl Cluster {
     /// Every node by its path, whoever may read it.
     pub(crate) fn dump(&self) -> BTreeMap<String, Node> {
         let mut state = self.lock();
-        state.reap(Instant::now());
-        state.tree.dump()
+        state.advance(Instant::now());
+        let nodes = state.engine.dump();
+        nodes.map(|(path, data, stat)| (path.to_owned(), words::node(data, &stat))).collect()
     }
 
     /// A node, whoever may read it.
     pub(crate) fn node(&self, path: &str) -> Option<Node> {
-        self.dump().remove(path)
+        let mut state = self.lock();
+        state.advance(Instant::now());
+        state.engine.node(path).map(|(data, stat)| words::node(data, &stat))
     }
 
     /// Writes a persistent node, with its parents if need be.
@@ -185,28 +156,29 @@ impl Cluster {
 
     /// Writes a node of somebody else, with its parents if need be. If it exists, its data is replaced.
     pub(crate) fn put_as(&self, path: &str, data: &[u8], foreign: Foreign<'_>) {
-        let parents = std::iter::successors(Some(tree::parent(path)), |path| Some(tree::parent(path)))
-            .take_while(|path| *path != "/");
-        let mut parents: Vec<_> = parents.map(str::to_owned).collect();
-        parents.reverse();
-        for path in parents {
+        for (at, _) in path.match_indices('/').skip(1) {
             // It may exist.
-            let _ = self.transact(
-                &[Op::Create { path, data: Bytes::new(), kind: Kind::Persistent, acl: Acl::Open }],
+            self.transact(
+                Op::Create {
+                    path: path[..at].to_owned(),
+                    data: Bytes::new(),
+                    kind: Kind::Persistent,
+                    acl: Acl::Open,
+                },
                 Foreign::default(),
             );
         }
         let (path, data) = (path.to_owned(), Bytes::copy_from_slice(data));
         let kind = if foreign.session == 0 { Kind::Persistent } else { Kind::Ephemeral };
         let create = Op::Create { path: path.clone(), data: data.clone(), kind, acl: foreign.acl };
-        if !self.transact(&[create], foreign) {
-            self.transact(&[Op::Set { path, data, version: None }], foreign);
+        if !self.transact(create, foreign) {
+            self.transact(Op::Set { path, data, version: None }, foreign);
         }
     }
 
     /// Deletes a node; `false` if it is not there or has children.
     pub(crate) fn delete(&self, path: &str) -> bool {
-        self.transact(&[Op::Delete { path: path.to_owned(), version: None }], Foreign::default())
+        self.transact(Op::Delete { path: path.to_owned(), version: None }, Foreign::default())
     }
 
     /// What was done so far.
@@ -214,16 +186,8 @@ impl Cluster {
         self.lock().counts
     }
 
-    fn transact(&self, ops: &[Op], foreign: Foreign<'_>) -> bool {
-        let identity: Identity = foreign.user.map(str::to_owned);
-        let mut state = self.lock();
-        match state.tree.apply(Actor { session: foreign.session, identity: &identity }, ops) {
-            Ok(applied) => {
-                state.publish(applied.changes, Instant::now());
-                true
-            }
-            Err(_) => false,
-        }
+    fn transact(&self, op: Op, foreign: Foreign<'_>) -> bool {
+        self.lock().administer(foreign.session, foreign.user, &words::write(op), Instant::now())
     }
 
     // For the sessions.
@@ -234,13 +198,8 @@ impl Cluster {
     }
 
     fn close(&self, key: i64) {
-        let execute = Box::new(move |served: Result<Served<'_>, Fault>| {
-            if let Ok(served) = served {
-                served.state.close_session(key, served.now);
-            }
-            Packet::Closed
-        });
-        self.lock().send(key, Request { writes: true, execute }, Instant::now());
+        let to = Recipient { resolve: None, watcher: None };
+        self.lock().send(key, Request { asked: record::Request::CloseSession, to }, Instant::now());
     }
 
     fn abort(&self, key: i64) {
@@ -273,114 +232,6 @@ impl Cluster {
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").finish_non_exhaustive()
-    }
-}
-
-/// Whose node is written past all sessions. By default: nobody's, persistent, open to all.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Foreign<'a> {
-    /// The owner of an ephemeral node; 0 makes it persistent.
-    pub(crate) session: i64,
-    pub(crate) user: Option<&'a str>,
-    pub(crate) acl: Acl,
-}
-
-/// One process that connects to a cluster, and its network. Clones are the same process.
-#[derive(Clone, Debug)]
-pub(crate) struct Connector {
-    cluster: Cluster,
-    client: usize,
-    session_timeout: Duration,
-    chroot: String,
-}
-
-impl Connector {
-    /// The same process, below another root.
-    pub(crate) fn with_chroot(&self, chroot: &str) -> Self {
-        Self { chroot: chroot.to_owned(), ..self.clone() }
-    }
-
-    /// The session that it opened last.
-    pub(crate) fn session(&self) -> Option<i64> {
-        self.cluster.lock().clients[self.client].session
-    }
-
-    /// Cuts the connection, and lets none come up.
-    pub(crate) fn cut(&self) {
-        self.set_network(Network::Cut);
-    }
-
-    /// Cuts the connection; the network is back after `outage`.
-    pub(crate) fn cut_for(&self, outage: Duration) {
-        self.cut();
-        let healed = self.clone();
-        tokio::spawn(async move {
-            sleep(outage).await;
-            healed.heal();
-        });
-    }
-
-    /// From now on nothing comes through, in either direction, and nobody is told.
-    pub(crate) fn freeze(&self) {
-        self.set_network(Network::Frozen);
-    }
-
-    /// Ends a cut or a freeze.
-    pub(crate) fn heal(&self) {
-        self.set_network(Network::Up);
-    }
-
-    /// Cuts the connection, which may come back at once.
-    pub(crate) fn blip(&self) {
-        self.cut();
-        self.heal();
-    }
-
-    /// Answers attempts to connect with this from now on; `None` ends it.
-    pub(crate) fn refuse(&self, fault: Option<ConnectFault>) {
-        self.cluster.lock().clients[self.client].refuses = fault;
-    }
-
-    /// The client believes that its session is over, while the servers keep it for its timeout.
-    pub(crate) fn expire_locally(&self) {
-        let mut state = self.cluster.lock();
-        if let Some(key) = state.clients[self.client].session {
-            state.end(key, End::Expired, Instant::now());
-        }
-    }
-
-    /// Its server learns nothing more from the leader, until this client writes or asks for a `sync`.
-    pub(crate) fn lag(&self) {
-        self.cluster.lock().lag(self.client);
-    }
-
-    /// Its server hears the leader again.
-    pub(crate) fn catch_up(&self) {
-        self.cluster.lock().catch_up(self.client, Instant::now());
-    }
-
-    /// Whether its watches are told nothing, though they are armed: what no server does, and an audit is there for.
-    pub(crate) fn lose_events(&self, lose: bool) {
-        self.cluster.lock().clients[self.client].untold = lose;
-    }
-
-    fn set_network(&self, network: Network) {
-        self.cluster.lock().set_network(self.client, network, Instant::now());
-    }
-}
-
-impl Connect for Connector {
-    fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>> {
-        let Self { cluster, client, session_timeout, chroot } = self.clone();
-        Box::pin(async move {
-            let latency = cluster.lock().settings.latency;
-            sleep(latency).await;
-            let key = cluster.lock().open(client, session_timeout, Instant::now())?;
-            let store = Session::new(cluster.clone(), key, chroot)
-                .ok_or_else(|| ConnectFault::Unavailable("memory: the session ended at once".to_owned()))?;
-            tokio::spawn(cluster.drive(key));
-            Ok(Arc::new(store) as Arc<dyn Store>)
-        })
     }
 }
 

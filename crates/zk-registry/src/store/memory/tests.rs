@@ -21,6 +21,14 @@ async fn make(store: &Arc<dyn Store>, path: &str) {
     store.create(path, b"", Kind::Ephemeral, Acl::Open).await.unwrap();
 }
 
+/// The names below the root, but for that of the server's own node.
+async fn names(store: &Arc<dyn Store>) -> Vec<String> {
+    let (mut names, _) = store.list("/").await.unwrap();
+    names.sort();
+    assert_eq!(names.pop().as_deref(), Some("zookeeper"));
+    names
+}
+
 async fn over(states: &mut dyn States) -> End {
     loop {
         if let State::Over(end) = states.changed().await {
@@ -76,7 +84,7 @@ async fn a_cut_executes_a_prefix_of_what_is_under_way() {
         for create in creates {
             assert!(matches!(create.await, Err(Fault::Ambiguous(_))));
         }
-        let left = store.list("/").await.unwrap().0;
+        let left = names(&store).await;
         assert!(executed.contains(&left.len()), "{fate:?}: {left:?}");
         assert!(left.iter().enumerate().all(|(n, name)| *name == format!("{n:02}")));
     }
@@ -216,11 +224,11 @@ async fn a_lagging_server_shows_the_past_until_a_sync() {
     let mut watch = store.watch("/").await.unwrap();
     connector.lag();
     cluster.put("/a", b"");
-    assert!(store.list("/").await.unwrap().0.is_empty());
+    assert!(names(&store).await.is_empty());
     assert_eq!(watch.try_next(), None);
     store.sync("/").await.unwrap();
     assert_eq!(watch.try_next(), Some(Event::Node("/a".into())));
-    assert_eq!(store.list("/").await.unwrap().0, ["a"]);
+    assert_eq!(names(&store).await, ["a"]);
 
     connector.lag();
     cluster.put("/b", b"");
@@ -243,7 +251,7 @@ async fn an_empty_container_is_reaped_once_it_had_a_child() {
     }
     assert_eq!(watch.next().await, Some(Event::Node("/used".into())));
     assert!(emptied.elapsed() >= Duration::from_secs(4));
-    assert_eq!(store.list("/").await.unwrap().0, ["never-used"]);
+    assert_eq!(names(&store).await, ["never-used"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,7 +272,7 @@ async fn an_event_of_a_node_that_may_not_be_read_is_not_told() {
     cluster.put_as("/secret", b"changed", secret);
     store.sync("/").await.unwrap();
     assert_eq!(watch.try_next(), None);
-    assert_eq!(store.list("/").await.unwrap().0, ["secret"]);
+    assert_eq!(names(&store).await, ["secret"]);
     assert_eq!(cluster.node("/secret").unwrap().stat.owner, 7);
 }
 
@@ -290,4 +298,81 @@ async fn a_lost_connection_is_retried_after_the_delay() {
     connector.blip();
     while states.changed().await != State::Connected {}
     assert_eq!(lost.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_write_is_seen_after_the_reconnect_and_not_before() {
+    let (cluster, connector, store) = world().await;
+    cluster.set_fate(Fate::Delayed(Duration::from_secs(1)));
+    let mut states = store.states();
+    let create = store.create("/a", b"", Kind::Ephemeral, Acl::Open);
+    connector.blip();
+    assert!(matches!(create.await, Err(Fault::Ambiguous(_))));
+    while states.changed().await != State::Connected {}
+    assert!(store.ephemerals().await.unwrap().is_empty());
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(store.ephemerals().await.unwrap(), ["/a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_write_is_ordered_before_a_sync_and_before_a_later_transaction() {
+    for sync in [true, false] {
+        let (cluster, _, store) = world().await;
+        let path = ["/a".to_owned()];
+        cluster.lose_next_write(Fate::Delayed(T));
+        let created = store.create("/a", b"", Kind::Ephemeral, Acl::Open).await;
+        assert!(matches!(created, Err(Fault::Ambiguous(_))));
+        assert!(matches!(store.read(&path).await.unwrap()[..], [Err(Fault::NoNode)]));
+        if sync {
+            store.sync("/").await.unwrap();
+            assert!(store.read(&path).await.unwrap()[0].is_ok());
+        } else {
+            let again = store.create("/a", b"", Kind::Ephemeral, Acl::Open).await;
+            assert!(matches!(again, Err(Fault::NodeExists)));
+        }
+        assert_eq!(cluster.node("/a").unwrap().stat.owner, store.id());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_write_of_a_session_that_has_ended_is_not_executed() {
+    let (cluster, connector, store) = world().await;
+    cluster.set_fate(Fate::Delayed(T * 2));
+    let create = store.create("/a", b"", Kind::Ephemeral, Acl::Open);
+    connector.cut();
+    create.await.unwrap_err();
+    sleep(T * 3).await;
+    assert!(cluster.node("/a").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_greeted_connection_dies_unanswered_and_no_other_comes() {
+    let (cluster, connector, store) = world().await;
+    cluster.set_fate(Fate::Lost);
+    let mut states = store.states();
+    connector.greet_and_cut();
+    assert_eq!(states.changed().await, State::Disconnected);
+    assert_eq!(states.changed().await, State::Connected);
+    assert!(matches!(store.ephemerals().await, Err(Fault::Ambiguous(_))));
+    assert_eq!(states.changed().await, State::Disconnected);
+    assert!(connector.connect().await.is_err());
+    assert_eq!(over(&mut *states).await, End::Expired);
+    connector.heal();
+    assert!(connector.connect().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_can_be_refused_for_a_while() {
+    let (cluster, _, store) = world().await;
+    cluster.refuse_writes_for(Duration::from_secs(5), Fault::NoAuth);
+    cluster.refuse_reads_for(Duration::from_secs(1), Fault::Definite("quota".to_owned()));
+    for _ in 0..3 {
+        let refused = store.create("/a", b"", Kind::Ephemeral, Acl::Open).await;
+        assert!(matches!(refused, Err(Fault::NoAuth)));
+        assert!(matches!(store.list("/").await, Err(Fault::Definite(_))));
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert!(names(&store).await.is_empty());
+    sleep(Duration::from_secs(4)).await;
+    make(&store, "/a").await;
 }

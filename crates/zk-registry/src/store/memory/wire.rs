@@ -1,192 +1,135 @@
-//! The wire: what is under way between a client and its server, and what is lost of it.
+//! The wire between a client and its server: two queues of what is under way. It only keeps; the servers put in and take out.
 
 use std::collections::VecDeque;
 
-use rand::RngExt;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::super::{End, Event, Fault, State as SessionState};
-use super::Fate;
-use super::server::{Network, Session, State, covers};
-use super::tree::{Identity, Tree};
+use super::super::{Event, Fault};
+use super::engine::record::{self, Answer};
 
+/// What is under way.
+#[derive(Default)]
+pub(super) struct Wire {
+    /// To the server. Without a time: not sent yet, for want of a connection.
+    up: VecDeque<(Option<Instant>, Request)>,
+    down: VecDeque<(Instant, Packet)>,
+}
+
+/// A request, and where its answer goes.
 pub(super) struct Request {
-    pub(super) writes: bool,
-    pub(super) execute: Execute,
+    pub(super) asked: record::Request,
+    pub(super) to: Recipient,
 }
 
-/// Executes a request, or fails it unexecuted; makes the answer.
-pub(super) type Execute = Box<dyn FnOnce(Result<Served<'_>, Fault>) -> Packet + Send>;
-
-/// What a request is executed on.
-pub(super) struct Served<'a> {
-    pub(super) state: &'a mut State,
-    pub(super) session: i64,
-    pub(super) client: usize,
-    pub(super) now: Instant,
+/// Where the answer to a request goes.
+pub(super) struct Recipient {
+    /// Resolves the future of the request; a request to close the session has none.
+    pub(super) resolve: Option<Resolve>,
+    /// What hears from then on.
+    pub(super) watcher: Option<Watcher>,
 }
+
+/// A path, and where the events of it and of what is below go.
+pub(super) type Watcher = (String, mpsc::UnboundedSender<Event>);
+
+/// Resolves the future of a request.
+pub(super) type Resolve = Box<dyn FnOnce(Result<Answer, Fault>) + Send>;
 
 /// What goes from the server to the client.
 pub(super) enum Packet {
     Closed,
     Event(String),
-    /// Resolves the future of the request, with this fault if the reply is lost.
-    Reply(Box<dyn FnOnce(Option<Fault>) + Send>),
+    Reply(Result<Answer, Fault>, Recipient),
 }
 
-impl State {
-    /// Sends a request, or keeps it until there is a connection.
-    pub(super) fn send(&mut self, key: i64, request: Request, now: Instant) {
-        let half = self.settings.latency / 2;
-        let Some(session) = self.sessions.get_mut(&key) else {
-            fail(request, Fault::Over);
-            return;
-        };
-        match session.state() {
-            SessionState::Over(_) => fail(request, Fault::Over),
-            SessionState::Connected => {
-                let earliest = session.up.back().and_then(|(at, _)| *at);
-                let at = earliest.map_or(now + half, |earliest| earliest.max(now + half));
-                session.up.push_back((Some(at), request));
-            }
-            SessionState::Disconnected => session.up.push_back((None, request)),
-        }
-        session.wake.notify_one();
+/// What arrives, at either end.
+pub(super) enum Arrival {
+    Down(Packet),
+    Up(Request),
+}
+
+impl Wire {
+    /// Sends a request that arrives at that time, or as soon as those before it have; without a time it waits for a
+    /// connection.
+    pub(super) fn send(&mut self, request: Request, at: Option<Instant>) {
+        let earliest = self.up.back().and_then(|(at, _)| *at);
+        let at = at.map(|at| earliest.map_or(at, |earliest| earliest.max(at)));
+        self.up.push_back((at, request));
     }
 
-    /// Lets arrive what is due to arrive, at either end.
-    pub(super) fn carry(&mut self, key: i64, now: Instant) {
-        loop {
-            let Some(session) = self.sessions.get_mut(&key) else { return };
-            if session.state() != SessionState::Connected
-                || self.clients[session.client].network != Network::Up
-            {
-                return;
-            }
-            let down = session.down.front().is_some_and(|(at, _)| *at <= now);
-            let up = session.up.front().is_some_and(|(at, _)| at.is_some_and(|at| at <= now));
-            if down {
-                session.down.pop_front().into_iter().for_each(|(_, packet)| self.deliver(key, packet, now));
-            } else if up {
-                session.up.pop_front().into_iter().for_each(|(_, request)| self.arrive(key, request, now));
-            } else {
-                return;
-            }
+    /// There is a connection: what waits for one arrives at that time.
+    pub(super) fn connected(&mut self, at: Instant) {
+        for (arrives, _) in &mut self.up {
+            *arrives = Some(at);
         }
     }
 
-    fn arrive(&mut self, key: i64, request: Request, now: Instant) {
-        let lose = if request.writes { self.lose.take() } else { None };
-        match lose {
-            None => self.execute(key, request, now),
-            Some(fate) => {
-                let mut request = Some(request);
-                if self.is_executed(fate) {
-                    request.take().into_iter().for_each(|request| self.execute(key, request, now));
-                }
-                self.disconnect(key, now, now);
-                request.into_iter().for_each(|request| fail(request, lost()));
-            }
-        }
+    /// Sends a packet to the client.
+    pub(super) fn answer(&mut self, packet: Packet, at: Instant) {
+        self.down.push_back((at, packet));
     }
 
-    fn is_executed(&mut self, fate: Fate) -> bool {
-        match fate {
-            Fate::Executed => true,
-            Fate::Lost => false,
-            Fate::Random => self.rng.random_bool(0.5),
+    /// Takes what has arrived by now, answers and events first.
+    pub(super) fn arrival(&mut self, now: Instant) -> Option<Arrival> {
+        if self.down.front().is_some_and(|(at, _)| *at <= now) {
+            return self.down.pop_front().map(|(_, packet)| Arrival::Down(packet));
         }
+        if self.has_request(now) {
+            return self.up.pop_front().map(|(_, request)| Arrival::Up(request));
+        }
+        None
     }
 
-    /// Executes a request, if the server still knows the session. The answer is on its way then.
-    fn execute(&mut self, key: i64, request: Request, now: Instant) {
-        let Some(client) =
-            self.sessions.get(&key).filter(|session| session.alive).map(|session| session.client)
-        else {
-            return fail(request, lost());
-        };
-        let packet = (request.execute)(Ok(Served { state: self, session: key, client, now }));
-        let half = self.settings.latency / 2;
-        match self.sessions.get_mut(&key) {
-            Some(session) => session.down.push_back((now + half, packet)),
-            None => drop_packet(packet, Fault::Over),
-        }
+    /// Whether a request has arrived by now.
+    pub(super) fn has_request(&self, now: Instant) -> bool {
+        self.up.front().is_some_and(|(at, _)| at.is_some_and(|at| at <= now))
     }
 
-    fn deliver(&mut self, key: i64, packet: Packet, now: Instant) {
-        match packet {
-            Packet::Reply(resolve) => resolve(None),
-            Packet::Closed => self.end(key, End::Closed, now),
-            Packet::Event(path) => {
-                self.counts.events += 1;
-                let Some(session) = self.sessions.get_mut(&key) else { return };
-                session.watchers.retain(|(root, watcher)| {
-                    !covers(root, &path) || watcher.send(Event::Node(path.clone())).is_ok()
-                });
-            }
-        }
+    /// When something arrives next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let up = self.up.front().and_then(|(at, _)| *at);
+        let down = self.down.front().map(|(at, _)| *at);
+        up.into_iter().chain(down).min()
     }
 
-    /// The connection took these with it: the first of the requests may have been executed, no reply comes back.
-    pub(super) fn lose_in_flight(&mut self, key: i64, fault: Fault, now: Instant) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
-        session.armed.clear();
-        let (sent, kept): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut session.up).into_iter().partition(|(at, _)| at.is_some());
-        session.up = kept;
-        let executed = match self.settings.fate {
-            Fate::Executed => sent.len(),
-            Fate::Lost => 0,
-            Fate::Random => self.rng.random_range(0..=sent.len()),
-        };
-        let mut unexecuted = Vec::new();
-        for (n, (_, request)) in sent.into_iter().enumerate() {
-            if n < executed {
-                self.execute(key, request, now);
-            } else {
-                unexecuted.push(request);
-            }
-        }
-        let Some(session) = self.sessions.get_mut(&key) else { return };
-        for (_, packet) in std::mem::take(&mut session.down) {
-            drop_packet(packet, fault.clone());
-        }
-        for request in unexecuted {
-            fail(request, fault.clone());
+    /// The connection is lost. What was not sent yet stays.
+    pub(super) fn cut(&mut self) -> Vec<Request> {
+        let all = std::mem::take(&mut self.up);
+        let (sent, kept): (VecDeque<_>, VecDeque<_>) = all.into_iter().partition(|(at, _)| at.is_some());
+        self.up = kept;
+        sent.into_iter().map(|(_, request)| request).collect()
+    }
+
+    /// The packets that the client does not receive any more.
+    pub(super) fn unheard(&mut self) -> Vec<Packet> {
+        std::mem::take(&mut self.down).into_iter().map(|(_, packet)| packet).collect()
+    }
+
+    /// The requests that were never sent.
+    pub(super) fn unsent(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.up).into_iter().map(|(_, request)| request).collect()
+    }
+}
+
+impl Request {
+    pub(super) fn fail(self, fault: Fault) {
+        self.to.fail(fault);
+    }
+}
+
+impl Recipient {
+    pub(super) fn fail(self, fault: Fault) {
+        if let Some(resolve) = self.resolve {
+            resolve(Err(fault));
         }
     }
 }
 
-impl Served<'_> {
-    /// What the session's server knows.
-    pub(super) fn tree(&mut self) -> (&Tree, &Identity) {
-        self.state.counts.reads += 1;
-        let client = &self.state.clients[self.client];
-        let tree = client.follower.as_ref().map_or(&self.state.tree, |follower| &follower.tree);
-        (tree, &client.identity)
-    }
-
-    pub(super) fn arm(&mut self, path: String) {
-        if let Some(session) = self.state.sessions.get_mut(&self.session) {
-            session.armed.insert(path);
+impl Packet {
+    pub(super) fn fail(self, fault: Fault) {
+        if let Self::Reply(_, to) = self {
+            to.fail(fault);
         }
-    }
-
-    pub(super) fn session(&mut self) -> Option<&mut Session> {
-        self.state.sessions.get_mut(&self.session)
-    }
-}
-
-pub(super) fn lost() -> Fault {
-    Fault::Ambiguous("the connection was lost".to_owned())
-}
-
-pub(super) fn fail(request: Request, fault: Fault) {
-    drop_packet((request.execute)(Err(fault.clone())), fault);
-}
-
-fn drop_packet(packet: Packet, fault: Fault) {
-    if let Packet::Reply(resolve) = packet {
-        resolve(Some(fault));
     }
 }

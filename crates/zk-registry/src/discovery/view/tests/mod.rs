@@ -1,6 +1,7 @@
 //! The view against listings made up for it, and against a model of the server.
 
 mod model;
+mod names;
 
 use bytes::Bytes;
 use uuid::Uuid;

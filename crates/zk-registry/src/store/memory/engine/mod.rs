@@ -1,0 +1,517 @@
+//! ZooKeeper's state machine: a request of a session at a time in, its reply and the events that it causes out.
+//!
+//! Nothing here waits, knows a byte or a socket, or fails by chance. Two fronts run on it: the memory store, whose wire is a
+//! queue, and `testing::Server`, whose wire is TCP. What it answers is compared with Apache ZooKeeper's answers, request by
+//! request, by the differential run of the integration tests.
+//!
+//! It does not model quotas, SASL, reconfiguration or elections. An ensemble is one tree and any number of members, each of
+//! which may lag behind it.
+
+mod identity;
+mod members;
+mod path;
+pub(crate) mod record;
+mod session;
+mod transaction;
+mod tree;
+mod watches;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+pub(crate) use self::identity::digest_id;
+pub(crate) use self::members::Effect;
+use self::members::{Connection, Members};
+use self::record::{Answer, Code, EventKind, Id, Read, Reply, Request, Write};
+pub(crate) use self::session::Password;
+use self::session::{ServerSession, Sessions, password};
+use self::transaction::{Actor, Change, Stamp, Transaction};
+use self::tree::{Tree, parent_key};
+pub(crate) use self::watches::ConnectionId;
+
+/// How an engine begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// When it begins.
+    pub(crate) began: Instant,
+    /// The same time in milliseconds since the Unix epoch.
+    pub(crate) wall: i64,
+    /// The number of the last transaction of the lives before this one.
+    pub(crate) zxid: i64,
+    /// The number after which sessions are numbered.
+    pub(crate) session: i64,
+    /// The unit of timeouts: a session gets 2 to 20 ticks, and expires with the tick that follows. Zero: every timeout is
+    /// granted and exact.
+    pub(crate) tick: Duration,
+    /// The time that a container stays after it has lost its last child.
+    pub(crate) container_check: Duration,
+}
+
+/// The state of an ensemble.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    tree: Tree,
+    zxid: i64,
+    sessions: Sessions,
+    members: Members,
+    /// Containers and nodes with a time to live, by the time at which they are looked at.
+    inspections: BTreeSet<(Instant, Arc<str>)>,
+    settings: Settings,
+}
+
+/// A client's first packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hello<'a> {
+    /// The last transaction that the client has seen.
+    pub(crate) last_zxid: i64,
+    pub(crate) timeout: Duration,
+    /// The session that it wants to continue; 0: a new one.
+    pub(crate) session: i64,
+    pub(crate) password: &'a [u8],
+}
+
+/// The answer to a [`Hello`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Greeting {
+    Accepted {
+        session: i64,
+        timeout: Duration,
+        password: Password,
+    },
+    /// The client has seen a transaction that this ensemble does not know. The server closes without an answer.
+    Ahead,
+    /// The session is not known, or its password is wrong.
+    Expired,
+}
+
+/// What a server tells of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Census {
+    pub(crate) zxid: i64,
+    pub(crate) nodes: usize,
+    pub(crate) ephemerals: usize,
+    pub(crate) watches: usize,
+    pub(crate) sessions: usize,
+    pub(crate) data: usize,
+}
+
+impl Engine {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            tree: Tree::new(),
+            zxid: settings.zxid,
+            sessions: Sessions::new(settings.session, settings.tick, settings.began),
+            members: Members::default(),
+            inspections: BTreeSet::new(),
+            settings,
+        }
+    }
+
+    pub(crate) fn set_container_check(&mut self, interval: Duration) {
+        self.settings.container_check = interval;
+    }
+
+    /// Another member of the ensemble, by its number. Connections and watches belong to a member.
+    pub(crate) fn add_member(&mut self) -> usize {
+        self.members.add()
+    }
+
+    /// The member learns nothing more, until it is asked for a `sync`, is sent a write, or [catches up](Self::catch_up).
+    pub(crate) fn lag(&mut self, member: usize) {
+        self.members.lag(member, &self.tree, self.zxid);
+    }
+
+    pub(crate) fn catch_up(&mut self, member: usize) {
+        self.members.catch_up(member);
+    }
+
+    /// What was caused since the last call, in order. The effects of a request come before its reply.
+    pub(crate) fn effects(&mut self) -> Vec<Effect> {
+        self.members.take_effects()
+    }
+
+    // Sessions and connections.
+
+    /// A connection's first packet. A session that has another connection is moved: the other one is closed.
+    pub(crate) fn connect(
+        &mut self,
+        connection: ConnectionId,
+        member: usize,
+        address: IpAddr,
+        hello: Hello<'_>,
+        now: Instant,
+    ) -> Greeting {
+        if hello.last_zxid > self.members.behind(member).map_or(self.zxid, |behind| behind.zxid) {
+            return Greeting::Ahead;
+        }
+        let id = match hello.session {
+            0 => {
+                self.zxid += 1;
+                self.sessions.open(hello.timeout, connection, now)
+            }
+            id => {
+                let granted = self.sessions.granted(hello.timeout);
+                let known = self.sessions.all.get_mut(&id).filter(|_| hello.password == password(id));
+                let Some(session) = known else { return Greeting::Expired };
+                session.timeout = granted;
+                if let Some(older) = session.connection.replace(connection) {
+                    self.members.close(older);
+                }
+                self.sessions.touch(id, now);
+                id
+            }
+        };
+        let timeout = self.timeout(id).unwrap_or_default();
+        self.members.connect(connection, Connection::new(id, member, address));
+        Greeting::Accepted { session: id, timeout, password: password(id) }
+    }
+
+    /// The connection is gone, and its watches with it. Its session stays until it expires.
+    pub(crate) fn disconnect(&mut self, connection: ConnectionId) {
+        if let Some(id) = self.members.disconnect(connection)
+            && let Some(session) = self.sessions.all.get_mut(&id)
+            && session.connection == Some(connection)
+        {
+            session.connection = None;
+        }
+    }
+
+    /// The connection is gone, but the servers still have requests of it to execute: until it is
+    /// [disconnected](Self::disconnect) it keeps its identities, and loses its watches.
+    pub(crate) fn detach(&mut self, connection: ConnectionId) {
+        self.members.forget_watches(connection);
+        let of_it = |session: &&mut ServerSession| session.connection == Some(connection);
+        if let Some(session) = self.sessions.all.values_mut().find(of_it) {
+            session.connection = None;
+        }
+    }
+
+    /// The timeout of a session; `None`: there is no such session.
+    pub(crate) fn timeout(&self, session: i64) -> Option<Duration> {
+        self.sessions.all.get(&session).map(|session| session.timeout)
+    }
+
+    /// The session was heard at `at`: its timeout begins again.
+    pub(crate) fn touch(&mut self, session: i64, at: Instant) {
+        self.sessions.touch(session, at);
+    }
+
+    /// The session is heard all the time, until it is [touched](Self::touch).
+    pub(crate) fn hold(&mut self, session: i64) {
+        if let Some(session) = self.sessions.all.get_mut(&session) {
+            session.expires = None;
+        }
+    }
+
+    /// When the session expires; `None`: it is not known, or heard all the time.
+    pub(crate) fn expires(&self, session: i64) -> Option<Instant> {
+        self.sessions.all.get(&session).and_then(|session| session.expires)
+    }
+
+    /// Every session that is not heard all the time gets its whole timeout again.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        self.sessions.renew(now);
+    }
+
+    /// Ends a session: its nodes are deleted in one transaction, its connection is closed.
+    pub(crate) fn expire(&mut self, session: i64, now: Instant) {
+        if let Some(connection) = self.end(session, now) {
+            self.members.close(connection);
+        }
+    }
+
+    /// Ends the sessions that have expired.
+    pub(crate) fn expire_due(&mut self, now: Instant) {
+        for session in self.sessions.due_at(now) {
+            self.expire(session, now);
+        }
+    }
+
+    fn end(&mut self, session: i64, now: Instant) -> Option<ConnectionId> {
+        let ended = self.sessions.all.remove(&session)?;
+        self.zxid += 1;
+        let stamp = self.stamp(now);
+        let mut transaction = Transaction::begin(&mut self.tree, stamp);
+        transaction.disown(session);
+        let changes = transaction.commit();
+        self.publish(changes, now);
+        ended.connection
+    }
+
+    // Requests.
+
+    /// Executes a request of a connection.
+    pub(crate) fn request(&mut self, connection: ConnectionId, request: &Request, now: Instant) -> Reply {
+        let Some(Connection { session, member, address, ids }) = self.members.connection(connection).cloned()
+        else {
+            return self.expired();
+        };
+        if !self.sessions.all.contains_key(&session) {
+            return self.expired();
+        }
+        let actor = Actor { session, ids: &ids };
+        let mut closes = false;
+        let result = match request {
+            Request::Acl(path) => self.view(member).acl(path, &ids),
+            Request::AddWatch { path, recursive } => {
+                self.members.watch(connection, path, *recursive);
+                Ok(Answer::Watching)
+            }
+            Request::AllChildrenNumber(path) => self.view(member).all_children_number(path, &ids),
+            Request::Auth { scheme, auth } => {
+                let proved = identity::authenticate(scheme, auth, address);
+                closes = proved.is_none();
+                let result = match proved {
+                    Some(id) => {
+                        self.members.identify(connection, id);
+                        Ok(Answer::Nothing)
+                    }
+                    None => Err(Code::AuthFailed),
+                };
+                return Reply { zxid: 0, result, closes };
+            }
+            Request::CheckWatches { path, kind } => {
+                match self.members.watches(member).has(path, *kind, connection) {
+                    true => Ok(Answer::Nothing),
+                    false => Err(Code::NoWatcher),
+                }
+            }
+            Request::ChildrenWithStat { path, watch } => {
+                let read = self.view(member).children(path, &ids);
+                self.members.watch_once(connection, path, *watch && read.is_ok(), EventKind::ChildrenChanged);
+                read.map(|(names, stat)| Answer::ChildrenWithStat(names, stat))
+            }
+            Request::CloseSession => {
+                self.end(session, now);
+                closes = true;
+                Ok(Answer::Nothing)
+            }
+            Request::DeleteContainer(path) => {
+                self.transact(now, |transaction| transaction.delete_container(path)).map(|()| Answer::Nothing)
+            }
+            Request::Ephemerals(prefix) => Ok(Answer::Paths(self.view(member).ephemerals(session, prefix))),
+            Request::Exists { path, watch } => {
+                let read = self.view(member).exists(path, &ids);
+                let told = matches!(read, Ok(_) | Err(Code::NoNode));
+                self.members.watch_once(connection, path, *watch && told, EventKind::DataChanged);
+                read.map(Answer::Stat)
+            }
+            Request::Malformed { takes_zxid } => {
+                self.zxid += i64::from(*takes_zxid);
+                Err(Code::Marshalling)
+            }
+            Request::Multi(writes) => Ok(self.multi(actor, writes, now)),
+            Request::MultiRead(reads) => Ok(Answer::Multi(
+                reads.iter().map(|read| self.read(connection, member, &ids, read)).collect(),
+            )),
+            Request::Ping => Ok(Answer::Nothing),
+            Request::Read(read) => self.read(connection, member, &ids, read),
+            Request::Reconfig => {
+                self.zxid += 1;
+                Err(Code::ReconfigDisabled)
+            }
+            Request::RemoveWatches { path, kind } => {
+                match self.members.watches(member).remove(path, *kind, connection) {
+                    true => Ok(Answer::Nothing),
+                    false => Err(Code::NoWatcher),
+                }
+            }
+            Request::SetAcl { path, acl, version } => self
+                .transact(now, |transaction| transaction.set_acl(actor, path, acl, *version))
+                .map(Answer::Stat),
+            Request::SetWatches(watches) => {
+                self.members.set_watches(connection, watches, &self.tree);
+                Ok(Answer::Nothing)
+            }
+            Request::Sync(path) => {
+                self.members.catch_up(member);
+                Ok(Answer::Path(path.clone()))
+            }
+            Request::Unknown => {
+                closes = true;
+                Err(Code::Unimplemented)
+            }
+            Request::WhoAmI => Ok(Answer::Identities(ids.iter().map(identity::user).collect())),
+            Request::Write(write) => {
+                self.transact(now, |transaction| transaction.apply(actor, write)).map(|answer| match answer {
+                    Answer::Checked | Answer::Deleted => Answer::Nothing,
+                    answer => answer,
+                })
+            }
+        };
+        if request.writes() {
+            self.members.catch_up(member);
+        }
+        let zxid = self.members.behind(member).map_or(self.zxid, |behind| behind.zxid);
+        Reply { zxid, result, closes }
+    }
+
+    fn expired(&self) -> Reply {
+        Reply { zxid: self.zxid, result: Err(Code::SessionExpired), closes: true }
+    }
+
+    /// Executes a transaction past all sessions: no node is closed to it. `ids` are those of its `auth` entries.
+    pub(crate) fn administer(
+        &mut self,
+        session: i64,
+        ids: &[Id],
+        write: &Write,
+        now: Instant,
+    ) -> Result<Answer, Code> {
+        let ids: Vec<_> = ids.iter().cloned().chain([identity::superuser()]).collect();
+        self.transact(now, |transaction| transaction.apply(Actor { session, ids: &ids }, write))
+    }
+
+    fn read(
+        &mut self,
+        connection: ConnectionId,
+        member: usize,
+        ids: &[Id],
+        read: &Read,
+    ) -> Result<Answer, Code> {
+        match read {
+            Read::Children { path, watch } => {
+                let (names, _) = self.view(member).children(path, ids)?;
+                self.members.watch_once(connection, path, *watch, EventKind::ChildrenChanged);
+                Ok(Answer::Children(names))
+            }
+            Read::Data { path, watch } => {
+                let answer = self.view(member).data(path, ids)?;
+                self.members.watch_once(connection, path, *watch, EventKind::DataChanged);
+                Ok(answer)
+            }
+        }
+    }
+
+    fn multi(&mut self, actor: Actor<'_>, writes: &[Write], now: Instant) -> Answer {
+        let all = |transaction: &mut Transaction<'_>| {
+            let each = writes.iter().enumerate();
+            each.map(|(index, write)| transaction.apply(actor, write).map_err(|code| (index, code))).collect()
+        };
+        match self.transact::<Vec<Answer>, _>(now, all) {
+            Ok(answers) => Answer::Multi(answers.into_iter().map(Ok).collect()),
+            Err((index, code)) => Answer::Refused { index, code, of: writes.len() },
+        }
+    }
+
+    /// One transaction. It takes a zxid also when it is refused.
+    fn transact<T, E>(
+        &mut self,
+        now: Instant,
+        execute: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.zxid += 1;
+        let stamp = self.stamp(now);
+        let mut transaction = Transaction::begin(&mut self.tree, stamp);
+        match execute(&mut transaction) {
+            Ok(done) => {
+                let changes = transaction.commit();
+                self.publish(changes, now);
+                Ok(done)
+            }
+            Err(refused) => {
+                transaction.roll_back();
+                Err(refused)
+            }
+        }
+    }
+
+    fn stamp(&self, now: Instant) -> Stamp {
+        Stamp { zxid: self.zxid, time: self.wall(now) }
+    }
+
+    /// The time in milliseconds since the Unix epoch.
+    fn wall(&self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.settings.began).as_millis();
+        self.settings.wall.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+
+    /// What the member knows.
+    fn view(&self, member: usize) -> &Tree {
+        self.members.behind(member).map_or(&self.tree, |behind| &behind.tree)
+    }
+
+    fn publish(&mut self, changes: Vec<Change>, now: Instant) {
+        for change in &changes {
+            let parent = parent_key(&change.path);
+            if change.kind == EventKind::Deleted && self.tree.is_abandoned(parent) {
+                self.inspections.insert((now + self.settings.container_check, parent.into()));
+            }
+            if change.kind == EventKind::Created
+                && let Some(at) = self.tree.dies_at(&change.path)
+            {
+                self.inspections.insert((self.instant(at, now), change.path.clone()));
+            }
+        }
+        self.members.publish(&changes);
+    }
+
+    // What goes by itself.
+
+    /// When a container or a node with a time to live is looked at next.
+    pub(crate) fn next_inspection(&self) -> Option<Instant> {
+        self.inspections.first().map(|(at, _)| *at)
+    }
+
+    /// Removes the containers and the nodes with a time to live whose time has come.
+    pub(crate) fn inspect(&mut self, now: Instant) {
+        while self.next_inspection().is_some_and(|at| at <= now) {
+            let Some((_, path)) = self.inspections.pop_first() else { return };
+            let dies_at = self.tree.dies_at(&path);
+            let dead = dies_at.is_some_and(|at| at <= self.wall(now));
+            if self.tree.is_abandoned(&path) || dead {
+                // It may have children, and then stays for another interval.
+                let removed = self.transact(now, |transaction| transaction.delete_container(&path));
+                if removed.is_err() {
+                    self.inspections.insert((now + self.settings.container_check, path));
+                }
+            } else if let Some(at) = dies_at {
+                self.inspections.insert((self.instant(at, now), path));
+            }
+        }
+    }
+
+    fn instant(&self, wall: i64, now: Instant) -> Instant {
+        let left = u64::try_from(wall.saturating_sub(self.wall(now))).unwrap_or_default();
+        // A time to live may be longer than a clock can add.
+        now + Duration::from_millis(left).min(LONGEST)
+    }
+
+    // To look at.
+
+    /// Every node: its path, data and stat.
+    pub(crate) fn dump(&self) -> impl Iterator<Item = (&str, Option<&Bytes>, record::Stat)> {
+        self.tree.nodes.iter().map(|(path, node)| (&**path, node.data.as_ref(), node.stat()))
+    }
+
+    /// A node's data and stat.
+    pub(crate) fn node(&self, path: &str) -> Option<(Option<&Bytes>, record::Stat)> {
+        self.tree.get(path).ok().map(|node| (node.data.as_ref(), node.stat()))
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        Census {
+            zxid: self.zxid,
+            // The root has two names.
+            nodes: self.tree.nodes.len() + 1,
+            ephemerals: self.tree.ephemerals.values().map(BTreeSet::len).sum(),
+            watches: self.members.watched(),
+            sessions: self.sessions.all.len(),
+            data: self.dump().map(|(path, data, _)| path.len() + data.map_or(0, Bytes::len)).sum(),
+        }
+    }
+
+    /// The ephemeral nodes of each session that has any.
+    pub(crate) fn owners(&self) -> BTreeMap<i64, Vec<String>> {
+        let paths = |owned: &BTreeSet<Arc<str>>| owned.iter().map(|path| path.to_string()).collect();
+        self.tree.ephemerals.iter().map(|(session, owned)| (*session, paths(owned))).collect()
+    }
+}
+
+/// An inspection is never later.
+const LONGEST: Duration = Duration::from_secs(86_400);
