@@ -103,7 +103,9 @@ pub mod testing;
 pub use error::{Error, ErrorKind};
 pub use instance::{Attributes, BasePath, Instance, InstanceId, NodeName, ServiceName, Status};
 pub use options::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
-pub use registration::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState};
+pub use registration::{
+    FencingToken, ForeignWrites, OnConflict, Registering, Registration, RegistrationState,
+};
 pub use registry::Registry;
 pub use resolve::{Closed, Resolve, ServiceWatch, SnapshotSender, StaticResolver};
 pub use session::ConnectionState;

@@ -1,48 +1,79 @@
 //! What the answers of a round mean for a registration. Each function changes that registration alone and returns what the
 //! driver has to do next.
 
+use std::collections::HashSet;
+
 use tracing::warn;
 
 use super::context::Context;
-use super::decision::Seen;
-use super::entry::{Entry, Next, Stage};
+use super::decision::{Listed, Seen};
+use super::entry::{Entry, Next, Stage, Trouble};
 use super::round::Answer;
 use crate::error::{Error, ErrorKind};
-use crate::snapshot::Zxid;
 use crate::store::{Fault, Node};
 use crate::withdrawn::Withdrawn;
 
-/// What one answer means. `orphan` is why the parents of the service could not be made in the same round: `None` where they
-/// were made, or not asked for.
-pub(super) fn meaning(entry: &mut Entry, answer: Answer, orphan: Option<&Fault>, context: &Context) -> Next {
-    if entry.stage == Stage::Asked {
+/// What else a round brought to light.
+pub(super) struct Circumstances<'a> {
+    /// Why the parents of the service could not be made in the same round: `None` where they were made, or not asked for.
+    pub(super) orphan: Option<&'a Fault>,
+    /// The paths that our session owns, if that was asked for in the same round.
+    pub(super) owned: Option<&'a Result<HashSet<String>, Fault>>,
+}
+
+/// What one answer means.
+pub(super) fn meaning(entry: &mut Entry, answer: Answer, around: &Circumstances<'_>, context: &Context) -> Next {
+    if entry.stage.is_asked() {
         entry.stage = Stage::Read;
     }
     match answer {
-        Answer::Read(answer) => read(entry, answer, context),
-        Answer::Created(Ok(stat)) | Answer::Written(Ok(stat)) => entry.wrote(Zxid(stat.mzxid)),
+        Answer::Read(answer) => read(entry, answer, around, context),
+        Answer::Created(Ok(stat)) | Answer::Written(Ok(stat)) => entry.wrote(stat),
         Answer::Deleted(Ok(()) | Err(Fault::NoNode)) => match entry.intent.record {
             Some(_) => Next::Due,
             None => Next::Finish(Withdrawn::Confirmed),
         },
-        Answer::Created(Err(Fault::NoNode)) => orphaned(entry, orphan),
+        Answer::Created(Err(Fault::NoNode)) if entry.intent.record.is_some() => orphaned(entry, around.orphan),
         Answer::Created(Err(Fault::NodeExists))
         | Answer::Written(Err(Fault::BadVersion | Fault::NoNode | Fault::NodeExists))
         | Answer::Deleted(Err(Fault::BadVersion)) => Next::Due,
-        Answer::Created(Err(fault)) | Answer::Written(Err(fault)) | Answer::Deleted(Err(fault)) => {
-            classify_fault(entry, fault)
+        Answer::Deleted(Err(Fault::NoAuth)) if entry.intent.record.is_none() => {
+            warn!(path = entry.path, "not allowed to delete the node; it stays until the session ends");
+            Next::Finish(Withdrawn::Forbidden)
         }
+        Answer::Created(Err(fault)) | Answer::Written(Err(fault)) => {
+            match (classify_fault(&entry.path, fault), &entry.intent.record) {
+                // It was withdrawn meanwhile: what matters is whether a node of ours stands there.
+                (Next::Retry(Trouble::Refused(_)) | Next::Fail(_) | Next::Conflict(_), None) => Next::Due,
+                (next, _) => next,
+            }
+        }
+        Answer::Deleted(Err(fault)) => classify_fault(&entry.path, fault),
     }
 }
 
-fn read(entry: &mut Entry, answer: Result<Node, Fault>, context: &Context) -> Next {
+fn read(
+    entry: &mut Entry,
+    answer: Result<Node, Fault>,
+    around: &Circumstances<'_>,
+    context: &Context,
+) -> Next {
     let decode = |data: &[u8]| {
         let decoded = context.format.decode(&entry.service, &entry.name, data).ok()?;
         Some((decoded.instance, decoded.owner))
     };
-    match Seen::new(answer, decode) {
-        Some(seen) => entry.decide(&seen, context),
-        None => Next::Retry,
+    let seen = match Seen::new(answer, decode) {
+        Ok(seen) => seen,
+        Err(fault) => return classify_fault(&entry.path, fault),
+    };
+    let listed = match around.owned {
+        Some(Ok(owned)) if owned.contains(&entry.path) => Listed::Yes,
+        Some(Ok(_)) => Listed::No,
+        Some(Err(_)) | None => Listed::Unknown,
+    };
+    match (entry.decide(&seen, listed, context), around.owned) {
+        (Next::ListOwned, Some(Err(fault))) => classify_fault(&entry.path, fault.clone()),
+        (next, _) => next,
     }
 }
 
@@ -52,43 +83,68 @@ fn orphaned(entry: &mut Entry, orphan: Option<&Fault>) -> Next {
     match orphan {
         None => Next::MakeParents,
         Some(Fault::NoNode) => {
-            warn!(path = entry.path, "the parents cannot be made: does the chroot exist?");
-            Next::MakeParentsLater
+            let message = format!("{}: the parents cannot be made: does the chroot exist?", entry.path);
+            Next::Retry(Trouble::Refused(Error::new(ErrorKind::Other, message)))
         }
-        Some(fault) => match classify_fault(entry, fault.clone()) {
-            Next::Retry => Next::MakeParentsLater,
-            next => next,
-        },
+        Some(fault) => classify_fault(&entry.path, fault.clone()),
     }
 }
 
-/// Whether a refused request is tried again, and what the caller is told if it is not.
-fn classify_fault(entry: &mut Entry, fault: Fault) -> Next {
-    let path = &entry.path;
-    let error = match fault {
-        Fault::NoAuth if entry.intent.record.is_none() => {
-            warn!(path, "not allowed to delete the node; it stays until the session ends");
-            return Next::Finish(Withdrawn::Forbidden);
+/// Whether a failed request is made again, and what the caller is told if it is not. What an administrator can lift is
+/// made again for as long as it takes.
+fn classify_fault(path: &str, fault: Fault) -> Next {
+    let (kind, why) = match fault {
+        Fault::TooLarge => {
+            return Next::Fail(Error::new(ErrorKind::TooLarge, format!("{path}: the record is too large")));
         }
-        Fault::NoAuth => {
-            Error::new(ErrorKind::NoAuth, format!("{path}: ZooKeeper's access control forbids it"))
-        }
-        Fault::InvalidAcl => Error::new(
-            ErrorKind::Invalid,
-            format!("{path}: the ACL needs an identity, and ZooKeeper knows none of us"),
-        ),
-        Fault::TooLarge => Error::new(ErrorKind::TooLarge, format!("{path}: the record is too large")),
         Fault::Unimplemented => {
-            Error::new(ErrorKind::ServerTooOld, format!("{path}: the server lacks an operation"))
+            let message = format!("{path}: the server lacks an operation");
+            return Next::Fail(Error::new(ErrorKind::ServerTooOld, message));
         }
         Fault::NoChildrenForEphemerals => {
             return Next::Conflict("the parent is somebody's ephemeral node".to_owned());
         }
-        Fault::Definite(why) => {
-            warn!(path, why, "ZooKeeper refused, trying again");
-            return Next::Retry;
+        Fault::Ambiguous(why) => {
+            return Next::Retry(Trouble::Doubt(Error::new(ErrorKind::Unavailable, format!("{path}: {why}"))));
         }
-        _ => return Next::Retry,
+        Fault::Over => {
+            let message = format!("{path}: the session ended meanwhile");
+            return Next::Retry(Trouble::Doubt(Error::new(ErrorKind::SessionLost, message)));
+        }
+        Fault::AuthFailed => (ErrorKind::AuthFailed, "ZooKeeper refused our credentials".to_owned()),
+        Fault::Definite(why) => (ErrorKind::Other, why),
+        Fault::InvalidAcl => {
+            (ErrorKind::NoAuth, "the ACL needs an identity, and ZooKeeper knows none of us".to_owned())
+        }
+        Fault::NoAuth => (ErrorKind::NoAuth, "ZooKeeper's access control forbids it".to_owned()),
+        fault => (ErrorKind::Other, format!("{fault:?}")),
     };
-    Next::Fail(error)
+    Next::Retry(Trouble::Refused(Error::new(kind, format!("{path}: {why}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_administrator_can_lift_is_tried_on() {
+        let liftable = [
+            Fault::NoAuth,
+            Fault::InvalidAcl,
+            Fault::AuthFailed,
+            Fault::Definite("quota exceeded".to_owned()),
+            Fault::NotEmpty,
+        ];
+        for fault in liftable {
+            let next = classify_fault("/s/i", fault);
+            assert!(matches!(next, Next::Retry(Trouble::Refused(_))), "{next:?}");
+        }
+        for fault in [Fault::Ambiguous("cut".to_owned()), Fault::Over] {
+            let next = classify_fault("/s/i", fault);
+            assert!(matches!(next, Next::Retry(Trouble::Doubt(_))), "{next:?}");
+        }
+        for fault in [Fault::TooLarge, Fault::Unimplemented] {
+            assert!(matches!(classify_fault("/s/i", fault), Next::Fail(_)));
+        }
+    }
 }

@@ -6,7 +6,7 @@
 //!
 //! It never watches the parent: 10,000 registrants would each hear of every change. The audit finds what others did.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,15 +15,15 @@ use futures_util::future::{BoxFuture, OptionFuture};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::answers;
+use super::answers::{self, Circumstances};
 use super::context::{Context, path_load};
-use super::entry::{Entry, Next, Stage};
+use super::entry::{Entry, Next, Stage, Trouble};
 use super::holders::{Hold, Key};
 use super::parents::Parents;
-use super::registrar::{Command, NewRegistration, Registrar, millis};
+use super::registrar::{Command, Goodbye, NewRegistration, Registrar, millis};
 use super::round::{Answer, Answers, Round, Write};
 use super::schedule::Schedule;
 use super::state::{OnConflict, RegistrationState};
@@ -32,13 +32,16 @@ use crate::error::{Error, ErrorKind};
 use crate::instance::ServiceName;
 use crate::session::{self, Link, Phase};
 use crate::snapshot::Zxid;
-use crate::store::{Fault, Node};
+use crate::store::{Fault, Node, Stat};
 use crate::withdrawn::Withdrawn;
 
 /// How many registrations one round carries at most.
 const ROUND: usize = 4_000;
 /// How long a registration that found somebody else's node waits before it looks again.
 const CONFLICT_RECHECK: Duration = Duration::from_secs(1);
+/// How many audits still look for leftovers after the last entry went: a create that was under way may be executed later than
+/// its withdrawal was answered.
+const LAST_AUDITS: u8 = 2;
 
 /// The task behind a [`Registrar`]. `run` it once.
 pub(crate) struct Driver {
@@ -61,7 +64,11 @@ pub(crate) struct Driver {
     round: Option<BoxFuture<'static, Answers>>,
     /// The epoch and the connection count that the entries were last checked in.
     seen: (u64, u64),
+    /// The connection on which the round was sent, as in `seen`.
+    asked_on: (u64, u64),
     audit: Audit,
+    /// How many audits are still to come without any entry.
+    last_audits: u8,
 }
 
 /// When everything is compared with ZooKeeper again.
@@ -112,6 +119,8 @@ pub(crate) fn registrar(
         parents: Parents::default(),
         round: None,
         seen: (0, 0),
+        asked_on: (0, 0),
+        last_audits: 0,
     };
     (registrar, driver)
 }
@@ -170,6 +179,7 @@ impl Driver {
             self.enlist(key, &mut round);
         }
         if !round.is_empty() {
+            self.asked_on = self.seen;
             self.round = Some(round.send(store, self.context.acl));
         }
     }
@@ -180,7 +190,7 @@ impl Driver {
             return round.reads.push((key, path.clone()));
         }
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        if entry.stage == Stage::Asked || entry.is_failed() {
+        if entry.stage.is_asked() || entry.is_failed() {
             return;
         }
         match entry.intent.record.clone() {
@@ -212,24 +222,55 @@ impl Driver {
     /// Takes up the answers of a round.
     fn learn(&mut self, answers: Answers) {
         let orphans: HashMap<ServiceName, Fault> = answers.orphans.into_iter().collect();
+        let is_current = self.is_current();
         for (service, path, acl) in answers.acls {
             self.parents.examine(service, &path, acl, self.context.acl);
         }
         for (key, answer) in answers.items {
             if let Some(path) = self.leftovers.remove(&key) {
-                self.clear(key, path, answer);
+                if is_current {
+                    self.clear(key, path, answer);
+                }
             } else if let Some(entry) = self.entries.get_mut(&key) {
-                let orphan = orphans.get(&entry.service);
-                let next = answers::meaning(entry, answer, orphan, &self.context);
+                let was_nudged = entry.stage == Stage::AskedAgain;
+                let next = if matches!(answer, Answer::Read(_)) && !is_current {
+                    // The server that answered may not know yet what was sent before: nothing follows from it.
+                    entry.stage = Stage::Read;
+                    Next::Due
+                } else {
+                    let owned = answers.owned.as_ref().filter(|_| is_current);
+                    let around = Circumstances { orphan: orphans.get(&entry.service), owned };
+                    answers::meaning(entry, answer, &around, &self.context)
+                };
                 self.act(key, next);
+                if was_nudged && let Some(entry) = self.entries.get_mut(&key) && entry.nudge() {
+                    self.schedule.due(key);
+                }
             }
         }
-        for path in answers.owned.unwrap_or_default() {
-            if self.context.holders.holder(&path).is_none() && self.context.base.contains(&path) {
-                let key = Key::fresh();
-                self.leftovers.insert(key, path);
-                self.schedule.due(key);
-            }
+        if let (Some(Ok(owned)), true) = (answers.owned, is_current) {
+            self.look_for_leftovers(owned);
+        }
+    }
+
+    /// Whether the connection on which the round was sent still is the one that is up.
+    fn is_current(&self) -> bool {
+        let link = self.link.borrow();
+        link.phase == Phase::Up && (link.epoch, link.ups) == self.asked_on
+    }
+
+    /// Reads, in the next round, the nodes that our session owns and no registration wants. The node of a registration that
+    /// has failed stays until its guard is dropped.
+    fn look_for_leftovers(&mut self, owned: HashSet<String>) {
+        let held: HashSet<&str> = self.entries.values().map(|entry| entry.path.as_str()).collect();
+        let base = &self.context.base;
+        let wanted = |path: &str| held.contains(path) || self.context.holders.holder(path).is_some();
+        let unwanted: Vec<_> =
+            owned.into_iter().filter(|path| base.contains(path) && !wanted(path)).collect();
+        for path in unwanted {
+            let key = Key::fresh();
+            self.leftovers.insert(key, path);
+            self.schedule.due(key);
         }
     }
 
@@ -238,6 +279,7 @@ impl Driver {
         let Answer::Read(Ok(Node { stat, .. })) = answer else { return };
         if self.context.sessions.with(|ids| ids.live.contains(&stat.owner))
             && self.context.holders.holder(&path).is_none()
+            && self.entries.values().all(|entry| entry.path != path)
         {
             info!(path, "deleting a node of ours that nobody wants any more");
             self.writes.push((key, Write::Delete { path, version: stat.version }));
@@ -251,13 +293,13 @@ impl Driver {
             Next::Due => self.schedule.due(key),
             Next::Fail(error) => self.fail(key, error),
             Next::Finish(outcome) => self.finish(key, outcome),
+            Next::ListOwned => {
+                self.audit = Audit::Owed(self.audit.next());
+                self.schedule.due(key);
+            }
             Next::MakeParents => {
                 self.make_parents(key);
                 self.schedule.due(key);
-            }
-            Next::MakeParentsLater => {
-                self.make_parents(key);
-                self.retry(key);
             }
             Next::Replaced { by } => {
                 self.context.sessions.disowned(by);
@@ -265,16 +307,16 @@ impl Driver {
                     // A supervisor that is gone has lost the session too.
                     let _ = supervisor.send(session::Command::Replaced { epoch: self.seen.0 });
                 }
-                self.retry(key);
+                self.later(key);
             }
-            Next::Retry => self.retry(key),
+            Next::Retry(trouble) => self.retry(key, trouble),
             Next::Send(write) => {
                 if let Write::TakeOver { path, .. } = &write {
                     info!(path, "taking over the node of a predecessor");
                 }
                 self.writes.push((key, write));
             }
-            Next::Settled(zxid) => self.settled(key, zxid),
+            Next::Settled(stat) => self.settled(key, stat),
         }
     }
 
@@ -285,26 +327,40 @@ impl Driver {
     }
 
     /// The node says what it should.
-    fn settled(&mut self, key: Key, zxid: Zxid) {
+    fn settled(&mut self, key: Key, stat: Stat) {
         let Some(entry) = self.entries.get(&key) else { return };
         if entry.intent.exclusivity.is_exclusive() {
             self.context.holders.inherited(&entry.path);
         }
-        let news = entry.states.send_if_modified(|state| match state {
-            RegistrationState::Registered { zxid: known } if *known == zxid => false,
-            _ => {
-                *state = RegistrationState::Registered { zxid };
-                true
+        // The answer may have been on its way when the connection, or the session, was lost.
+        let (epoch, phase) = {
+            let link = self.link.borrow();
+            (link.epoch, link.phase)
+        };
+        let news = match phase {
+            _ if epoch != self.seen.0 => false,
+            Phase::Up => entry.listed(stat, true),
+            Phase::Suspended { .. } => {
+                entry.listed(stat, false);
+                false
             }
-        });
+            Phase::Connecting | Phase::Closed => false,
+        };
         if news {
-            debug!(path = entry.path, %zxid, "registered");
+            debug!(path = entry.path, zxid = stat.mzxid, "registered");
             self.parents.registered(&entry.service, self.context.acl);
         }
     }
 
-    /// Not known what happened: read again, a little later. A reconnect asks sooner.
-    fn retry(&mut self, key: Key) {
+    /// Asks again, a little later. A reconnect asks sooner.
+    fn retry(&mut self, key: Key, trouble: Trouble) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.troubled(trouble);
+        self.later(key);
+    }
+
+    /// Puts a registration into a round after its backoff.
+    fn later(&mut self, key: Key) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let delay = entry.backoff.delay(&mut self.rng);
         self.schedule.later(key, delay);
@@ -318,14 +374,9 @@ impl Driver {
             return self.fail(key, error);
         }
         entry.yield_place();
-        entry.states.send_if_modified(|state| {
-            let news = !matches!(state, RegistrationState::Conflict { with: known } if *known == with);
-            if news {
-                warn!(path = entry.path, with, "the place is taken; waiting");
-                *state = RegistrationState::Conflict { with };
-            }
-            news
-        });
+        if entry.conflict(&with) {
+            warn!(path = entry.path, with, "the place is taken; waiting");
+        }
         let delay = jittered(CONFLICT_RECHECK, &mut self.rng);
         self.schedule.later(key, delay);
     }
@@ -337,7 +388,7 @@ impl Driver {
         entry.fail(&error);
         self.context.holders.release(&entry.path, key);
         if entry.intent.record.is_none() {
-            self.finish(key, Withdrawn::Superseded);
+            self.finish(key, Withdrawn::Unconfirmed { gone_within: self.granted_timeout() });
         }
     }
 
@@ -347,6 +398,7 @@ impl Driver {
             self.context.holders.release(&entry.path, key);
             self.load.fetch_sub(path_load(&entry.path, self.context.chroot_len), Ordering::Relaxed);
             self.schedule.forget(key);
+            self.last_audits = LAST_AUDITS;
             entry.end(outcome);
         }
     }
@@ -354,6 +406,10 @@ impl Driver {
     /// The session, or its connection, changed.
     fn relink(&mut self) {
         let link = self.link.borrow_and_update().clone();
+        if link.closed.is_some() {
+            // The supervisor is done, and the last state says how.
+            return;
+        }
         match link.phase {
             Phase::Up if (link.epoch, link.ups) != self.seen => {
                 if let Some(store) = &link.store {
@@ -367,16 +423,15 @@ impl Driver {
                 self.begin_audit();
             }
             Phase::Up => {}
-            Phase::Suspended { .. } => self.each_state(|state| match state {
-                RegistrationState::Registered { zxid } => Some(RegistrationState::Suspended { zxid: *zxid }),
-                _ => None,
-            }),
+            Phase::Suspended { .. } => self.entries.values().for_each(Entry::suspended),
             Phase::Closed if link.failed.is_some() => {
                 self.round = None;
                 let keys: Vec<_> = self.entries.keys().copied().collect();
                 keys.into_iter().for_each(|key| self.give_up_if_hopeless(key));
             }
-            Phase::Connecting | Phase::Closed => self.each_state(unlisted),
+            Phase::Connecting => self.entries.values().for_each(Entry::unlisted),
+            // The session is being closed: the answer to that says what became of the nodes.
+            Phase::Closed => {}
         }
     }
 
@@ -398,13 +453,15 @@ impl Driver {
         // Leftovers were the last session's; what it still owns is found, if it matters, by reading what we want.
         self.leftovers.clear();
         self.entries.values_mut().for_each(Entry::start_over);
-        self.each_state(unlisted);
+        self.entries.values().for_each(Entry::unlisted);
     }
 
     /// Everything is read again, and what the session owns is listed.
     fn begin_audit(&mut self) {
         let next = Instant::now() + jittered(self.context.audit_interval, &mut self.rng);
-        self.audit = if self.entries.is_empty() { Audit::At(next) } else { Audit::Owed(next) };
+        let is_last = self.entries.is_empty();
+        self.audit = if is_last && self.last_audits == 0 { Audit::At(next) } else { Audit::Owed(next) };
+        self.last_audits = self.last_audits.saturating_sub(u8::from(is_last));
         for (key, entry) in &mut self.entries {
             if !entry.is_failed() {
                 entry.compare();
@@ -413,32 +470,27 @@ impl Driver {
         }
     }
 
-    fn each_state(&mut self, change: impl Fn(&RegistrationState) -> Option<RegistrationState>) {
-        for entry in self.entries.values() {
-            entry.states.send_if_modified(|state| match change(state) {
-                Some(next) => {
-                    *state = next;
-                    true
-                }
-                None => false,
-            });
-        }
-    }
-
     fn obey(&mut self, command: Command) {
         match command {
+            Command::Alarm { within, done } => drop(tokio::spawn(async move {
+                sleep(within).await;
+                // The caller may have stopped waiting.
+                let _ = done.send(());
+            })),
             Command::Nudge { path } => {
                 if let Some(key) = self.context.holders.holder(&path)
                     && let Some(entry) = self.entries.get_mut(&key)
-                    && entry.stage != Stage::Asked
+                    && entry.nudge()
                 {
-                    entry.stage = Stage::Read;
                     self.schedule.due(key);
                 }
             }
             Command::Register(new) => self.register(*new),
             Command::Update { key, done } => self.update(key, done),
-            Command::Withdraw { key, done } => self.withdraw(key, done),
+            Command::Withdraw { key, goodbye } => {
+                let done = goodbye.map(|goodbye| self.in_time(goodbye));
+                self.withdraw(key, done);
+            }
         }
     }
 
@@ -480,6 +532,26 @@ impl Driver {
         }
     }
 
+    /// Where to send the outcome of a withdrawal: the caller is told that it is unconfirmed once its time is over.
+    fn in_time(&self, Goodbye { within, done }: Goodbye) -> oneshot::Sender<Withdrawn> {
+        let (sender, outcome) = oneshot::channel();
+        let session_timeout = self.session_timeout.clone();
+        tokio::spawn(async move {
+            let outcome = match timeout(within, outcome).await {
+                Ok(Ok(outcome)) => outcome,
+                // The registrar has ended, and said in the last state how.
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    let gone_within = Duration::from_millis(session_timeout.load(Ordering::Relaxed));
+                    Withdrawn::Unconfirmed { gone_within }
+                }
+            };
+            // The caller may have stopped waiting.
+            let _ = done.send(outcome);
+        });
+        sender
+    }
+
     /// Ends every registration, also those whose commands were not taken up yet.
     fn end(mut self) {
         let gone_within = self.granted_timeout();
@@ -497,15 +569,5 @@ impl Driver {
 
     fn granted_timeout(&self) -> Duration {
         Duration::from_millis(self.session_timeout.load(Ordering::Relaxed))
-    }
-}
-
-/// The state of a registration whose session is lost.
-fn unlisted(state: &RegistrationState) -> Option<RegistrationState> {
-    match state {
-        RegistrationState::Registered { .. } | RegistrationState::Suspended { .. } => {
-            Some(RegistrationState::Pending)
-        }
-        _ => None,
     }
 }

@@ -5,21 +5,24 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::context::Context;
-use super::decision::{Claim, Exclusivity, Intent, Seen, Step};
+use super::decision::{Address, Claim, Exclusivity, Intent, Listed, Seen, Step};
 use super::desired::{Desired, Wish};
 use super::registrar::NewRegistration;
 use super::round::Write;
-use super::state::{RegistrationState, closed};
+use super::state::{FencingToken, RegistrationState, closed};
 use crate::backoff::Backoff;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName};
 use crate::snapshot::Zxid;
+use crate::store::Stat;
 use crate::withdrawn::Withdrawn;
 
 /// The shortest and the longest delay between two tries of one registration.
+///
+/// An administrator who lifts a refusal sees the registration at most so much later.
 const RETRY: (std::time::Duration, std::time::Duration) =
     (std::time::Duration::from_millis(50), std::time::Duration::from_secs(5));
 
@@ -38,6 +41,11 @@ pub(super) struct Entry {
     pub(super) stage: Stage,
     written: Written,
     pub(super) states: watch::Sender<RegistrationState>,
+    tokens: watch::Sender<Option<FencingToken>>,
+    /// The session that owns a copy of our record, once the server did not list the node as ours.
+    stranger: Option<i64>,
+    /// How many requests in a row have failed for want of an answer.
+    doubts: u32,
     updates: Vec<oneshot::Sender<Result<Zxid, Error>>>,
     withdrawals: Vec<oneshot::Sender<Withdrawn>>,
     pub(super) backoff: Backoff,
@@ -46,14 +54,37 @@ pub(super) struct Entry {
 /// How the next round begins for a registration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
-    /// A request is under way. Its answer decides between the other two; a lost session leads to `Create`.
+    /// A request is under way. Its answer decides between the last two; a lost session leads to `Create`.
     Asked,
+    /// A request is under way, and the node may have changed since it was sent: the answer is followed by a read, whatever
+    /// it says. A lost session leads to `Create`.
+    AskedAgain,
     /// The node is created at once: no session of ours has it. A refusal, or a doubt, leads to `Read`; a missing parent back
     /// to `Create`.
     Create,
     /// The node is read first. An absent node leads to `Create`, a doubt back to `Read`.
     Read,
 }
+
+impl Stage {
+    /// Whether a request is under way.
+    pub(super) fn is_asked(self) -> bool {
+        matches!(self, Self::Asked | Self::AskedAgain)
+    }
+}
+
+/// Why a request is made again.
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    /// The answer was lost, with the connection as a rule: the registration is as it was.
+    Doubt(Error),
+    /// ZooKeeper refuses it, until an administrator lifts that. Updates that wait for it fail.
+    Refused(Error),
+}
+
+/// From how many requests in a row on whose answers are lost the cause is in the log: a request of ours may be what ends the
+/// connections.
+const SUSPICIOUS: u32 = 3;
 
 /// What was sent to the node so far.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,18 +108,18 @@ pub(super) enum Next {
     Fail(Error),
     /// End: the node is gone, or left alone.
     Finish(Withdrawn),
+    /// A round as soon as possible that also lists what our session owns.
+    ListOwned,
     /// Make the parents, then a round as soon as possible.
     MakeParents,
-    /// Make the parents, then a round after a backoff.
-    MakeParentsLater,
     /// The server put another session in the place of ours.
     Replaced { by: i64 },
     /// A round after a backoff.
-    Retry,
+    Retry(Trouble),
     /// Send this write with the next round.
     Send(Write),
     /// The node says what it should since this write.
-    Settled(Zxid),
+    Settled(Stat),
 }
 
 impl Entry {
@@ -106,6 +137,7 @@ impl Entry {
                 claim: Claim::Newer,
                 exclusivity,
                 on_conflict: new.how.on_conflict,
+                address: Address::from(&new.instance),
             },
             service: new.service,
             id: new.id,
@@ -118,6 +150,9 @@ impl Entry {
             stage: Stage::Create,
             written: Written::Never,
             states: new.states,
+            tokens: new.tokens,
+            stranger: None,
+            doubts: 0,
             updates: Vec::new(),
             withdrawals: Vec::new(),
             backoff: Backoff::new(RETRY.0, RETRY.1),
@@ -127,8 +162,8 @@ impl Entry {
     /// Makes the record say what is wanted now.
     pub(super) fn rewrite(&mut self, context: &Context) -> Result<(), Error> {
         self.encode(context)?;
-        if self.written != Written::Never && self.stage != Stage::Asked {
-            self.stage = Stage::Read;
+        if self.written != Written::Never {
+            self.read_next();
         }
         Ok(())
     }
@@ -152,11 +187,23 @@ impl Entry {
     pub(super) fn withdraw(&mut self, done: Option<oneshot::Sender<Withdrawn>>) -> bool {
         self.withdrawals.extend(done);
         self.intent.record = None;
-        let may_stand = self.written != Written::Never || self.stage == Stage::Asked;
-        if self.stage != Stage::Asked {
+        let may_stand = self.written != Written::Never || self.stage.is_asked();
+        self.read_next();
+        may_stand
+    }
+
+    /// The next request is a read, unless one is under way.
+    fn read_next(&mut self) {
+        if !self.stage.is_asked() {
             self.stage = Stage::Read;
         }
-        may_stand
+    }
+
+    /// The node may have changed: it is read in the next round. `false` when a request is under way: it is read after that.
+    pub(super) fn nudge(&mut self) -> bool {
+        let is_asked = self.stage.is_asked();
+        self.stage = if is_asked { Stage::AskedAgain } else { Stage::Read };
+        !is_asked
     }
 
     /// Whether a withdrawal would have nothing to undo.
@@ -182,31 +229,46 @@ impl Entry {
     /// read first.
     pub(super) fn compare(&mut self) {
         let pending = matches!(*self.states.borrow(), RegistrationState::Pending);
-        if !pending && self.stage != Stage::Asked {
-            self.stage = Stage::Read;
+        if !pending {
+            self.read_next();
         }
     }
 
     /// What to do after a read: the decision of the intent, and what follows from it for this entry.
-    pub(super) fn decide(&mut self, seen: &Seen, context: &Context) -> Next {
-        let mut step = context.sessions.with(|ids| self.intent.step(seen, &context.us, ids));
+    pub(super) fn decide(&mut self, seen: &Seen, listed: Listed, context: &Context) -> Next {
+        let listed = self.known(seen, listed);
+        let mut step = context.sessions.with(|ids| self.intent.step(seen, &context.us, ids, listed));
         if let Step::Adopt(_) | Step::WriteOver = step {
             match step {
                 Step::Adopt(attributes) => self.adopt(&attributes, seen, context),
                 _ => self.write_over(seen),
             }
-            step = context.sessions.with(|ids| self.intent.step(seen, &context.us, ids));
+            step = context.sessions.with(|ids| self.intent.step(seen, &context.us, ids, listed));
+        }
+        if let (Step::Conflict(_) | Step::Superseded, Listed::No, Seen::Node { node, .. }) = (&step, listed, seen) {
+            self.stranger = Some(node.stat.owner);
         }
         self.follow(step)
+    }
+
+    /// What needs no list of what our session owns: it can be long, and a conflict looks again every second.
+    fn known(&self, seen: &Seen, listed: Listed) -> Listed {
+        match seen {
+            Seen::Node { node, .. } if self.stranger == Some(node.stat.owner) => Listed::No,
+            // A node that was never seen to be ours, and is not withdrawn, is somebody's until it can be read.
+            Seen::Unreadable if self.written != Written::Seen && self.intent.record.is_some() => Listed::No,
+            _ => listed,
+        }
     }
 
     fn follow(&mut self, step: Step) -> Next {
         let path = self.path.clone();
         self.stage = Stage::Read;
         match (step, self.intent.record.clone()) {
-            (Step::Rest(stat), _) => self.settle(Zxid(stat.mzxid)),
+            (Step::Rest(stat), _) => self.settle(stat),
             (Step::Create, _) => {
                 self.stage = Stage::Create;
+                self.unlisted();
                 Next::Due
             }
             (Step::Set { version }, Some(data)) => {
@@ -221,9 +283,18 @@ impl Entry {
             (Step::Gone, _) => Next::Finish(Withdrawn::Confirmed),
             (Step::Superseded, _) => Next::Finish(Withdrawn::Superseded),
             (Step::Conflict(with), _) => Next::Conflict(with),
+            (Step::ListOwned, _) => Next::ListOwned,
+            (Step::Forbidden, None) => {
+                warn!(path, "not allowed to read the node, so it is not deleted; it stays until the session ends");
+                Next::Finish(Withdrawn::Forbidden)
+            }
+            (Step::Forbidden, Some(_)) => {
+                let message = format!("{path}: ZooKeeper's access control forbids us to read our own node");
+                Next::Retry(Trouble::Refused(Error::new(ErrorKind::NoAuth, message)))
+            }
             (Step::Replaced { by }, _) => Next::Replaced { by },
             // Judged just before, or a write without a record: neither can be; reading again is always right.
-            (Step::Adopt(_) | Step::WriteOver | Step::Set { .. } | Step::TakeOver { .. }, _) => Next::Retry,
+            (Step::Adopt(_) | Step::WriteOver | Step::Set { .. } | Step::TakeOver { .. }, _) => Next::Due,
         }
     }
 
@@ -233,28 +304,109 @@ impl Entry {
     }
 
     /// A create, set or takeover was acknowledged.
-    pub(super) fn wrote(&mut self, zxid: Zxid) -> Next {
+    pub(super) fn wrote(&mut self, stat: Stat) -> Next {
         // What was sent last is what stands there.
         self.intent.sent.drain(..self.intent.sent.len().saturating_sub(1));
         self.stage = Stage::Read;
         match self.intent.record.as_ref() == self.intent.sent.last() {
-            true => self.settle(zxid),
+            true => self.settle(stat),
             false => Next::Due,
         }
     }
 
     /// The node is ours and says what it should.
-    fn settle(&mut self, zxid: Zxid) -> Next {
+    fn settle(&mut self, stat: Stat) -> Next {
         self.backoff.reset();
+        self.doubts = 0;
         self.intent.exclusivity = self.intent.exclusivity.spent();
         self.intent.claim = Claim::Seen;
         self.written = Written::Seen;
         self.intent.sent = self.intent.record.iter().cloned().collect();
         for done in self.updates.drain(..) {
             // The caller may have stopped waiting.
-            let _ = done.send(Ok(zxid));
+            let _ = done.send(Ok(Zxid(stat.mzxid)));
         }
-        Next::Settled(zxid)
+        Next::Settled(stat)
+    }
+
+    /// Says that our node stands, or stood when the connection was lost; `true` when that is news.
+    pub(super) fn listed(&self, stat: Stat, is_connected: bool) -> bool {
+        let zxid = Zxid(stat.mzxid);
+        let token = FencingToken { created: Zxid(stat.czxid), session: stat.owner };
+        // An answer without a stat leaves the token to the next read.
+        self.tokens.send_replace((stat.owner != 0).then_some(token));
+        self.say(match is_connected {
+            true => RegistrationState::Registered { zxid },
+            false => RegistrationState::Suspended { zxid },
+        })
+    }
+
+    /// Says that the connection is lost.
+    pub(super) fn suspended(&self) {
+        let state = self.states.borrow().clone();
+        if let RegistrationState::Registered { zxid } = state {
+            self.say(RegistrationState::Suspended { zxid });
+        }
+    }
+
+    /// Says that our node does not stand any more.
+    pub(super) fn unlisted(&self) {
+        if self.standing().is_some() {
+            self.tokens.send_replace(None);
+            self.say(RegistrationState::Pending);
+        }
+    }
+
+    /// Says whose node is in the place; `true` when that is news.
+    pub(super) fn conflict(&self, with: &str) -> bool {
+        self.tokens.send_replace(None);
+        self.say(RegistrationState::Conflict { with: with.to_owned() })
+    }
+
+    /// Says why a request is made again. A cause is logged once.
+    pub(super) fn troubled(&mut self, trouble: Trouble) {
+        let (cause, is_refused) = match trouble {
+            Trouble::Doubt(cause) => (cause, false),
+            Trouble::Refused(cause) => (cause, true),
+        };
+        let standing = self.standing();
+        self.doubts = if is_refused { 0 } else { self.doubts.saturating_add(1) };
+        if is_refused {
+            for done in self.updates.drain(..) {
+                // The caller may have stopped waiting.
+                let _ = done.send(Err(cause.clone()));
+            }
+        }
+        let is_known = matches!(&*self.states.borrow(), RegistrationState::Retrying { cause: known, .. } if *known == cause);
+        match is_refused {
+            true if !is_known => warn!(path = self.path, %cause, "refused; trying on"),
+            false if self.doubts == SUSPICIOUS => {
+                let bytes = self.intent.record.as_ref().map_or(0, Bytes::len);
+                warn!(path = self.path, %cause, bytes, "the answers of several requests in a row were lost; trying on");
+            }
+            _ => debug!(path = self.path, %cause, "trying again"),
+        }
+        // What the connection is to blame for is the connection's state; our node stands all the while.
+        if is_refused || standing.is_none() || self.doubts >= SUSPICIOUS {
+            self.say(RegistrationState::Retrying { cause, standing });
+        }
+    }
+
+    /// The write that made what our node says, if it stands.
+    fn standing(&self) -> Option<Zxid> {
+        match *self.states.borrow() {
+            RegistrationState::Registered { zxid } | RegistrationState::Suspended { zxid } => Some(zxid),
+            RegistrationState::Retrying { standing, .. } => standing,
+            _ => None,
+        }
+    }
+
+    fn say(&self, next: RegistrationState) -> bool {
+        self.states.send_if_modified(|state| {
+            let news = *state != next;
+            *state = next;
+            news
+        })
     }
 
     /// Somebody else wrote our node: status and weight are theirs to change, the rest is not. Desired attributes that are
@@ -312,6 +464,7 @@ impl Entry {
             // The caller may have stopped waiting.
             let _ = done.send(Err(error.clone()));
         }
+        self.tokens.send_replace(None);
         self.states.send_replace(RegistrationState::Failed(error.clone()));
     }
 
@@ -321,6 +474,7 @@ impl Entry {
             // The caller may have stopped waiting.
             let _ = done.send(Err(closed()));
         }
+        self.tokens.send_replace(None);
         self.states.send_replace(RegistrationState::Withdrawn(outcome));
         for done in self.withdrawals {
             // The caller may have stopped waiting.

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
 
 use super::desired::Desired;
 use super::holders::Key;
-use super::registrar::{Command, Registrar};
-use super::state::{ForeignWrites, RegistrationState, closed};
-use crate::error::Error;
+use super::registrar::{Command, Goodbye, Registrar};
+use super::state::{FencingToken, ForeignWrites, RegistrationState, closed};
+use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, InstanceId};
 use crate::snapshot::Zxid;
 use crate::withdrawn::Withdrawn;
@@ -27,6 +26,7 @@ pub struct Registration {
     key: Key,
     desired: Arc<Desired>,
     states: watch::Receiver<RegistrationState>,
+    token: watch::Receiver<Option<FencingToken>>,
     registrar: Registrar,
     /// The guard keeps its registry alive.
     _registry: Option<Arc<dyn Any + Send + Sync>>,
@@ -36,11 +36,11 @@ impl Registration {
     pub(crate) fn new(
         (id, path, key): (InstanceId, String, Key),
         desired: Arc<Desired>,
-        states: watch::Receiver<RegistrationState>,
+        (states, token): (watch::Receiver<RegistrationState>, watch::Receiver<Option<FencingToken>>),
         registrar: Registrar,
         registry: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self { id, path, key, desired, states, registrar, _registry: Some(registry) }
+        Self { id, path, key, desired, states, token, registrar, _registry: Some(registry) }
     }
 
     /// The id under which the instance is listed.
@@ -69,6 +69,12 @@ impl Registration {
         self.states.clone()
     }
 
+    /// The fencing token of the node that stands for the instance, while it is registered or its connection is lost; `None`
+    /// otherwise.
+    pub fn token(&self) -> Option<FencingToken> {
+        *self.token.borrow()
+    }
+
     /// Waits until the instance is registered, and returns the write that made it so.
     ///
     /// # Errors
@@ -90,6 +96,42 @@ impl Registration {
         }
     }
 
+    /// Waits, at most `within`, until the instance is registered, and returns the write that made it so. It is tried on after
+    /// that time. The background side keeps the time: the caller needs no runtime.
+    ///
+    /// # Errors
+    ///
+    /// After `within`, why it is not registered: [`ErrorKind::Conflict`] when the place is taken, the cause of
+    /// [`RegistrationState::Retrying`], or [`ErrorKind::Unavailable`]. Also those of [`registered`](Self::registered).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn registered_within(&mut self, within: Duration) -> Result<Zxid, Error> {
+        let (done, alarm) = oneshot::channel();
+        self.registrar.command(Command::Alarm { within, done });
+        let registered = tokio::select! {
+            biased;
+            registered = self.registered() => Some(registered),
+            Ok(()) = alarm => None,
+        };
+        registered.unwrap_or_else(|| Err(self.unregistered(within)))
+    }
+
+    /// Why it is not registered yet.
+    fn unregistered(&self, within: Duration) -> Error {
+        let message = format!("{} was not registered within {within:?}", self.path);
+        match &*self.states.borrow() {
+            RegistrationState::Retrying { cause, .. } => {
+                Error::with_source(cause.kind(), format!("{message}: {cause}"), cause.clone())
+            }
+            RegistrationState::Conflict { with } => {
+                Error::new(ErrorKind::Conflict, format!("{message}: the place is taken by {with}"))
+            }
+            _ => Error::new(ErrorKind::Unavailable, message),
+        }
+    }
+
     /// Changes weight, zone, status or metadata in place, without a membership event, and waits until ZooKeeper has it:
     /// returns the write that made it so. The newest update wins, also over a reconnect. `change` runs in the first poll;
     /// it may block, and look at the registration.
@@ -99,7 +141,8 @@ impl Registration {
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`] or [`ErrorKind::TooLarge`] when the record cannot carry it (nothing changes then);
-    /// [`ErrorKind::Closed`] after a withdrawal or close; the reason of [`RegistrationState::Failed`].
+    /// [`ErrorKind::Closed`] after a withdrawal or close; the reason of [`RegistrationState::Failed`]; what ZooKeeper refused
+    /// the write with ([`ErrorKind::NoAuth`], say): the change stays wanted then, and is written once ZooKeeper allows it.
     ///
     /// # Cancel safety
     ///
@@ -114,22 +157,22 @@ impl Registration {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Withdraws the instance and waits, at most `within`, until its node is gone.
+    /// Withdraws the instance and waits, at most `within`, until its node is gone. The background side keeps the time: the
+    /// caller needs no runtime.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future withdraws all the same, unacknowledged.
     pub async fn withdraw(self, within: Duration) -> Withdrawn {
         let (done, answer) = oneshot::channel();
-        self.registrar.withdraw(&self.path, self.key, Some(done));
-        match timeout(within, answer).await {
-            Ok(Ok(outcome)) => outcome,
+        self.registrar.withdraw(&self.path, self.key, Some(Goodbye { within, done }));
+        match answer.await {
+            Ok(outcome) => outcome,
             // The registrar ended with its registry, and said in the last state how.
-            Ok(Err(_)) => match &*self.states.borrow() {
+            Err(_) => match &*self.states.borrow() {
                 RegistrationState::Withdrawn(outcome) => *outcome,
                 _ => Withdrawn::Unconfirmed { gone_within: self.registrar.session_timeout() },
             },
-            Err(_) => Withdrawn::Unconfirmed { gone_within: self.registrar.session_timeout() },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which registration of this registry holds which path: one at a time, across all its sessions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,7 +25,7 @@ pub(crate) struct Holders(Mutex<Paths>);
 struct Paths {
     held: HashMap<String, Holder>,
     /// Who is told once a path is free.
-    waiting: HashMap<String, Vec<(Key, mpsc::UnboundedSender<Key>)>>,
+    waiting: HashMap<String, BTreeMap<Key, mpsc::UnboundedSender<Key>>>,
     /// Paths that an exclusive registration of this registry once held: only the first one may inherit a node.
     inherited: HashSet<String>,
 }
@@ -54,10 +54,7 @@ impl Holders {
         if holder.key == key {
             return Hold::Held;
         }
-        let waiting = paths.waiting.entry(path.to_owned()).or_default();
-        if waiting.iter().all(|(waiter, _)| *waiter != key) {
-            waiting.push((key, freed.clone()));
-        }
+        paths.waiting.entry(path.to_owned()).or_default().entry(key).or_insert_with(|| freed.clone());
         if holder.leaving { Hold::Leaving } else { Hold::Taken }
     }
 
@@ -76,8 +73,15 @@ impl Holders {
         }
     }
 
+    /// Gives up the path, whether `key` holds it or waits for it.
     pub(super) fn release(&self, path: &str, key: Key) {
         let mut paths = self.lock();
+        if let Some(waiting) = paths.waiting.get_mut(path) {
+            waiting.remove(&key);
+            if waiting.is_empty() {
+                paths.waiting.remove(path);
+            }
+        }
         if paths.held.get(path).is_some_and(|holder| holder.key == key) {
             paths.held.remove(path);
             for (waiter, freed) in paths.waiting.remove(path).into_iter().flatten() {
@@ -102,5 +106,28 @@ impl Holders {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Paths> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registration_that_is_gone_does_not_wait_any_more() {
+        let (holders, (freed, mut told)) = (Holders::default(), mpsc::unbounded_channel());
+        let holder = Key::fresh();
+        assert_eq!(holders.hold("/s/i", holder, &freed), Hold::Held);
+        for _ in 0..1_000 {
+            let waiter = Key::fresh();
+            assert_eq!(holders.hold("/s/i", waiter, &freed), Hold::Taken);
+            holders.release("/s/i", waiter);
+        }
+        let last = Key::fresh();
+        assert_eq!(holders.hold("/s/i", last, &freed), Hold::Taken);
+        assert_eq!(holders.lock().waiting["/s/i"].len(), 1);
+        holders.release("/s/i", holder);
+        assert_eq!((told.try_recv(), told.try_recv().is_err()), (Ok(last), true));
+        assert!(holders.lock().waiting.is_empty());
     }
 }

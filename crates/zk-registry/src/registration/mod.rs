@@ -26,4 +26,4 @@ pub(crate) use self::driver::registrar;
 pub use self::guard::Registration;
 pub(crate) use self::prepare::Prepared;
 pub(crate) use self::registrar::Registrar;
-pub use self::state::{ForeignWrites, OnConflict, Registering, RegistrationState};
+pub use self::state::{FencingToken, ForeignWrites, OnConflict, Registering, RegistrationState};

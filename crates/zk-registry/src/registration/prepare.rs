@@ -11,7 +11,7 @@ use super::desired::Desired;
 use super::guard::Registration;
 use super::holders::Key;
 use super::registrar::{NewRegistration, Registrar};
-use super::state::{Registering, RegistrationState};
+use super::state::{FencingToken, Registering, RegistrationState};
 use super::take_over::largest_record;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
@@ -20,6 +20,7 @@ use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 pub(crate) struct Prepared {
     new: NewRegistration,
     state: watch::Receiver<RegistrationState>,
+    token: watch::Receiver<Option<FencingToken>>,
     load: usize,
 }
 
@@ -47,10 +48,12 @@ impl Prepared {
             }
         };
         let (states, state) = watch::channel(first);
+        let (tokens, token) = watch::channel(None);
         let (key, service, desired) = (Key::fresh(), service.clone(), Arc::new(desired));
         Self {
-            new: NewRegistration { key, service, id, name, path, instance, how, desired, states },
+            new: NewRegistration { key, service, id, name, path, instance, how, desired, states, tokens },
             state,
+            token,
             load,
         }
     }
@@ -69,7 +72,7 @@ impl Prepared {
         if !failed {
             registrar.register(self.new);
         }
-        Registration::new(names, desired, self.state, registrar, registry)
+        Registration::new(names, desired, (self.state, self.token), registrar, registry)
     }
 }
 
@@ -82,6 +85,11 @@ struct Checked {
 }
 
 fn check(context: &Context, service: &ServiceName, instance: &Instance) -> Result<Checked, Error> {
+    if instance.host().is_empty() || instance.ssl_port() == Some(0) {
+        let message =
+            format!("{:?} of {service}: an instance needs a host, and no TLS port is 0", instance.address());
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
     if !instance.is_dialable() && instance.ssl_port().is_none() {
         let message = format!("{:?} of {service}: an instance needs a host and a port", instance.address());
         return Err(Error::new(ErrorKind::Invalid, message));

@@ -1,7 +1,7 @@
 //! The handle to the task that keeps the registrations of one session true, and what can be asked of it.
 //!
-//! `task.rs` runs the rounds, `verdicts.rs` judges their answers with the pure decision of `entry.rs`, `requests.rs` does
-//! the talking.
+//! `driver.rs` runs the rounds of `round.rs`; `answers.rs` says what their answers mean, with the pure decision of
+//! `decision.rs`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::desired::Desired;
 use super::holders::{Holders, Key};
-use super::state::{Registering, RegistrationState};
+use super::state::{FencingToken, Registering, RegistrationState};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 use crate::snapshot::Zxid;
@@ -21,6 +21,11 @@ use crate::withdrawn::Withdrawn;
 
 /// What the registrar is told.
 pub(crate) enum Command {
+    /// Answer after this time. The background side keeps it, so that the caller needs no runtime.
+    Alarm {
+        within: Duration,
+        done: oneshot::Sender<()>,
+    },
     /// Somebody saw the node of this path change.
     Nudge {
         path: String,
@@ -33,8 +38,15 @@ pub(crate) enum Command {
     },
     Withdraw {
         key: Key,
-        done: Option<oneshot::Sender<Withdrawn>>,
+        goodbye: Option<Goodbye>,
     },
+}
+
+/// A caller that waits for a withdrawal.
+pub(crate) struct Goodbye {
+    /// How long it waits.
+    pub(super) within: Duration,
+    pub(super) done: oneshot::Sender<Withdrawn>,
 }
 
 /// A registration that begins.
@@ -48,6 +60,7 @@ pub(crate) struct NewRegistration {
     pub(crate) how: Registering,
     pub(crate) desired: Arc<Desired>,
     pub(crate) states: watch::Sender<RegistrationState>,
+    pub(crate) tokens: watch::Sender<Option<FencingToken>>,
 }
 
 /// The handle to one session's registrar.
@@ -79,9 +92,9 @@ impl Registrar {
     }
 
     /// Withdraws a registration. From now on whoever registers the same waits for it, instead of being in conflict with it.
-    pub(super) fn withdraw(&self, path: &str, key: Key, done: Option<oneshot::Sender<Withdrawn>>) {
+    pub(super) fn withdraw(&self, path: &str, key: Key, goodbye: Option<Goodbye>) {
         self.holders.announce_leave(path, key);
-        self.command(Command::Withdraw { key, done });
+        self.command(Command::Withdraw { key, goodbye });
     }
 
     /// The node of this path may have changed: if a registration of this registrar holds it, it is read.

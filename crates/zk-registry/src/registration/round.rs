@@ -2,6 +2,7 @@
 //!
 //! Creates go through `multi` in bounded chunks; a chunk that fails for one item falls back to single creates.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -56,7 +57,7 @@ pub(super) struct Answers {
     pub(super) orphans: Vec<(ServiceName, Fault)>,
     /// The parents whose ACL was asked for.
     pub(super) acls: Vec<(ServiceName, String, Result<Acl, Fault>)>,
-    pub(super) owned: Option<Vec<String>>,
+    pub(super) owned: Option<Result<HashSet<String>, Fault>>,
 }
 
 impl Round {
@@ -100,7 +101,7 @@ impl Round {
         Box::pin(async move {
             let mut answers = Answers::default();
             for (service, replies) in parents {
-                if let Some(fault) = join_all(replies).await.into_iter().find_map(parent_fault) {
+                if let Some(fault) = orphan(join_all(replies).await) {
                     answers.orphans.push((service, fault));
                 }
             }
@@ -124,15 +125,25 @@ impl Round {
                 answers.acls.push((service, path, reply.await));
             }
             if let Some(owned) = owned {
-                answers.owned = owned.await.ok();
+                answers.owned = Some(owned.await.map(HashSet::from_iter));
             }
             answers
         })
     }
 }
 
-fn parent_fault(result: Result<Stat, Fault>) -> Option<Fault> {
-    result.err().filter(|fault| !matches!(fault, Fault::NodeExists))
+/// Why the deepest parent is not there. The ones above matter only if it misses them: permission to create is checked before
+/// existence, so that a parent which is there may be refused.
+fn orphan(parents: Vec<Result<Stat, Fault>>) -> Option<Fault> {
+    let mut missing = None;
+    for parent in parents.into_iter().rev() {
+        match parent {
+            Ok(_) | Err(Fault::NodeExists) => break,
+            Err(Fault::NoNode) => missing = Some(Fault::NoNode),
+            Err(fault) => return Some(fault),
+        }
+    }
+    missing
 }
 
 /// Creates that were sent: alone, or in chunks that succeed or fail as one.
@@ -243,6 +254,19 @@ impl Sent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_deepest_parent_decides() {
+        let ok = || Ok(Stat::default());
+        assert!(orphan(vec![Err(Fault::NoAuth), ok()]).is_none());
+        assert!(orphan(vec![Err(Fault::NoAuth), Err(Fault::NodeExists)]).is_none());
+        let refused = orphan(vec![Err(Fault::NoAuth), Err(Fault::NoNode)]);
+        assert!(matches!(refused, Some(Fault::NoAuth)), "{refused:?}");
+        let refused = orphan(vec![ok(), Err(Fault::NoAuth)]);
+        assert!(matches!(refused, Some(Fault::NoAuth)), "{refused:?}");
+        let no_chroot = orphan(vec![Err(Fault::NoNode), Err(Fault::NoNode)]);
+        assert!(matches!(no_chroot, Some(Fault::NoNode)), "{no_chroot:?}");
+    }
 
     #[test]
     fn a_successor_never_stands_at_its_predecessors_version() {

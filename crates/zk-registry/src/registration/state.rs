@@ -4,15 +4,43 @@ use crate::error::{Error, ErrorKind};
 use crate::snapshot::Zxid;
 use crate::withdrawn::Withdrawn;
 
-/// How an instance is registered.
+/// How an instance is registered: by default it shares its address, and waits for a node of somebody else to go.
+///
+/// ```
+/// # use zk_registry::{OnConflict, Registering};
+/// let how = Registering::new().with_exclusive(true).with_on_conflict(OnConflict::Fail);
+/// assert!(how.exclusive);
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Registering {
     /// Whether nobody else on this host can be serving that address, because we hold its listening socket: a node that
-    /// an earlier process of this host left behind is then taken over at once. Defaults to no.
+    /// an earlier process of this host left behind, and that states the same address, is then taken over at once. Defaults
+    /// to no.
     pub exclusive: bool,
     /// What to do when somebody else's node stands there. Defaults to [`OnConflict::Wait`].
     pub on_conflict: OnConflict,
+}
+
+impl Registering {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`exclusive`](Self::exclusive).
+    #[must_use]
+    pub fn with_exclusive(mut self, exclusive: bool) -> Self {
+        self.exclusive = exclusive;
+        self
+    }
+
+    /// Sets [`on_conflict`](Self::on_conflict).
+    #[must_use]
+    pub fn with_on_conflict(mut self, on_conflict: OnConflict) -> Self {
+        self.on_conflict = on_conflict;
+        self
+    }
 }
 
 /// What to do when somebody else's node stands where ours should.
@@ -27,7 +55,7 @@ pub enum OnConflict {
 }
 
 /// Where a registration stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RegistrationState {
     /// Somebody else's node stands in the place; ours follows when it is gone. Nothing of theirs is touched.
@@ -44,6 +72,15 @@ pub enum RegistrationState {
         /// The write that made it so.
         zxid: Zxid,
     },
+    /// A request was refused, or its connection broke, and is made again after at most five seconds, for as long as it takes:
+    /// an administrator can lift what ZooKeeper refuses (access control, a quota, a missing chroot). Each cause is in the log
+    /// once.
+    Retrying {
+        /// Why the last try failed.
+        cause: Error,
+        /// The write that made what our node says, if it stands all the same: only an update of it failed.
+        standing: Option<Zxid>,
+    },
     /// It was registered when the connection was lost; it stays so while the session lives.
     Suspended {
         /// The write that had made it so.
@@ -51,6 +88,21 @@ pub enum RegistrationState {
     },
     /// It was withdrawn.
     Withdrawn(Withdrawn),
+}
+
+/// What a resource outside ZooKeeper can fence an instance by: a write that carries a smaller token than an earlier one comes
+/// from an instance that has lost its place.
+///
+/// Tokens of one (service, id) compare by `created`: of two processes that registered it one after the other, the later one
+/// has the larger token. The token changes when the node is created anew, after the session was lost or the node deleted.
+/// Source: Kleppmann, "How to do distributed locking" (2016).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub struct FencingToken {
+    /// The transaction that created the node (its czxid).
+    pub created: Zxid,
+    /// The session that owns the node.
+    pub session: i64,
 }
 
 /// How often somebody else wrote the node of a registration, and what became of it.
