@@ -370,6 +370,10 @@ impl Connector {
 }
 
 impl Connect for Connector {
+    fn cluster(&self) -> String {
+        format!("memory{}", self.chroot)
+    }
+
     fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>> {
         let Self { cluster, client, session_timeout, chroot } = self.clone();
         Box::pin(async move {
