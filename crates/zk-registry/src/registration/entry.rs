@@ -245,7 +245,9 @@ impl Entry {
             }
             step = context.sessions.with(|ids| self.intent.step(seen, &context.us, ids, listed));
         }
-        if let (Step::Conflict(_) | Step::Superseded, Listed::No, Seen::Node { node, .. }) = (&step, listed, seen) {
+        if let (Step::Conflict(_) | Step::Superseded, Listed::No, Seen::Node { node, .. }) =
+            (&step, listed, seen)
+        {
             self.stranger = Some(node.stat.owner);
         }
         self.follow(step)
@@ -285,7 +287,10 @@ impl Entry {
             (Step::Conflict(with), _) => Next::Conflict(with),
             (Step::ListOwned, _) => Next::ListOwned,
             (Step::Forbidden, None) => {
-                warn!(path, "not allowed to read the node, so it is not deleted; it stays until the session ends");
+                warn!(
+                    path,
+                    "not allowed to read the node, so it is not deleted; it stays until the session ends"
+                );
                 Next::Finish(Withdrawn::Forbidden)
             }
             (Step::Forbidden, Some(_)) => {

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use self::background::Background;
 use self::slots::{Place, Slots};
-use crate::discovery::{self, Channel, Driver, SnapshotFile, Subscription, Subscriptions};
+use crate::discovery::{self, Channel, Driver, Origin, SnapshotFile, Subscription, Subscriptions};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, ServiceName};
 use crate::options::{ConnectString, Options};
@@ -35,6 +35,8 @@ pub struct Registry(Arc<Inner>);
 
 struct Inner {
     options: Options,
+    /// Which ZooKeeper it is, for the snapshot files.
+    cluster: String,
     slots: Slots,
     views: Arc<Subscriptions>,
     /// The tasks behind the views: the last thing that they do is to write their snapshot files.
@@ -75,10 +77,11 @@ impl Registry {
             Err(error) => (Background::nowhere(), Some(error)),
         };
         let settings = SessionSettings::from(&options);
+        let cluster = connect.cluster();
         let (slots, connection) = Slots::new(background, connect, context, settings, failed);
         let first = slots.first_state();
         let (views, drivers) = (Arc::default(), TaskTracker::new());
-        Self(Arc::new(Inner { options, slots, views, drivers, first, connection }))
+        Self(Arc::new(Inner { options, cluster, slots, views, drivers, first, connection }))
     }
 
     /// Waits for the first connection.
@@ -217,8 +220,10 @@ impl Inner {
             suspicion: self.options.suspicion,
             session_timeout: context.session_timeout,
             audit_interval: context.audit_interval,
-            file: (self.options.snapshot_dir.as_deref())
-                .map(|directory| SnapshotFile::new(directory, context.base.service(service))),
+            file: self.options.snapshot_dir.as_deref().map(|directory| {
+                let origin = Origin { cluster: self.cluster.clone(), root: context.base.service(service) };
+                SnapshotFile::new(directory, origin)
+            }),
             seed: context.seed,
             last_heard: channel.last_heard.clone(),
             changed: Box::new(move |path| {

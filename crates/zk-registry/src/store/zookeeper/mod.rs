@@ -41,6 +41,8 @@ struct Template {
     hosts: Vec<Address>,
     tls: Option<Tls>,
     chroot: Option<String>,
+    /// See [`Connect::cluster`].
+    cluster: String,
     session_timeout: Duration,
     connection_timeout: Duration,
 }
@@ -90,6 +92,7 @@ impl Template {
             hosts,
             tls: options.tls.clone(),
             chroot: to.chroot.clone(),
+            cluster: to.cluster(),
             session_timeout,
             connection_timeout,
         })
@@ -140,6 +143,10 @@ impl Template {
 impl Connect for ZooKeeper {
     fn servers(&self) -> usize {
         self.0.as_ref().map_or(0, |template| template.hosts.len())
+    }
+
+    fn cluster(&self) -> String {
+        self.0.as_ref().map_or_else(|_| String::new(), |template| template.cluster.clone())
     }
 
     fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>> {
