@@ -201,20 +201,19 @@ impl Driver {
         }
     }
 
-    /// Arms the watch of a new session, after the server caught up with what an earlier one had seen.
+    /// Arms the watch of a new session. The supervisor has brought its server up to date with what an earlier one had seen.
     async fn begin(&mut self, store: Arc<dyn Store>, number: u64) -> Result<Epoch, Over> {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         loop {
             let root = &self.settings.root;
-            let (watch, sync) = (store.watch(root), store.sync(root));
-            let armed = async { (watch.await, sync.await) };
-            let (watch, sync) = tokio::select! {
+            let watch = store.watch(root);
+            let watch = tokio::select! {
                 biased;
                 over = lost_epoch(&mut self.link, number) => return Err(over),
-                armed = armed => armed,
+                watch = watch => watch,
             };
-            match (watch, sync) {
-                (Ok(watch), Ok(())) => {
+            match watch {
+                Ok(watch) => {
                     return Ok(Epoch {
                         store,
                         watch,
@@ -233,8 +232,7 @@ impl Driver {
                         agreed_at: Instant::now(),
                     });
                 }
-                (watch, sync) => {
-                    let fault = (watch.err(), sync.err());
+                Err(fault) => {
                     debug!(root = self.settings.root, ?fault, "arming the watch failed, trying again");
                     let delay = backoff.delay(&mut self.rng);
                     tokio::select! {

@@ -30,8 +30,7 @@ pub(crate) async fn walk(
                 Err(fault) => return Err(fault.while_reading(&path(base, &level[n]))),
             }
         }
-        let paths: Vec<_> =
-            children.iter().map(|(n, name)| base.child(level[*n].as_ref(), name)).collect();
+        let paths: Vec<_> = children.iter().map(|(n, name)| base.child(level[*n].as_ref(), name)).collect();
         let nodes = in_order(read_all(store, &paths)).await;
         let nodes = nodes.map_err(|fault| fault.while_reading(&base.to_string()))?;
         let mut has_instances = vec![false; level.len()];

@@ -15,7 +15,8 @@ pub(crate) fn prepare(
     service: &ServiceName,
     instance: &Instance,
 ) -> Result<(InstanceId, String, Wanted), Error> {
-    if !instance.is_dialable() && instance.ssl_port().is_none() {
+    let has_port = instance.is_dialable() || instance.ssl_port().is_some_and(|port| port != 0);
+    if !has_port || instance.host().is_empty() || instance.ssl_port() == Some(0) {
         let message = format!("{:?} of {service}: an instance needs a host and a port", instance.address());
         return Err(Error::new(ErrorKind::Invalid, message));
     }

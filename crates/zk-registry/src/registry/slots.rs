@@ -13,9 +13,7 @@ use super::background::Background;
 use crate::error::Error;
 use crate::registration::{self, Context, Registrar, path_load};
 use crate::session::last_heard::LastHeard;
-use crate::session::{
-    Command, ConnectionState, Link, Phase, SessionSettings, SessionStates, Supervisor,
-};
+use crate::session::{Command, ConnectionState, Link, Phase, SessionSettings, SessionStates, Supervisor};
 use crate::store::Connect;
 use crate::withdrawn::Withdrawn;
 
@@ -135,9 +133,8 @@ impl Slots {
 
     /// A registrar whose session has room for `load` more path bytes; of a closed registry any, which will say so.
     pub(super) fn registrar_for(&self, load: usize) -> Registrar {
-        let has_room = |slot: &Slot| {
-            slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES
-        };
+        let has_room =
+            |slot: &Slot| slot.registrar.load().load(Ordering::Relaxed) + load <= SESSION_PATH_BYTES;
         self.with_slot(has_room, "registered", |slot| {
             slot.registrar.load().fetch_add(load, Ordering::Relaxed);
             slot.registrar.clone()
@@ -199,7 +196,10 @@ impl Slots {
         let taken = take(&slot);
         self.registrars.lock().unwrap_or_else(PoisonError::into_inner).push(slot.registrar.clone());
         open.slots.push(slot);
-        info!(sessions = open.slots.len(), "the sessions' share of {what} paths is full, opening a further one");
+        info!(
+            sessions = open.slots.len(),
+            "the sessions' share of {what} paths is full, opening a further one"
+        );
         taken
     }
 

@@ -68,7 +68,8 @@ impl Greeting {
             probed.await?;
             if let Some(known) = known {
                 let known = known.await?;
-                if let Some(missing) = self.schemes.iter().find(|scheme| !known.iter().any(|k| k == *scheme)) {
+                if let Some(missing) = self.schemes.iter().find(|scheme| !known.iter().any(|k| k == *scheme))
+                {
                     let message =
                         format!("the server ignored our {missing} credentials: it does not support them");
                     return Err(NotGreeted::Unknown(Error::new(ErrorKind::AuthFailed, message)));

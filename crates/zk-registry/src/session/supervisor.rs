@@ -142,7 +142,9 @@ impl Supervisor {
             };
             let delay = match failure {
                 // One member of an ensemble may lack what the others have.
-                Some((error, _)) if error.kind() == ErrorKind::AuthFailed && refusals < self.other_tries() => {
+                Some((error, _))
+                    if error.kind() == ErrorKind::AuthFailed && refusals < self.other_tries() =>
+                {
                     refusals += 1;
                     warn!(%error, "trying another server");
                     (self.settings.session_timeout / 40).min(OTHER_SERVER)

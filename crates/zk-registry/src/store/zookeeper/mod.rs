@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use zookeeper_client::{Client, Connector, Error, SaslOptions};
 
+use self::diagnosis::Looks;
 use self::lifeline::Lifeline;
 use self::session::Session;
 use super::{Connect, ConnectFault, Store};
@@ -41,6 +42,7 @@ struct Template {
     chroot: Option<String>,
     session_timeout: Duration,
     connection_timeout: Duration,
+    looks: Looks,
 }
 
 /// One server, as the client crate is told about it.
@@ -99,6 +101,7 @@ impl Template {
             chroot: to.chroot.clone(),
             session_timeout,
             connection_timeout,
+            looks: Looks::default(),
         })
     }
 
@@ -136,7 +139,8 @@ impl Template {
             // Only what is wrong with a certificate or a key is found before the first host is tried.
             Error::Custom(error) => ConnectFault::Invalid(error.to_string()),
             _ => {
-                let finding = diagnosis::diagnose(&self.hosts, self.tls.as_ref(), self.connection_timeout);
+                let finding =
+                    diagnosis::diagnose(&self.looks, &self.hosts, self.tls.as_ref(), self.connection_timeout);
                 ConnectFault::Unavailable(finding.await)
             }
         }
