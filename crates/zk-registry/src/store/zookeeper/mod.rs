@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use zookeeper_client::{Client, Connector, Error, SaslOptions};
 
 use self::address::Address;
+use self::diagnosis::Looks;
 use self::lifeline::Lifeline;
 use self::session::Session;
 use super::{Connect, ConnectFault, Store};
@@ -45,6 +46,7 @@ struct Template {
     cluster: String,
     session_timeout: Duration,
     connection_timeout: Duration,
+    looks: Looks,
 }
 
 impl ZooKeeper {
@@ -95,6 +97,7 @@ impl Template {
             cluster: to.cluster(),
             session_timeout,
             connection_timeout,
+            looks: Looks::default(),
         })
     }
 
@@ -133,7 +136,8 @@ impl Template {
             // Only what is wrong with a certificate or a key is found before the first host is tried.
             Error::Custom(error) => ConnectFault::Invalid(error.to_string()),
             _ => {
-                let finding = diagnosis::diagnose(&self.hosts, self.tls.as_ref(), self.connection_timeout);
+                let finding =
+                    diagnosis::diagnose(&self.looks, &self.hosts, self.tls.as_ref(), self.connection_timeout);
                 ConnectFault::Unavailable(finding.await)
             }
         }
