@@ -33,17 +33,17 @@ async fn it_answers_four_letter_words() {
 
 /// Opens a session, byte by byte; without the flag of a read-only client, as old clients do.
 fn session(server: &Server, last_zxid: i64) -> (TcpStream, Vec<u8>) {
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut stream = TcpStream::connect(server.address()).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_millis(300))).expect("it is no zero");
     let mut hello = vec![0, 0, 0, 44, 0, 0, 0, 0];
     hello.extend(last_zxid.to_be_bytes());
     hello.extend(10_000_i32.to_be_bytes());
     hello.extend(0_i64.to_be_bytes());
     hello.extend(16_i32.to_be_bytes());
     hello.extend([0; 16]);
-    stream.write_all(&hello).unwrap();
+    stream.write_all(&hello).expect("it listens");
     let mut greeting = vec![0; 4 + 4 + 4 + 8 + 4 + 16];
-    let read = stream.read(&mut greeting).unwrap();
+    let read = stream.read(&mut greeting).expect("it answers or closes");
     greeting.truncate(read);
     (stream, greeting)
 }
