@@ -237,6 +237,7 @@ impl Outbox {
 }
 
 /// The replies to these packets, of one connection of a new server: what the fuzz target asks for.
+#[cfg(feature = "testing")]
 pub(super) fn replies<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     let mut core = Core::new(Duration::from_secs(2));
     let hello = Hello { last_zxid: 0, timeout: Duration::from_secs(10), session: 0, password: &[] };

@@ -16,7 +16,7 @@ mod transaction;
 mod tree;
 mod watches;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,6 @@ pub(crate) struct Census {
     pub(crate) nodes: usize,
     pub(crate) ephemerals: usize,
     pub(crate) watches: usize,
-    pub(crate) sessions: usize,
     pub(crate) data: usize,
 }
 
@@ -501,15 +500,8 @@ impl Engine {
             nodes: self.tree.nodes.len() + 1,
             ephemerals: self.tree.ephemerals.values().map(BTreeSet::len).sum(),
             watches: self.members.watched(),
-            sessions: self.sessions.all.len(),
             data: self.dump().map(|(path, data, _)| path.len() + data.map_or(0, Bytes::len)).sum(),
         }
-    }
-
-    /// The ephemeral nodes of each session that has any.
-    pub(crate) fn owners(&self) -> BTreeMap<i64, Vec<String>> {
-        let paths = |owned: &BTreeSet<Arc<str>>| owned.iter().map(|path| path.to_string()).collect();
-        self.tree.ephemerals.iter().map(|(session, owned)| (*session, paths(owned))).collect()
     }
 }
 
