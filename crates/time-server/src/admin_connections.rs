@@ -62,7 +62,7 @@ impl AdminPlace {
     pub(crate) async fn ended(&self) {
         self.connection.end.notified().await;
         if self.connection.has_asked.load(Ordering::Relaxed) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

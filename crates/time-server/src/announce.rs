@@ -192,13 +192,19 @@ impl Announcing {
     /// Leaves so that no client is surprised: says that it drains, waits until that is known, and withdraws.
     async fn leave(&self, n: usize, listing: Listing) {
         let Listing { address, registration } = listing;
-        let listed = matches!(&*registration.states().borrow(), RegistrationState::Registered { .. });
+        let (listed, was_registered) = match &*registration.states().borrow() {
+            RegistrationState::Registered { .. } => (true, true),
+            RegistrationState::Suspended { .. } => (false, true),
+            _ => (false, false),
+        };
         if let Some(notice) = self.notice.filter(|_| listed) {
             let draining = registration.update(|attributes| attributes.status = Status::Draining);
             match timeout(self.patience, draining).await {
                 Ok(Ok(_)) => sleep(notice).await,
                 Ok(Err(error)) => warn!(%address, %error, "could not say that it drains"),
-                Err(_) => warn!(%address, "could not say that it drains: ZooKeeper does not answer"),
+                Err(_) => {
+                    warn!(%address, within = ?self.patience, "could not say that it drains: ZooKeeper did not take it");
+                }
             }
         }
         let withdrawn = registration.withdraw(self.patience).await;
@@ -211,7 +217,8 @@ impl Announcing {
             Withdrawn::Unconfirmed { gone_within } => {
                 warn!(%address, ?gone_within, "ZooKeeper did not confirm the withdrawal; the node goes with its session");
             }
-            _ => info!(%address, "withdrawn"),
+            _ if was_registered => info!(%address, "withdrawn"),
+            _ => info!(%address, "was never registered"),
         }
     }
 }

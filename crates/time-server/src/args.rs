@@ -16,7 +16,7 @@ use zk_registry::cli::{RegistryArgs, duration};
 /// Tells the time over TCP, every listener a registered instance.
 ///
 /// Prints one line per registration on stdout and logs on stderr; RUST_LOG chooses what (default
-/// `info,zookeeper_client=warn`).
+/// `info,zookeeper_client=error`).
 #[derive(Clone, Debug, Parser)]
 #[command(name = "time-server", version, after_help = EXIT_CODES)]
 pub struct Args {
@@ -130,7 +130,7 @@ const LIMITS: &str = "Limits";
 const SHUTDOWN: &str = "Shutdown";
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  ended by SIGTERM or Ctrl-C, everything finished
+  0  ended by SIGTERM, SIGQUIT, Ctrl-C or the closing of its terminal, everything finished
   1  a second signal cut the end short, or the system failed us
   2  wrong usage, or an address that cannot be listened on; nothing was registered";
 

@@ -84,7 +84,8 @@ impl Daemon {
         }
     }
 
-    /// Registers and serves until `shutdown` completes, then leaves.
+    /// Registers and serves until `shutdown` completes, then leaves. When `hurry` completes, nothing is waited for any
+    /// longer but the end of the session, and that for 250 ms: a session that is not closed stays listed until it times out.
     ///
     /// # Errors
     ///
@@ -93,7 +94,11 @@ impl Daemon {
     /// # Cancel safety
     ///
     /// Dropping the future closes everything at once; the registrations are withdrawn best effort.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+    ) -> Result<(), DaemonError> {
         let Self { config, listeners, advertise, admin } = self;
         let server = Server::new(config.limits);
         let metrics = server.metrics().clone();
@@ -132,6 +137,7 @@ impl Daemon {
                 None => std::future::pending().await,
             }
         };
+        let closing = registry.clone();
         let leave = async {
             let finished = serving.await.map_err(DaemonError::System)?;
             if finished != (Finished { dropped: 0 }) {
@@ -144,6 +150,10 @@ impl Daemon {
         };
         tokio::select! {
             ended = leave => ended,
+            () = hurry => {
+                let _ = closing.close(HURRIED_CLOSE).await; // it is tried, and nothing more
+                Ok(())
+            }
             error = usage => Err(DaemonError::Usage(error)),
             never = admin_endpoint => match never {},
         }
@@ -199,6 +209,9 @@ async fn wrong_use(mut connection: watch::Receiver<ConnectionState>) -> UsageErr
 
 /// How long ZooKeeper has to acknowledge a step of leaving. It answers in milliseconds or, being down, not at all.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(3);
+
+/// The time for the end of the session when a second signal came.
+const HURRIED_CLOSE: Duration = Duration::from_millis(250);
 
 fn unusable(error: &impl Display) -> DaemonError {
     DaemonError::Usage(UsageError::new("cannot register", error))

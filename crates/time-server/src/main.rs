@@ -1,5 +1,6 @@
 //! Runs the time server until a signal: the first one lets it leave politely, a second one ends it now.
 
+use std::env;
 use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 
@@ -7,10 +8,9 @@ use clap::Parser;
 use time_server::args::Args;
 use time_server::config::Config;
 use time_server::daemon::{Daemon, DaemonError};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-use zk_registry::cli::UsageError;
+use zk_registry::cli::{Signals, UsageError};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -19,10 +19,10 @@ fn main() -> ExitCode {
         Err(error) => return usage(&UsageError::from_clap(&error)),
     };
     let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zookeeper_client=warn"));
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zookeeper_client=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb"))
         .with_writer(io::stderr)
         // It would be said with `eprintln!`, which panics where standard error is gone or its disk is full.
         .log_internal_errors(false)
@@ -47,38 +47,23 @@ async fn run(config: Config) -> ExitCode {
         Ok(daemon) => daemon,
         Err(error) => return usage(&error),
     };
-    let leave = CancellationToken::new();
-    let two_signals = async {
+    let (leave, hurry) = (CancellationToken::new(), CancellationToken::new());
+    let watch_signals = async {
         signals.next().await;
         leave.cancel();
         signals.next().await;
+        hurry.cancel();
+        std::future::pending::<std::convert::Infallible>().await
     };
-    tokio::select! {
-        ended = daemon.run(leave.cancelled()) => match ended {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(DaemonError::Usage(error)) => usage(&error),
-            Err(error) => failure(&error),
-        },
-        () = two_signals => failure(&"a second signal: not waiting any longer"),
-    }
-}
-
-/// SIGTERM and SIGINT, which is Ctrl-C.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+    let ended = tokio::select! {
+        ended = daemon.run(leave.cancelled(), hurry.cancelled()) => ended,
+        never = watch_signals => match never {},
+    };
+    match ended {
+        Ok(()) if hurry.is_cancelled() => failure(&"a second signal: not waiting any longer"),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(DaemonError::Usage(error)) => usage(&error),
+        Err(error) => failure(&error),
     }
 }
 

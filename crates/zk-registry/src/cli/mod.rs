@@ -25,9 +25,13 @@ mod duration;
 mod names;
 mod registry_args;
 mod secret_files;
+#[cfg(unix)]
+mod signals;
 mod usage_error;
 
 pub use duration::{MAX_DURATION, duration};
 pub use names::{AclName, FormatName};
 pub use registry_args::{RegistryArgs, RegistryConfig};
+#[cfg(unix)]
+pub use signals::Signals;
 pub use usage_error::UsageError;

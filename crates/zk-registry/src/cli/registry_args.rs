@@ -6,9 +6,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::warn;
+
 use crate::cli::secret_files::{credentials, pem};
 use crate::cli::{AclName, FormatName, UsageError, duration};
-use crate::{BasePath, ConnectString, Options, ServiceName, Tls};
+use crate::{BasePath, ConnectString, Credentials, Options, ServiceName, Tls};
 
 /// Where ZooKeeper is, who we are to it, and which service is meant.
 #[derive(Clone, Debug, clap::Args)]
@@ -91,11 +93,18 @@ impl RegistryArgs {
                 })
             }
         };
+        let credentials: Vec<_> =
+            self.auth_file.as_deref().map(credentials).transpose()?.into_iter().collect();
+        if tls.is_none() && credentials.iter().any(|one| matches!(one, Credentials::Digest { .. })) {
+            warn!(
+                "--auth-file: `digest` sends the password as it is, and there is no TLS; use --tls-ca, or `sasl`"
+            );
+        }
         let options = Options {
             base: self.base,
             format: self.format.format(),
             session_timeout: self.session_timeout,
-            credentials: self.auth_file.as_deref().map(credentials).transpose()?.into_iter().collect(),
+            credentials,
             tls,
             acl: self.acl.acl(),
             ..Options::default()

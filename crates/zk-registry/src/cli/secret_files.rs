@@ -1,15 +1,20 @@
 //! The files that the flags name: credentials and PEM. Errors name the file and never repeat what it holds.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
+
+#[cfg(unix)]
+use tracing::warn;
 
 use crate::Credentials;
 use crate::cli::UsageError;
 
 /// Who the first line of the file says we are. Errors never repeat what the file holds.
 pub(super) fn credentials(file: &Path) -> Result<Credentials, UsageError> {
-    let text = read("--auth-file", file)?;
-    let line = text.lines().next().unwrap_or_default().trim();
+    warn_if_exposed("--auth-file", file);
+    let text = read("--auth-file", file, AUTH_FILE_BYTES)?;
+    let line = text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default().trim();
     let parsed = line.split_once(' ').and_then(|(scheme, identity)| {
         let (user, password) = identity.trim_start().split_once(':')?;
         let (user, password) = (user.to_owned(), password.to_owned());
@@ -27,7 +32,10 @@ pub(super) fn credentials(file: &Path) -> Result<Credentials, UsageError> {
 }
 
 pub(super) fn pem(flag: &str, file: &Path) -> Result<String, UsageError> {
-    let text = read(flag, file)?;
+    let text = read(flag, file, PEM_BYTES)?;
+    if text.contains("PRIVATE KEY") {
+        warn_if_exposed(flag, file);
+    }
     if text.contains("-----BEGIN ") {
         Ok(text)
     } else {
@@ -35,8 +43,57 @@ pub(super) fn pem(flag: &str, file: &Path) -> Result<String, UsageError> {
     }
 }
 
-fn read(flag: &str, file: &Path) -> Result<String, UsageError> {
-    fs::read_to_string(file).map_err(|error| {
-        UsageError::new(flag, format!("{}: must be a readable text file ({error})", file.display()))
-    })
+/// Reads a text file of at most `most` bytes, so that an endless one such as a device ends as an error.
+fn read(flag: &str, file: &Path, most: u64) -> Result<String, UsageError> {
+    let wrong = |what: String| UsageError::new(flag, format!("{}: {what}", file.display()));
+    let unreadable = |error: io::Error| wrong(format!("must be a readable text file ({error})"));
+    let opened = File::open(file).map_err(unreadable)?;
+    let mut text = String::new();
+    (&opened).take(most + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > most {
+        return Err(wrong(format!("must have at most {most} bytes")));
+    }
+    Ok(text)
+}
+
+/// Warns of a file with a secret that other users may read.
+fn warn_if_exposed(flag: &str, file: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let mode = std::fs::metadata(file).map_or(0, |found| found.permissions().mode());
+        if mode & 0o077 != 0 {
+            let mode = format!("{:04o}", mode & 0o7777);
+            warn!(flag, file = %file.display(), mode, "other users may read or change this file; use mode 0600");
+        }
+    }
+}
+
+const AUTH_FILE_BYTES: u64 = 64 * 1024;
+const PEM_BYTES: u64 = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_trailing_blanks_are_no_part_of_a_password() {
+        let file = file("\u{feff}digest alice:s3cret  \r\n");
+        let Ok(Credentials::Digest { user, password }) = credentials(file.path()) else { panic!("digest") };
+        assert_eq!((user.as_str(), password.as_str()), ("alice", "s3cret"));
+    }
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let error = credentials(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(error.contains("/dev/zero: must have at most 65536 bytes"), "{error}");
+        assert!(pem("--tls-ca", Path::new("/dev/zero")).is_err());
+    }
 }
