@@ -22,7 +22,12 @@ pub(super) struct Circumstances<'a> {
 }
 
 /// What one answer means.
-pub(super) fn meaning(entry: &mut Entry, answer: Answer, around: &Circumstances<'_>, context: &Context) -> Next {
+pub(super) fn meaning(
+    entry: &mut Entry,
+    answer: Answer,
+    around: &Circumstances<'_>,
+    context: &Context,
+) -> Next {
     if entry.stage.is_asked() {
         entry.stage = Stage::Read;
     }
@@ -33,7 +38,9 @@ pub(super) fn meaning(entry: &mut Entry, answer: Answer, around: &Circumstances<
             Some(_) => Next::Due,
             None => Next::Finish(Withdrawn::Confirmed),
         },
-        Answer::Created(Err(Fault::NoNode)) if entry.intent.record.is_some() => orphaned(entry, around.orphan),
+        Answer::Created(Err(Fault::NoNode)) if entry.intent.record.is_some() => {
+            orphaned(entry, around.orphan)
+        }
         Answer::Created(Err(Fault::NodeExists))
         | Answer::Written(Err(Fault::BadVersion | Fault::NoNode | Fault::NodeExists))
         | Answer::Deleted(Err(Fault::BadVersion)) => Next::Due,

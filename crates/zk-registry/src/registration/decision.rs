@@ -321,7 +321,10 @@ mod tests {
     fn a_strangers_node_is_never_touched() {
         for owner in [0, STRANGER] {
             let seen = node(owner, 0, "a", None);
-            assert!(matches!(intent(Some("a")).step(&seen, &us(), &ids(), Listed::Unknown), Step::Conflict(_)));
+            assert!(matches!(
+                intent(Some("a")).step(&seen, &us(), &ids(), Listed::Unknown),
+                Step::Conflict(_)
+            ));
             assert_eq!(intent(None).step(&seen, &us(), &ids(), Listed::Unknown), Step::Superseded);
         }
     }
@@ -425,7 +428,10 @@ mod tests {
 
     #[test]
     fn a_withdrawal_deletes_what_is_ours_at_the_version_just_read() {
-        assert_eq!(intent(None).step(&node(OURS, 2, "a", None), &us(), &ids(), Listed::Unknown), Step::Delete { version: 2 });
+        assert_eq!(
+            intent(None).step(&node(OURS, 2, "a", None), &us(), &ids(), Listed::Unknown),
+            Step::Delete { version: 2 }
+        );
         assert_eq!(
             intent(None).step(&node(EARLIER, 2, "a", None), &us(), &ids(), Listed::Unknown),
             Step::Delete { version: 2 }

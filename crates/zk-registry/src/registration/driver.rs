@@ -243,7 +243,10 @@ impl Driver {
                     answers::meaning(entry, answer, &around, &self.context)
                 };
                 self.act(key, next);
-                if was_nudged && let Some(entry) = self.entries.get_mut(&key) && entry.nudge() {
+                if was_nudged
+                    && let Some(entry) = self.entries.get_mut(&key)
+                    && entry.nudge()
+                {
                     self.schedule.due(key);
                 }
             }

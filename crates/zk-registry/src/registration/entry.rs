@@ -245,7 +245,9 @@ impl Entry {
             }
             step = context.sessions.with(|ids| self.intent.step(seen, &context.us, ids, listed));
         }
-        if let (Step::Conflict(_) | Step::Superseded, Listed::No, Seen::Node { node, .. }) = (&step, listed, seen) {
+        if let (Step::Conflict(_) | Step::Superseded, Listed::No, Seen::Node { node, .. }) =
+            (&step, listed, seen)
+        {
             self.stranger = Some(node.stat.owner);
         }
         self.follow(step)
@@ -285,7 +287,10 @@ impl Entry {
             (Step::Conflict(with), _) => Next::Conflict(with),
             (Step::ListOwned, _) => Next::ListOwned,
             (Step::Forbidden, None) => {
-                warn!(path, "not allowed to read the node, so it is not deleted; it stays until the session ends");
+                warn!(
+                    path,
+                    "not allowed to read the node, so it is not deleted; it stays until the session ends"
+                );
                 Next::Finish(Withdrawn::Forbidden)
             }
             (Step::Forbidden, Some(_)) => {
@@ -387,7 +392,8 @@ impl Entry {
             _ => debug!(path = self.path, %cause, "trying again"),
         }
         // What the connection is to blame for is the connection's state; our node stands all the while.
-        if is_refused || standing.is_none() || self.doubts >= SUSPICIOUS {
+        let is_pending = *self.states.borrow() == RegistrationState::Pending;
+        if is_refused || is_pending || self.doubts >= SUSPICIOUS {
             self.say(RegistrationState::Retrying { cause, standing });
         }
     }
