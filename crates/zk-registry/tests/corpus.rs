@@ -8,6 +8,8 @@ mod connect_string;
 mod formats;
 #[path = "../../../fuzz/checks/snapshot_file.rs"]
 mod snapshot_file;
+#[path = "../../../fuzz/checks/zookeeper_wire.rs"]
+mod zookeeper_wire;
 
 /// Runs the check over every file of these directories of the repository, of which there are so many at least.
 fn check(check: fn(&[u8]), directories: &[&str], least: usize) {
@@ -38,4 +40,9 @@ fn the_formats_hold_for_the_committed_corpus_and_every_fixture() {
 #[test]
 fn the_snapshot_file_holds_for_the_committed_corpus() {
     check(snapshot_file::snapshot_file, &["fuzz/corpus/snapshot_file"], 12);
+}
+
+#[test]
+fn the_wire_of_the_server_for_tests_holds_for_the_committed_corpus() {
+    check(zookeeper_wire::zookeeper_wire, &["fuzz/corpus/zookeeper_wire"], 6);
 }

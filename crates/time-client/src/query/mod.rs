@@ -92,7 +92,7 @@ impl Query {
         };
         let request = args.request.unwrap_or(match args.common.registry.format {
             FormatName::Plain => RequestName::Timestamp,
-            FormatName::Curator | FormatName::CuratorStrict => RequestName::Now,
+            _ => RequestName::Now,
         });
         Ok(Self {
             load: Load { concurrency, pace, count, duration: args.duration },

@@ -7,20 +7,21 @@ use std::sync::Arc;
 
 use futures_util::future::OptionFuture;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::epoch::{Epoch, Need, Over, Replies, Step, lost_epoch};
+use super::epoch::{Epoch, Need, Over, Replies, Step, Sweep, lost_epoch};
 use super::keeper::{Keeper, ViewSettings};
+use super::pace::Pace;
 use super::requests::{is_about_the_request, read_all};
 use super::snapshot_file::Stored;
 use super::subscriptions::{Channel, Subscriptions};
-use super::view::Batch;
+use super::view::{self, Batch};
 use super::waiters::Waiters;
 use crate::backoff::jittered;
 use crate::resolve::Waiter;
 use crate::session::{Link, Phase};
-use crate::store::limits::MOST_PER_REQUEST;
+use crate::snapshot::Zxid;
 use crate::store::{Fault, Node, Stat, Store};
 
 /// Every so many audits read every child again.
@@ -29,8 +30,9 @@ pub(super) const FULL_AUDIT: u32 = 20;
 /// The task behind the watches of one service. `run` it once.
 pub(crate) struct Driver {
     keeper: Keeper,
-    subscriptions: Arc<Subscriptions>,
     waiters: Waiters,
+    /// The czxid of the service's node when the last session ended.
+    last_root: Option<i64>,
 }
 
 impl Driver {
@@ -41,8 +43,8 @@ impl Driver {
         channel: Channel,
         waiters: mpsc::UnboundedReceiver<Waiter>,
     ) -> Self {
-        let keeper = Keeper::new(settings, link, channel.snapshots);
-        Self { keeper, subscriptions, waiters: Waiters::new(waiters) }
+        let keeper = Keeper::new(settings, subscriptions, link, channel.snapshots);
+        Self { keeper, waiters: Waiters::new(waiters), last_root: None }
     }
 
     /// Keeps the view true until the registry is closed or the last watch is dropped.
@@ -66,7 +68,7 @@ impl Driver {
                 break;
             }
         }
-        self.forget();
+        self.keeper.forget();
         if let Some(file) = self.keeper.settings.file.take() {
             file.flush().await;
         }
@@ -81,47 +83,48 @@ impl Driver {
                 (Phase::Up, Some(store)) => return Ok((store, link.epoch)),
                 _ => {}
             }
-            let tick = OptionFuture::from(self.keeper.view.next_tick().map(sleep_until));
+            let wake = OptionFuture::from(self.keeper.next_wake().map(sleep_until));
             let snapshots = self.keeper.snapshots().clone();
             tokio::select! {
                 changed = self.keeper.link.changed() => changed.map_err(|_| Over::View)?,
-                () = snapshots.closed() => self.unwatched()?,
+                () = snapshots.closed() => self.keeper.check_watched()?,
                 () = self.waiters.arrive() => {}
-                Some(()) = tick => {
-                    self.keeper.view.tick(Instant::now());
-                    self.keeper.publish();
-                }
+                Some(()) = wake => self.keeper.pass_time(),
             }
         }
     }
 
-    /// Arms the watch of a new session, after the server caught up with what an earlier one had seen.
+    /// Arms the watch of a new session, whose server has caught up with what an earlier one had seen: that is what a
+    /// connection is greeted with.
     async fn begin(&mut self, store: Arc<dyn Store>, number: u64) -> Result<Epoch, Over> {
-        let mut backoff = Epoch::backoff();
+        let mut pace = Pace::new();
         loop {
             let root = &self.keeper.settings.root;
-            let (watch, sync) = (store.watch(root), store.sync(root));
-            let armed = async { (watch.await, sync.await) };
-            let (watch, sync) = tokio::select! {
+            let armed = store.watch(root);
+            let snapshots = self.keeper.snapshots().clone();
+            let armed = tokio::select! {
                 biased;
                 over = lost_epoch(&mut self.keeper.link, number) => return Err(over),
+                () = snapshots.closed() => {
+                    self.keeper.check_watched()?;
+                    continue;
+                }
                 armed = armed => armed,
             };
-            match (watch, sync) {
-                (Ok(watch), Ok(())) => {
+            match armed {
+                Ok(watch) => {
                     let audit_at = self.next_audit();
                     return Ok(Epoch::new(store, watch, number, audit_at, self.keeper.stagger()));
                 }
-                (watch, sync) => {
-                    let fault = (watch.err(), sync.err());
+                Err(fault) => {
                     debug!(root, ?fault, "arming the watch failed, trying again");
-                    let delay = backoff.delay(&mut self.keeper.rng);
-                    let snapshots = self.keeper.snapshots().clone();
+                    pace.failed(&mut self.keeper.rng);
+                    let again = pace.until(Instant::now()).unwrap_or_else(Instant::now);
                     tokio::select! {
                         biased;
                         over = lost_epoch(&mut self.keeper.link, number) => return Err(over),
-                        () = snapshots.closed() => self.unwatched()?,
-                        () = sleep(delay) => {}
+                        () = snapshots.closed() => self.keeper.check_watched()?,
+                        () = sleep_until(again) => {}
                     }
                 }
             }
@@ -130,38 +133,46 @@ impl Driver {
 
     /// One session, from the armed watch to its end.
     async fn epoch(&mut self, mut epoch: Epoch) -> Over {
-        loop {
-            if let Err(over) = self.keeper.hear_queued(&mut epoch) {
-                return over;
+        let over = loop {
+            if let Err(over) = self.turn(&mut epoch).await {
+                break over;
             }
-            self.waiters.answer(&self.keeper.view);
-            let view = &self.keeper.view;
-            let step = epoch.next_step(view.is_dirty(), self.waiters.want_barrier(view), Instant::now());
-            let done = match step {
-                Some(Step::Resync) => self.resync(&mut epoch).await,
-                Some(Step::ReadMarks) => self.read_marks(&mut epoch).await,
-                Some(Step::Barrier) => self.barrier(&mut epoch).await,
-                Some(Step::Audit) => self.audit(&mut epoch).await,
-                Some(Step::Look) => self.look(&mut epoch).await,
-                None => self.idle(&mut epoch).await,
-            };
-            if let Err(over) = done {
-                return over;
-            }
-            if epoch.replies == Replies::Overdue && epoch.is_gapless() {
-                epoch.replies = Replies::Timely;
-                self.keeper.view.live();
-            }
-            self.keeper.publish_if_due();
+        };
+        self.last_root = epoch.parent.map(|parent| parent.czxid).or(self.last_root);
+        over
+    }
+
+    /// Does what is to be done next, or waits until there is something.
+    async fn turn(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        self.keeper.hear_queued(epoch)?;
+        self.keeper.check_watched()?;
+        let now = Instant::now();
+        self.keeper.view.tick(now);
+        let view = &self.keeper.view;
+        self.waiters.answer(view);
+        let step = epoch.next_step(view.is_dirty(), self.waiters.want_barrier(view, now), now);
+        match step {
+            Some(Step::Resync) => self.resync(epoch).await,
+            Some(Step::List) => self.list(epoch).await,
+            Some(Step::Sweep) => self.sweep(epoch).await,
+            Some(Step::ReadMarks) => self.read_marks(epoch).await,
+            Some(Step::Barrier) => self.barrier(epoch).await,
+            Some(Step::Audit) => self.audit(epoch).await,
+            Some(Step::Look) => self.look(epoch).await,
+            None => self.idle(epoch).await,
+        }?;
+        epoch.last = step;
+        if epoch.replies == Replies::Overdue && epoch.is_gapless() {
+            epoch.replies = Replies::Timely;
+            self.keeper.view.live();
         }
+        self.keeper.pass_time();
+        Ok(())
     }
 
     /// Waits until there is something to do.
     async fn idle(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
-        let publication = self.keeper.view.has_news().then(|| self.keeper.next_publication());
-        // While the connection is lost nothing can be asked, so that only the view's own times count.
-        let request = epoch.is_connected().then(|| epoch.hold.unwrap_or(epoch.audit_at));
-        let wake = [request, publication, self.keeper.view.next_tick()].into_iter().flatten().min();
+        let wake = [epoch.next_turn(Instant::now()), self.keeper.next_wake()].into_iter().flatten().min();
         let wake = OptionFuture::from(wake.map(sleep_until));
         let snapshots = self.keeper.snapshots().clone();
         tokio::select! {
@@ -169,25 +180,24 @@ impl Driver {
             event = epoch.watch.next() => self.keeper.hear(epoch, event)?,
             over = lost_epoch(&mut self.keeper.link, epoch.number) => return Err(over),
             () = self.waiters.arrive() => {}
-            () = snapshots.closed() => self.unwatched()?,
-            Some(()) = wake => {
-                let now = Instant::now();
-                epoch.hold = epoch.hold.filter(|hold| *hold > now);
-                self.keeper.view.tick(now);
-            }
+            () = snapshots.closed() => self.keeper.check_watched()?,
+            Some(()) = wake => {}
         }
         Ok(())
     }
 
     /// Reads everything, and arms the watch if need be.
     async fn resync(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
-        epoch.need = Need::Nothing;
+        (epoch.need, epoch.sweep) = (Need::Nothing, None);
         let asked = Instant::now();
         self.keeper.view.begin_resync(asked);
         match read_all(&mut self.keeper, epoch).await? {
             Ok(batch) => {
-                epoch.backoff.reset();
-                epoch.chunk = MOST_PER_REQUEST;
+                if epoch.parent.is_none() && self.is_another_zookeeper(epoch, &batch).await? {
+                    info!(root = self.keeper.settings.root, "ZooKeeper was built anew, starting over");
+                    self.keeper.view.start_over();
+                }
+                epoch.reads.succeeded();
                 (epoch.parent, epoch.agreed_at) = (batch.parent, asked);
                 let changed = self.keeper.view.listed(batch, Instant::now());
                 self.keeper.tell(&changed);
@@ -196,48 +206,166 @@ impl Driver {
                 }
                 self.keeper.publish();
             }
-            Err(fault) => {
-                let root = &self.keeper.settings.root;
-                if matches!(fault, Fault::NoAuth) {
-                    warn!(root, "the service may not be listed with our identity, trying on");
-                } else {
-                    debug!(root, ?fault, "reading the service failed, trying again");
-                }
-                self.keeper.view.failed();
-                self.keeper.publish();
-                if is_about_the_request(&fault) {
-                    epoch.chunk = (epoch.chunk / 2).max(1);
-                }
-                epoch.need = Need::Everything;
-                self.hold(epoch);
-            }
+            Err(fault) => self.reading_failed(epoch, &fault),
         }
+        Ok(())
+    }
+
+    /// Whether the first listing of a session shows zxids below those that the last one had: those of a ZooKeeper only grow.
+    async fn is_another_zookeeper(&mut self, epoch: &mut Epoch, batch: &Batch) -> Result<bool, Over> {
+        let watermark = self.keeper.view.watermark().0;
+        if watermark == 0 {
+            return Ok(false);
+        }
+        if let Some(parent) = batch.parent {
+            // A node that was created again has a zxid of its own, above everything before.
+            let replaced = self.last_root.is_some_and(|last| last != parent.czxid);
+            let is_whole = batch.items.iter().all(|(_, answer)| answer.is_ok());
+            return Ok((replaced && parent.czxid <= watermark) || (is_whole && batch.reach().0 < watermark));
+        }
+        // The service's node went: its parent, or the next node above that is there, shows when.
+        let root = &self.keeper.settings.root;
+        let above: Vec<String> =
+            std::iter::successors(root.rsplit_once('/'), |(path, _)| path.rsplit_once('/'))
+                .map(|(path, _)| if path.is_empty() { "/".to_owned() } else { path.to_owned() })
+                .collect();
+        let read = epoch.store.read(&above);
+        let Ok(nodes) = self.keeper.answer(epoch, read).await? else { return Ok(false) };
+        let changed = nodes.into_iter().map(|answer| match answer {
+            Ok(node) => Some(node.stat.pzxid),
+            Err(Fault::NoNode) => Some(0),
+            Err(_) => None,
+        });
+        let latest = changed.collect::<Option<Vec<_>>>().map(|zxids| zxids.into_iter().max().unwrap_or(0));
+        Ok(latest.is_some_and(|latest| latest < watermark))
+    }
+
+    /// What is missing was not read: everything has to be, after a while.
+    fn reading_failed(&mut self, epoch: &mut Epoch, fault: &Fault) {
+        let root = &self.keeper.settings.root;
+        if matches!(fault, Fault::NoAuth) {
+            warn!(root, "the service may not be listed with our identity, trying on");
+        } else {
+            debug!(root, ?fault, "reading the service failed, trying again");
+        }
+        if is_about_the_request(fault) {
+            self.keeper.portion.refused();
+        }
+        self.keeper.view.failed();
+        self.keeper.publish();
+        (epoch.need, epoch.sweep) = (Need::Everything, None);
+        epoch.reads.failed(&mut self.keeper.rng);
+    }
+
+    /// Lists the service: who came and who went is known with the answer, and every child is read again in a sweep.
+    async fn list(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        let cause = std::mem::replace(&mut epoch.need, Need::Nothing);
+        let doubts = cause == Need::Doubt || !epoch.is_gapless();
+        epoch.sweep = None;
+        let asked = Instant::now();
+        let list = epoch.store.list(&self.keeper.settings.root);
+        let listed = self.keeper.answer(epoch, list).await?;
+        let (names, parent) = match listed {
+            // Another connection than the one that the watch was armed on: everything will be read.
+            Ok(_) | Err(Fault::NoNode) if !epoch.is_armed() => return Ok(()),
+            Ok((names, parent)) => (names, Some(parent)),
+            Err(Fault::NoNode) => (Vec::new(), None),
+            Err(fault) if doubts => {
+                self.reading_failed(epoch, &fault);
+                return Ok(());
+            }
+            Err(fault) => {
+                debug!(root = self.keeper.settings.root, ?fault, "listing the service failed, trying again");
+                epoch.need = epoch.need.max(Need::Audit);
+                epoch.checks.failed(&mut self.keeper.rng);
+                return Ok(());
+            }
+        };
+        epoch.checks.succeeded();
+        epoch.parent = parent;
+        let changed = self.keeper.view.reconcile(&names, Instant::now());
+        self.keeper.tell(&changed);
+        let cause = if doubts { Need::Doubt } else { Need::Audit };
+        let reach = Zxid(parent.map_or(0, |parent| parent.pzxid));
+        epoch.sweep = Some(Sweep { names: names.into(), cause, reach, asked });
+        Ok(())
+    }
+
+    /// Reads some more children of a sweep.
+    async fn sweep(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        let Some(sweep) = &mut epoch.sweep else { return Ok(()) };
+        let some = self.keeper.portion.count().min(sweep.names.len());
+        let names: Vec<String> = sweep.names.drain(..some).collect();
+        let answer = if names.is_empty() {
+            Ok(Vec::new())
+        } else {
+            let read = epoch.store.read(&self.keeper.paths(&names));
+            self.keeper.answer(epoch, read).await?
+        };
+        // The connection may have been another one meanwhile: then everything will be read.
+        let armed = epoch.is_armed();
+        let Some(sweep) = epoch.sweep.as_mut().filter(|_| armed) else { return Ok(()) };
+        let nodes = match answer {
+            Ok(nodes) => {
+                self.keeper.portion.answered(&nodes);
+                nodes.into_iter().map(view::bounded).collect()
+            }
+            Err(fault) if is_about_the_request(&fault) && names.len() == 1 => vec![Err(fault)],
+            Err(fault) if !is_about_the_request(&fault) && sweep.cause == Need::Doubt => {
+                self.reading_failed(epoch, &fault);
+                return Ok(());
+            }
+            Err(fault) => {
+                debug!(
+                    root = self.keeper.settings.root,
+                    ?fault,
+                    "reading some children failed, trying again"
+                );
+                if is_about_the_request(&fault) {
+                    self.keeper.portion.refused();
+                }
+                names.into_iter().rev().for_each(|name| sweep.names.push_front(name));
+                epoch.checks.failed(&mut self.keeper.rng);
+                return Ok(());
+            }
+        };
+        epoch.checks.succeeded();
+        let batch = Batch { items: names.into_iter().zip(nodes).collect(), parent: None, gapless: false };
+        sweep.reach = sweep.reach.max(batch.reach());
+        let (reach, asked) = (sweep.reach, sweep.asked);
+        if sweep.names.is_empty() {
+            epoch.sweep = None;
+        }
+        let changed = self.keeper.view.swept(batch.items, Instant::now());
+        self.keeper.tell(&changed);
+        if epoch.sweep.is_none() && epoch.is_gapless() {
+            epoch.agreed_at = asked;
+            self.keeper.view.end_sweep(reach);
+        }
+        self.compare(epoch);
         Ok(())
     }
 
     /// Reads what is dirty; the parent comes last and says whether anything is missing.
     async fn read_marks(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
-        let names = self.keeper.view.take_marks(MOST_PER_REQUEST);
+        let names = self.keeper.view.take_marks(self.keeper.portion.count());
         let mut paths = self.keeper.paths(&names);
         paths.push(self.keeper.settings.root.clone());
         let read = epoch.store.read(&paths);
         match self.keeper.answer(epoch, read).await? {
             Ok(mut nodes) => {
+                epoch.reads.succeeded();
+                self.keeper.portion.answered(&nodes);
                 let parent = nodes.pop();
                 let parent = self.parent(epoch, parent);
-                let items = names.into_iter().zip(nodes).collect();
+                let items = names.into_iter().zip(nodes.into_iter().map(view::bounded)).collect();
                 let batch = Batch { items, parent, gapless: epoch.is_gapless() };
                 let changed = self.keeper.view.loaded(batch, Instant::now());
                 self.keeper.tell(&changed);
                 self.compare(epoch);
             }
-            Err(fault) => {
-                debug!(root = self.keeper.settings.root, ?fault, "reading what changed failed, trying again");
-                // The marks are lost with the request: only a resync can do without them.
-                self.keeper.view.failed();
-                epoch.need = Need::Everything;
-                self.hold(epoch);
-            }
+            // The marks are lost with the request: only a resync can do without them.
+            Err(fault) => self.reading_failed(epoch, &fault),
         }
         Ok(())
     }
@@ -250,10 +378,10 @@ impl Driver {
         let synced = self.keeper.answer(epoch, sync).await?;
         let read = self.keeper.answer(epoch, read).await?;
         let (Ok(()), Ok(mut nodes)) = (synced, read) else {
-            self.hold(epoch);
+            epoch.checks.failed(&mut self.keeper.rng);
             return Ok(());
         };
-        epoch.backoff.reset();
+        epoch.checks.succeeded();
         let parent = self.parent(epoch, nodes.pop());
         if epoch.is_gapless() {
             self.keeper.view.loaded(Batch { items: Vec::new(), parent, gapless: true }, Instant::now());
@@ -268,10 +396,13 @@ impl Driver {
         epoch.audits += 1;
         epoch.audit_at = self.next_audit();
         if epoch.audits.is_multiple_of(FULL_AUDIT) {
-            epoch.need = Need::Everything;
+            epoch.need = epoch.need.max(Need::Audit);
             return Ok(());
         }
-        self.look(epoch).await?;
+        // A read of marks looks at the parent too.
+        if !self.keeper.view.is_dirty() {
+            self.look(epoch).await?;
+        }
         // No events come for unreadable nodes, and a swap keeps the child count: re-read them.
         let now = Instant::now();
         for name in self.keeper.view.unreadable() {
@@ -294,13 +425,11 @@ impl Driver {
         let read = epoch.store.read(std::slice::from_ref(root));
         match self.keeper.answer(epoch, read).await? {
             Ok(mut nodes) => {
-                epoch.backoff.reset();
+                epoch.checks.succeeded();
                 let parent = self.parent(epoch, nodes.pop());
                 let pzxid = |stat: Option<Stat>| stat.map(|stat| stat.pzxid);
                 // A change that the parent shows and no mark has told of was missed.
-                if !self.keeper.view.is_dirty()
-                    && epoch.need != Need::Everything
-                    && pzxid(before) != pzxid(parent)
+                if !self.keeper.view.is_dirty() && epoch.need < Need::Doubt && pzxid(before) != pzxid(parent)
                 {
                     info!(root = self.keeper.settings.root, "a change was found that no event told of");
                     self.doubt(epoch);
@@ -314,15 +443,10 @@ impl Driver {
                     "looking at the service failed, trying again"
                 );
                 epoch.need = epoch.need.max(Need::Parent);
-                self.hold(epoch);
+                epoch.checks.failed(&mut self.keeper.rng);
             }
         }
         Ok(())
-    }
-
-    /// Asks nothing for a while: a request failed.
-    fn hold(&mut self, epoch: &mut Epoch) {
-        epoch.hold = Some(Instant::now() + epoch.backoff.delay(&mut self.keeper.rng));
     }
 
     /// What a read of the service's own node says.
@@ -346,7 +470,7 @@ impl Driver {
     fn compare(&mut self, epoch: &mut Epoch) {
         let says = epoch.parent.map_or(0, |parent| parent.children as usize);
         let known = self.keeper.view.children();
-        if self.keeper.view.is_dirty() || epoch.need == Need::Everything {
+        if self.keeper.view.is_dirty() || epoch.need >= Need::Doubt {
             return;
         }
         if says == known {
@@ -359,23 +483,14 @@ impl Driver {
 
     /// Something is missing of which no event told: it may be so since the last time that everything agreed.
     fn doubt(&mut self, epoch: &mut Epoch) {
-        epoch.need = Need::Everything;
+        epoch.need = epoch.need.max(Need::Doubt);
         self.keeper.view.doubt(epoch.agreed_at);
-    }
-
-    fn unwatched(&self) -> Result<(), Over> {
-        let unwatched = self.subscriptions.forget_unwatched(&self.keeper.settings.service);
-        if unwatched { Err(Over::View) } else { Ok(()) }
-    }
-
-    fn forget(&self) {
-        self.subscriptions.forget(&self.keeper.settings.service, self.keeper.snapshots());
     }
 }
 
 impl Drop for Driver {
     /// A view that does not run, or runs no more, must not be waited for.
     fn drop(&mut self) {
-        self.forget();
+        self.keeper.forget();
     }
 }

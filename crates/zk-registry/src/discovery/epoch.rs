@@ -1,18 +1,15 @@
 //! What a view knows of one session: the watch, what has to be asked, and when.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
+use super::pace::Pace;
 use crate::session::{Link, Phase};
-use crate::store::limits::MOST_PER_REQUEST;
+use crate::snapshot::Zxid;
 use crate::store::{Stat, Store, Watch};
-
-/// The bounds of the delay after the first request that failed, and after many.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// One session as a view lives through it.
 pub(super) struct Epoch {
@@ -22,14 +19,17 @@ pub(super) struct Epoch {
     pub(super) line: Line,
     pub(super) need: Need,
     pub(super) replies: Replies,
-    /// How many children one request reads: fewer after a request that was refused, which may have been too large.
-    pub(super) chunk: usize,
+    /// Children that are being read again, between the reads of marks.
+    pub(super) sweep: Option<Sweep>,
     /// How many audits there were.
     pub(super) audits: u32,
     pub(super) audit_at: Instant,
-    /// The time before which nothing is asked: a request failed, or jitter.
-    pub(super) hold: Option<Instant>,
-    pub(super) backoff: Backoff,
+    /// The pace of what brings news: resyncs, and reads of marks.
+    pub(super) reads: Pace,
+    /// The pace of what only checks: audits, looks and barriers. A failure holds up no news.
+    pub(super) checks: Pace,
+    /// What was done last.
+    pub(super) last: Option<Step>,
     /// The parent as it was last seen.
     pub(super) parent: Option<Stat>,
     /// When it last had as many children as the view.
@@ -55,8 +55,23 @@ pub(super) enum Need {
     Nothing,
     /// The service's own node, of which an event told. A failure leaves it so.
     Parent,
+    /// A listing, and every child again, though nothing is known to be missing. A failure leaves it so.
+    Audit,
+    /// The same, because something is missing of which no event told. A failure leads to `Everything`.
+    Doubt,
     /// Everything: events may have been missed. A failure leaves it so.
     Everything,
+}
+
+/// Children to read again since a listing: an audit, or after a doubt.
+pub(super) struct Sweep {
+    pub(super) names: VecDeque<String>,
+    /// [`Need::Audit`] or [`Need::Doubt`].
+    pub(super) cause: Need,
+    /// The highest zxid that was seen.
+    pub(super) reach: Zxid,
+    /// When the listing was asked for.
+    pub(super) asked: Instant,
 }
 
 /// Whether the server answers.
@@ -73,9 +88,11 @@ pub(super) enum Replies {
 pub(super) enum Step {
     Audit,
     Barrier,
+    List,
     Look,
     ReadMarks,
     Resync,
+    Sweep,
 }
 
 /// Why an epoch, or the whole view, is over.
@@ -93,8 +110,10 @@ impl Epoch {
         watch: Box<dyn Watch>,
         number: u64,
         audit_at: Instant,
-        hold: Option<Instant>,
+        begin_at: Option<Instant>,
     ) -> Self {
+        let mut reads = Pace::new();
+        reads.begin(begin_at);
         Self {
             store,
             watch,
@@ -102,19 +121,15 @@ impl Epoch {
             line: Line::Armed,
             need: Need::Everything,
             replies: Replies::Timely,
-            chunk: MOST_PER_REQUEST,
+            sweep: None,
             audits: 0,
             audit_at,
-            hold,
-            backoff: Self::backoff(),
+            reads,
+            checks: Pace::new(),
+            last: None,
             parent: None,
             agreed_at: Instant::now(),
         }
-    }
-
-    /// The delays between requests that fail.
-    pub(super) fn backoff() -> Backoff {
-        Backoff::new(RETRY.0, RETRY.1)
     }
 
     /// Whether requests can be sent.
@@ -122,26 +137,50 @@ impl Epoch {
         self.line != Line::Lost
     }
 
-    /// Whether every change since the last complete read is known or marked.
-    pub(super) fn is_gapless(&self) -> bool {
-        self.is_connected() && self.need != Need::Everything
+    /// Whether events come over the connection that is there.
+    pub(super) fn is_armed(&self) -> bool {
+        self.line == Line::Armed && self.need != Need::Everything
     }
 
-    /// What has to be asked of the server now, if anything.
+    /// Whether every change since the last complete read is known or marked.
+    pub(super) fn is_gapless(&self) -> bool {
+        let doubts = self.sweep.as_ref().is_some_and(|sweep| sweep.cause == Need::Doubt);
+        self.is_connected() && self.need < Need::Doubt && !doubts
+    }
+
+    /// What has to be asked of the server now, if anything. Nothing is put off for ever by marks that keep coming: an audit
+    /// and a barrier have their own time, and a sweep takes turns with the marks.
     pub(super) fn next_step(&self, dirty: bool, wants_barrier: bool, now: Instant) -> Option<Step> {
-        if !self.is_connected() || self.hold.is_some_and(|hold| hold > now) {
+        let (may_read, may_check) = (self.reads.allows(now), self.checks.allows(now));
+        let turn_of_sweep = !dirty || !may_read || self.last == Some(Step::ReadMarks);
+        if !self.is_connected() {
             None
         } else if self.need == Need::Everything {
-            Some(Step::Resync)
-        } else if dirty {
-            Some(Step::ReadMarks)
-        } else if wants_barrier {
-            Some(Step::Barrier)
-        } else if self.audit_at <= now {
+            may_read.then_some(Step::Resync)
+        } else if may_check && self.audit_at <= now {
             Some(Step::Audit)
+        } else if may_check && wants_barrier && self.is_gapless() {
+            Some(Step::Barrier)
+        } else if self.need == Need::Doubt && may_read || self.need == Need::Audit && may_check {
+            Some(Step::List)
+        } else if may_check && self.sweep.is_some() && turn_of_sweep {
+            Some(Step::Sweep)
+        } else if may_read && dirty {
+            Some(Step::ReadMarks)
         } else {
-            (self.need == Need::Parent).then_some(Step::Look)
+            (may_check && self.need == Need::Parent).then_some(Step::Look)
         }
+    }
+
+    /// When [`next_step`](Self::next_step) may say something else, if no event comes before.
+    pub(super) fn next_turn(&self, now: Instant) -> Option<Instant> {
+        let read_at = self.reads.until(now);
+        if !self.is_connected() || self.need == Need::Everything {
+            return read_at.filter(|_| self.is_connected());
+        }
+        let check_at = self.checks.until(now);
+        let audit_at = check_at.map_or(self.audit_at, |check_at| check_at.max(self.audit_at));
+        [read_at, check_at, Some(audit_at)].into_iter().flatten().min()
     }
 }
 

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
@@ -12,7 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::epoch::{Epoch, Line, Need, Over, Replies, lost_epoch};
+use super::portion::Portion;
 use super::snapshot_file::SnapshotFile;
+use super::subscriptions::Subscriptions;
 use super::view::View;
 use crate::format::Format;
 use crate::instance::ServiceName;
@@ -56,6 +59,8 @@ pub(super) struct Keeper {
     pub(super) view: View,
     pub(super) link: watch::Receiver<Link>,
     pub(super) rng: SmallRng,
+    pub(super) portion: Portion,
+    subscriptions: Arc<Subscriptions>,
     snapshots: watch::Sender<Snapshot>,
     published_at: Option<Instant>,
     /// When something of the server was last taken up.
@@ -65,6 +70,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         settings: ViewSettings,
+        subscriptions: Arc<Subscriptions>,
         link: watch::Receiver<Link>,
         snapshots: watch::Sender<Snapshot>,
     ) -> Self {
@@ -77,15 +83,38 @@ impl Keeper {
         // The views of one process take turns of their own.
         let own = u64::from(crc32fast::hash(settings.root.as_bytes()));
         let rng = SmallRng::seed_from_u64(settings.seed ^ own);
-        Self { settings, view, link, rng, snapshots, published_at: None, received_at: None }
+        Self {
+            settings,
+            view,
+            link,
+            rng,
+            portion: Portion::new(),
+            subscriptions,
+            snapshots,
+            published_at: None,
+            received_at: None,
+        }
     }
 
     pub(super) fn snapshots(&self) -> &watch::Sender<Snapshot> {
         &self.snapshots
     }
 
+    /// Ends the view if nothing watches it any more.
+    pub(super) fn check_watched(&self) -> Result<(), Over> {
+        let unwatched =
+            self.snapshots.is_closed() && self.subscriptions.forget_unwatched(&self.settings.service);
+        if unwatched { Err(Over::View) } else { Ok(()) }
+    }
+
+    /// From now on a watch of the service starts another view.
+    pub(super) fn forget(&self) {
+        self.subscriptions.forget(&self.settings.service, &self.snapshots);
+    }
+
     /// Awaits a reply while hearing the watch, so that a lost connection is told at once. So is that nothing is answered:
-    /// where only the way to the server is dead, its events go on to come until it has given up the session.
+    /// where only the way to the server is dead, its events go on to come until it has given up the session. What is known
+    /// already is published in time, and a view without watches ends.
     pub(super) async fn answer<T>(
         &mut self,
         epoch: &mut Epoch,
@@ -95,11 +124,14 @@ impl Keeper {
         let asked = Instant::now();
         let mut overdue = pin!(sleep_until(asked + epoch.store.connection_timeout()));
         let mut is_overdue = false;
+        let snapshots = self.snapshots.clone();
         loop {
+            let wake = OptionFuture::from(self.next_wake().map(sleep_until));
             tokio::select! {
                 biased;
                 event = epoch.watch.next() => self.hear(epoch, event)?,
                 over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
+                () = snapshots.closed() => self.check_watched()?,
                 answer = &mut reply => {
                     self.received_at = Some(Instant::now());
                     // Whatever was sent before the reply is queued by now.
@@ -111,8 +143,21 @@ impl Keeper {
                     self.view.lost(asked);
                     self.publish();
                 }
+                Some(()) = wake => self.pass_time(),
             }
         }
+    }
+
+    /// When the view has something to do or to publish, whatever is asked meanwhile.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        let publication = self.view.has_news().then(|| self.next_publication());
+        [publication, self.view.next_tick()].into_iter().flatten().min()
+    }
+
+    /// Lets go of what is over, and publishes what is new and due.
+    pub(super) fn pass_time(&mut self) {
+        self.view.tick(Instant::now());
+        self.publish_if_due();
     }
 
     /// Takes up the events that are here already.
@@ -145,11 +190,11 @@ impl Keeper {
             }
             Event::Connected => {
                 (epoch.line, epoch.need) = (Line::Unarmed, Need::Everything);
-                epoch.backoff.reset();
-                epoch.hold = self.stagger();
+                epoch.reads.begin(self.stagger());
+                epoch.checks.begin(None);
             }
             Event::Disconnected => {
-                epoch.line = Line::Lost;
+                (epoch.line, epoch.sweep) = (Line::Lost, None);
                 self.lost();
             }
             Event::Over => return Err(Over::Epoch),
@@ -172,12 +217,12 @@ impl Keeper {
         self.publish();
     }
 
-    pub(super) fn next_publication(&self) -> Instant {
+    fn next_publication(&self) -> Instant {
         self.published_at.map_or_else(Instant::now, |at| at + PUBLISH_EVERY)
     }
 
     /// Publishes what is new, if the last publication is long enough ago.
-    pub(super) fn publish_if_due(&mut self) {
+    fn publish_if_due(&mut self) {
         if self.view.has_news() && self.next_publication() <= Instant::now() {
             self.publish();
         }

@@ -6,6 +6,8 @@ mod driver;
 mod epoch;
 mod keeper;
 pub(crate) mod lookup;
+mod pace;
+mod portion;
 mod requests;
 pub(crate) mod services;
 pub(crate) mod snapshot_file;
@@ -17,5 +19,5 @@ mod waiters;
 
 pub(crate) use self::driver::Driver;
 pub(crate) use self::keeper::ViewSettings;
-pub(crate) use self::snapshot_file::SnapshotFile;
+pub(crate) use self::snapshot_file::{Origin, SnapshotFile};
 pub(crate) use self::subscriptions::{Channel, Subscription, Subscriptions};

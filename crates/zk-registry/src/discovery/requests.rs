@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::epoch::{Epoch, Line, Over};
 use super::keeper::Keeper;
-use super::view::Batch;
+use super::view::{self, Batch};
 use crate::store::{Fault, Node};
 
 /// How many requests are under way at once.
@@ -30,24 +30,29 @@ pub(super) async fn read_all(keeper: &mut Keeper, epoch: &mut Epoch) -> Result<R
         Err(fault) => return Ok(Err(fault)),
     };
     let mut items = Vec::with_capacity(names.len());
-    let mut chunks = names.chunks(epoch.chunk);
+    let mut left = names.as_slice();
     let mut in_flight = VecDeque::new();
     loop {
-        while in_flight.len() < IN_FLIGHT
-            && let Some(chunk) = chunks.next()
-        {
+        // Until one answer has told how large the records are, there is one request.
+        let most = if keeper.portion.is_known() { IN_FLIGHT } else { 1 };
+        while in_flight.len() < most && !left.is_empty() {
+            let (chunk, later) = left.split_at(keeper.portion.count().min(left.len()));
+            left = later;
             in_flight.push_back((chunk, epoch.store.read(&keeper.paths(chunk))));
         }
         let Some((chunk, reply)) = in_flight.pop_front() else { break };
         let nodes = match keeper.answer(epoch, reply).await? {
-            Ok(nodes) => nodes,
+            Ok(nodes) => {
+                keeper.portion.answered(&nodes);
+                nodes
+            }
             Err(fault) if is_about_the_request(&fault) => match read_apart(keeper, epoch, chunk).await? {
                 Ok(nodes) => nodes,
                 Err(fault) => return Ok(Err(fault)),
             },
             Err(fault) => return Ok(Err(fault)),
         };
-        items.extend(chunk.iter().cloned().zip(nodes));
+        items.extend(chunk.iter().cloned().zip(nodes.into_iter().map(view::bounded)));
     }
     // Another connection than the one the watch was armed on may have served some of it.
     Ok(Ok(Batch { items, parent, gapless: epoch.is_gapless() }))

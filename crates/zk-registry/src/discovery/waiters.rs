@@ -1,15 +1,28 @@
 //! Who waits for a change that ZooKeeper has acknowledged, and until when.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::view::{Barrier, View};
 use crate::resolve::Waiter;
 
+/// How long one waits for the marks to bring what it waits for, while they keep coming, before a barrier is asked for.
+const PATIENCE: Duration = Duration::from_millis(50);
+
 /// The calls of `wait_for` that are not answered yet.
 pub(super) struct Waiters {
     arriving: mpsc::UnboundedReceiver<Waiter>,
-    /// Each with the barrier that answers it too, once one was set after it arrived.
-    waiting: Vec<(Waiter, Option<Barrier>)>,
+    waiting: Vec<Waiting>,
+}
+
+/// One call that is not answered yet.
+struct Waiting {
+    waiter: Waiter,
+    since: Instant,
+    /// The barrier that answers it too, once one was set after it arrived.
+    barrier: Option<Barrier>,
 }
 
 impl Waiters {
@@ -28,20 +41,22 @@ impl Waiters {
 
     /// Those that gave up go when another one arrives.
     fn add(&mut self, waiter: Waiter) {
-        self.waiting.retain(|(waiter, _)| !waiter.done.is_closed());
-        self.waiting.push((waiter, None));
+        self.waiting.retain(|waiting| !waiting.waiter.done.is_closed());
+        self.waiting.push(Waiting { waiter, since: Instant::now(), barrier: None });
     }
 
-    /// Whether one waits for what only a barrier can tell to be there.
-    pub(super) fn want_barrier(&self, view: &View) -> bool {
-        let watermark = view.watermark();
-        self.waiting.iter().any(|(waiter, barrier)| barrier.is_none() && waiter.zxid > watermark)
+    /// Whether one waits for what only a barrier can tell to be there: at once if no mark is left to read, else after a while.
+    pub(super) fn want_barrier(&self, view: &View, now: Instant) -> bool {
+        let (watermark, dirty) = (view.watermark(), view.is_dirty());
+        self.waiting.iter().any(|Waiting { waiter, since, barrier }| {
+            barrier.is_none() && waiter.zxid > watermark && (!dirty || *since + PATIENCE <= now)
+        })
     }
 
     /// Once the view has passed this barrier, all that wait now are answered.
     pub(super) fn set_barrier(&mut self, barrier: Barrier) {
-        for (_, passes) in &mut self.waiting {
-            passes.get_or_insert(barrier);
+        for waiting in &mut self.waiting {
+            waiting.barrier.get_or_insert(barrier);
         }
     }
 
@@ -53,10 +68,10 @@ impl Waiters {
         if view.has_news() {
             return;
         }
-        let fulfilled = |(waiter, barrier): &mut (Waiter, Option<Barrier>)| {
+        let fulfilled = |Waiting { waiter, barrier, .. }: &mut Waiting| {
             waiter.zxid <= view.watermark() || barrier.is_some_and(|barrier| view.has_passed(barrier))
         };
-        for (waiter, _) in self.waiting.extract_if(.., fulfilled) {
+        for Waiting { waiter, .. } in self.waiting.extract_if(.., fulfilled) {
             // The caller may have stopped waiting.
             let _ = waiter.done.send(());
         }

@@ -3,6 +3,7 @@
 //! A mistake here would otherwise show as an eternal failure to resolve ` host2`, so everything is trimmed and judged at
 //! the edge. No name is resolved.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -51,6 +52,23 @@ impl FromStr for ConnectString {
         let hosts = hosts.collect::<Result<_, _>>()?;
         let chroot = parse_chroot(chroot).map_err(|why| refuse(text, chroot, why))?;
         Ok(Self { hosts, chroot })
+    }
+}
+
+impl ConnectString {
+    /// The servers, sorted, and the chroot: the same for every spelling of the same ZooKeeper.
+    pub(crate) fn cluster(&self) -> String {
+        let hosts: BTreeSet<_> = self.hosts.iter().map(Host::address).collect();
+        let hosts = Vec::from_iter(hosts).join(",");
+        hosts + self.chroot.as_deref().unwrap_or_default()
+    }
+}
+
+impl Host {
+    /// `host:port`, in lower case.
+    fn address(&self) -> String {
+        let (open, close) = if self.name.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{open}{}{close}:{}", self.name.to_ascii_lowercase(), self.port)
     }
 }
 
@@ -135,6 +153,14 @@ mod tests {
         ] {
             assert_eq!(shown(text), meaning, "{text:?}");
         }
+    }
+
+    #[test]
+    fn every_spelling_of_one_zookeeper_names_one_cluster() {
+        let cluster = |text: &str| text.parse::<ConnectString>().unwrap().cluster();
+        assert_eq!(cluster("zk2:2182, ZK1,tls://[::1]/fleet"), "[::1]:2181,zk1:2181,zk2:2182/fleet");
+        assert_eq!(cluster("zk1,zk2"), cluster("zk2:2181,zk1:2181,zk1"));
+        assert_ne!(cluster("zk1,zk2"), cluster("zk1,zk2/fleet"));
     }
 
     #[test]

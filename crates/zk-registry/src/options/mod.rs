@@ -46,6 +46,13 @@ pub struct Options {
     pub suspicion: Suspicion,
     /// A directory for snapshot files, one per service, so that a client can start while ZooKeeper is down. Defaults to
     /// none.
+    ///
+    /// A directory that does not exist is created for this user alone (mode 0700), and so are the files (0600): they hold
+    /// what an ACL of ZooKeeper may hide from others. A directory or a file that another user can write or, but for root,
+    /// owns is neither read nor written; one warning says so, and everything else works without it. A file names its
+    /// ZooKeeper by the servers of the connect string, in any order, and the chroot, and is read with no other: several
+    /// ZooKeepers may share a directory, and after a change of the connect string a program starts from nothing. On
+    /// systems other than Unix no access right is set or looked at.
     pub snapshot_dir: Option<PathBuf>,
 }
 

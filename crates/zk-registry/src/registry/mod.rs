@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use self::background::Background;
 use self::slots::{Place, Slots};
-use crate::discovery::{self, Channel, Driver, SnapshotFile, Subscription, Subscriptions};
+use crate::discovery::{self, Channel, Driver, Origin, SnapshotFile, Subscription, Subscriptions};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, ServiceName};
 use crate::options::{ConnectString, Options};
@@ -35,6 +35,8 @@ pub struct Registry(Arc<Inner>);
 
 struct Inner {
     options: Options,
+    /// Which ZooKeeper it is, for the snapshot files.
+    cluster: String,
     slots: Slots,
     views: Arc<Subscriptions>,
     /// The tasks behind the views: the last thing that they do is to write their snapshot files.
@@ -75,10 +77,11 @@ impl Registry {
             Err(error) => (Background::nowhere(), Some(error)),
         };
         let settings = SessionSettings::from(&options);
+        let cluster = connect.cluster();
         let (slots, connection) = Slots::new(background, connect, context, settings, failed);
         let first = slots.first_state();
         let (views, drivers) = (Arc::default(), TaskTracker::new());
-        Self(Arc::new(Inner { options, slots, views, drivers, first, connection }))
+        Self(Arc::new(Inner { options, cluster, slots, views, drivers, first, connection }))
     }
 
     /// Waits for the first connection.
@@ -217,8 +220,10 @@ impl Inner {
             suspicion: self.options.suspicion,
             session_timeout: context.session_timeout,
             audit_interval: context.audit_interval,
-            file: (self.options.snapshot_dir.as_deref())
-                .map(|directory| SnapshotFile::new(directory, context.base.service(service))),
+            file: self.options.snapshot_dir.as_deref().map(|directory| {
+                let origin = Origin { cluster: self.cluster.clone(), root: context.base.service(service) };
+                SnapshotFile::new(directory, origin)
+            }),
             seed: context.seed,
             last_heard: channel.last_heard.clone(),
             changed: Box::new(move |path| {
@@ -333,6 +338,88 @@ mod tests {
         };
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().starts_with("tls"), "{error}");
+    }
+
+    #[test]
+    fn futures_need_no_runtime_of_the_callers() {
+        let options = Options::default().with_session_timeout(Duration::from_secs(1));
+        let registry = Registry::open("127.0.0.1:1".parse().unwrap(), options);
+        let service = "time".parse().unwrap();
+        futures_executor(async {
+            assert_eq!(registry.lookup(&service).await.unwrap_err().kind(), ErrorKind::Unavailable);
+            assert_eq!(registry.services().await.unwrap_err().kind(), ErrorKind::Unavailable);
+            assert_eq!(registry.close(Duration::from_secs(1)).await, Withdrawn::Confirmed);
+        });
+    }
+
+    /// Another executor than tokio's.
+    fn futures_executor(task: impl Future<Output = ()>) {
+        struct Unpark(std::thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Arc::new(Unpark(std::thread::current())).into();
+        let mut task = std::pin::pin!(task);
+        while task.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending() {
+            std::thread::park();
+        }
+    }
+
+    #[test]
+    fn a_runtime_without_timers_is_refused_by_name() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let options = Options::default().with_runtime(runtime.handle().clone());
+        let registry = Registry::open("127.0.0.1:1".parse().unwrap(), options);
+        let ConnectionState::Failed(error) = registry.connection().borrow().clone() else {
+            panic!("{registry:?}");
+        };
+        assert!(error.to_string().contains("enable_time"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_close_that_is_never_polled_closes() {
+        let registry = crate::testing::registry();
+        let mut connection = registry.connection();
+        registry.connected().await.unwrap();
+        drop((*registry).clone().close(Duration::from_secs(1)));
+        connection.wait_for(|state| *state == ConnectionState::Closed).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_watched_paths_are_spread_over_sessions_that_make_room_again() {
+        let registry = crate::testing::registry();
+        let name = |n: usize| format!("{}-{n:04}", "s".repeat(60)).parse::<ServiceName>().unwrap();
+        let mut watches: Vec<_> = (0..2_000).map(|n| registry.watch(&name(n))).collect();
+        // Each path has 10 + 65 bytes and counts 4 more; 98,304 / 79 = 1,244 fit.
+        assert_eq!(registry.sessions(), 2);
+        for watch in &mut watches {
+            watch.live().await.unwrap();
+        }
+        assert!(matches!(*registry.connection().borrow(), ConnectionState::Connected { .. }));
+        let again = registry.watch(&name(1_999));
+        drop(watches);
+        drop(again);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let watches: Vec<_> = (2_000..4_000).map(|n| registry.watch(&name(n))).collect();
+        assert_eq!((watches.len(), registry.sessions()), (2_000, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn services_are_found_at_any_depth_in_two_round_trips_a_level() {
+        let registry = crate::testing::registry();
+        let deep: ServiceName = "a/b/c/d/e/f/g/h/i/j/k".parse().unwrap();
+        registry.register(&deep, Instance::new("h", 1)).registered().await.unwrap();
+        for n in 0..1_000 {
+            registry.put(&format!("/services/wide-{n}/child"), b"");
+        }
+        let mut registration = registry.register(&deep, Instance::new("h", 2));
+        registration.registered().await.unwrap();
+        registry.delay(Duration::from_millis(25));
+        let began = tokio::time::Instant::now();
+        assert!(registry.services().await.unwrap().contains(&deep));
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
 
     /// Compiling is the test: every public type crosses threads, and so does every future.

@@ -5,6 +5,8 @@ mod ids;
 pub(crate) mod last_heard;
 mod states;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -23,8 +23,8 @@ pub enum Freshness {
         /// When the file was written.
         written: SystemTime,
     },
-    /// The server was heard within 1.125 connection timeouts, and every change that it told of is in here or being read, by
-    /// a request that has waited for less than one connection timeout: a fifth of the session timeout, at least a second.
+    /// The server was heard within 1.125 connection timeouts, and no read of a change has waited longer than one. A
+    /// connection timeout is a fifth of the session timeout, at least a second.
     /// Where the background thread does not run, [`ServiceWatch::freshness`](crate::ServiceWatch::freshness) notices half a
     /// connection timeout later.
     Live,
@@ -55,7 +55,7 @@ pub(crate) struct Contents {
     pub(crate) service: ServiceName,
     pub(crate) members: Members,
     pub(crate) suspects: Members,
-    pub(crate) rejected: Arc<[Rejected]>,
+    pub(crate) rejected: Arc<[Arc<Rejected>]>,
     pub(crate) freshness: Freshness,
     pub(crate) revision: u64,
     pub(crate) watermark: Zxid,
@@ -175,8 +175,9 @@ impl Snapshot {
         self.0.suspects.iter()
     }
 
-    /// Nodes under the service that are no usable instance, sorted by id.
-    pub fn rejected(&self) -> &[Rejected] {
+    /// Nodes under the service that are no usable instance, sorted by id. An instance whose record has become larger than
+    /// 256 KiB stands here too, and among the [`instances`](Self::instances) with its last good record.
+    pub fn rejected(&self) -> &[Arc<Rejected>] {
         &self.0.rejected
     }
 

@@ -40,6 +40,8 @@ pub(crate) trait Connect: fmt::Debug + Send + Sync + 'static {
     fn servers(&self) -> usize {
         1
     }
+    /// Which ZooKeeper it is, for what outlives the process: its servers, in any order, and the chroot.
+    fn cluster(&self) -> String;
     /// One pass over the servers. Its error says the real cause (refused, DNS, TLS, authentication).
     fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>>;
 }

@@ -5,7 +5,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use crate::discovery::snapshot_file::{Stored, encoding};
+use crate::discovery::snapshot_file::{Origin, Stored, encoding};
 use crate::discovery::view::View;
 use crate::error::Error;
 use crate::format::{Decoded, Format, Owner};
@@ -42,7 +42,7 @@ pub fn encode(
 ///
 /// Why the file is ignored.
 pub fn read_snapshot(root: &str, bytes: &[u8]) -> io::Result<Snapshot> {
-    let Stored { members, written } = encoding::decode(bytes, root)?;
+    let Stored { members, written } = encoding::decode(bytes, &origin(root))?;
     let Options { format, suspicion, .. } = Options::default();
     let mut view = View::new(service(), format, suspicion, Duration::from_secs(10));
     view.restore(members, written);
@@ -55,7 +55,16 @@ pub fn read_snapshot(root: &str, bytes: &[u8]) -> io::Result<Snapshot> {
 ///
 /// As JSON has them; none is known.
 pub fn write_snapshot(root: &str, snapshot: &Snapshot, now: SystemTime) -> io::Result<Vec<u8>> {
-    encoding::encode(root, snapshot, now)
+    encoding::encode(&origin(root), snapshot, now)
+}
+
+fn origin(root: &str) -> Origin {
+    Origin { cluster: String::new(), root: root.to_owned() }
+}
+
+/// The replies of a server for tests to these packets, of one connection.
+pub fn zookeeper_replies<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    super::server::replies(packets)
 }
 
 fn service() -> ServiceName {

@@ -41,7 +41,7 @@ pub mod fuzzing;
 pub mod internal;
 mod server;
 
-pub use server::Server;
+pub use server::{Frozen, Server};
 
 use std::fmt;
 use std::ops::Deref;

@@ -2,7 +2,7 @@
 //! of zlib and PNG) of every byte before its own line.
 //!
 //! ```text
-//! {"file":"zk-registry snapshot","version":1,"root":"/services/time","written":1753920000000,"instances":1}
+//! {"file":"zk-registry snapshot","version":1,"cluster":"zk1:2181,zk2:2181/fleet","root":"/services/time","written":1753920000000,"instances":1}
 //! {"id":"10.0.0.1:80","host":"10.0.0.1","port":80,"weight":1,"incarnation":"5c0e...","session":72057594,"created":17,"modified":17}
 //! {"crc32":907060870}
 //! ```
@@ -29,6 +29,15 @@ pub(crate) struct Stored {
     pub(crate) written: SystemTime,
 }
 
+/// What a file is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Origin {
+    /// The servers and the chroot.
+    pub(crate) cluster: String,
+    /// The service's node.
+    pub(crate) root: String,
+}
+
 /// What the first line of every file of ours says.
 const MAGIC: &str = "zk-registry snapshot";
 const VERSION: u32 = 1;
@@ -38,6 +47,8 @@ pub(super) struct Head<'a> {
     #[serde(borrow)]
     file: Cow<'a, str>,
     version: u32,
+    #[serde(borrow, default)]
+    cluster: Cow<'a, str>,
     #[serde(borrow)]
     root: Cow<'a, str>,
     /// Milliseconds since 1970.
@@ -78,12 +89,13 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-pub(crate) fn encode(root: &str, snapshot: &Snapshot, now: SystemTime) -> io::Result<Vec<u8>> {
+pub(crate) fn encode(origin: &Origin, snapshot: &Snapshot, now: SystemTime) -> io::Result<Vec<u8>> {
     let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let head = Head {
         file: MAGIC.into(),
         version: VERSION,
-        root: root.into(),
+        cluster: origin.cluster.as_str().into(),
+        root: origin.root.as_str().into(),
         written: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
         instances: snapshot.len(),
     };
@@ -103,12 +115,9 @@ fn push_line(bytes: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn decode(bytes: &[u8], root: &str) -> io::Result<Stored> {
+pub(crate) fn decode(bytes: &[u8], origin: &Origin) -> io::Result<Stored> {
     let torn = || nonsense("it is damaged");
-    let head = head_of(bytes, root)?.ok_or_else(torn)?;
-    if head.version != VERSION {
-        return Err(nonsense(&format!("it has version {}, not {VERSION}", head.version)));
-    }
+    let head = readable_head(bytes, origin)?;
     let (covered, tail) = split_last_line(bytes).ok_or_else(torn)?;
     let tail: Tail = serde_json::from_slice(tail).map_err(|_| torn())?;
     if crc32fast::hash(covered) != tail.crc32 {
@@ -136,12 +145,25 @@ fn split_last_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..at], &whole[at..]))
 }
 
-/// The head of a file of ours, about this service; `None` when all that can be told is that it began as one of ours.
-pub(super) fn head_of<'a>(bytes: &'a [u8], root: &str) -> io::Result<Option<Head<'a>>> {
+/// The head of a file that can be read, given at least its first line.
+pub(super) fn readable_head<'a>(bytes: &'a [u8], origin: &Origin) -> io::Result<Head<'a>> {
+    let head = head_of(bytes, origin)?.ok_or_else(|| nonsense("it is damaged"))?;
+    if head.version != VERSION {
+        return Err(nonsense(&format!("it has version {}, not {VERSION}", head.version)));
+    }
+    Ok(head)
+}
+
+/// The head of a file of ours, about this service of this ZooKeeper; `None` when all that can be told is that it began as one of ours.
+pub(super) fn head_of<'a>(bytes: &'a [u8], origin: &Origin) -> io::Result<Option<Head<'a>>> {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match serde_json::from_slice::<Head<'a>>(line) {
-        Ok(head) if head.file == MAGIC && head.root == root => Ok(Some(head)),
-        Ok(head) if head.file == MAGIC => Err(nonsense(&format!("it is about {}", head.root))),
+        Ok(head) if head.file == MAGIC && head.root == origin.root && head.cluster == origin.cluster => {
+            Ok(Some(head))
+        }
+        Ok(head) if head.file == MAGIC => {
+            Err(nonsense(&format!("it is about {:?} of ZooKeeper {:?}", head.root, head.cluster)))
+        }
         Err(_) if begins_as_ours(bytes) => Ok(None),
         _ => Err(nonsense("it is not a snapshot file of ours")),
     }

@@ -2,15 +2,19 @@
 //! down.
 //!
 //! The file is a cache: it is replaced as a whole or not at all, a file that makes no sense is ignored with a warning, and
-//! whatever was not written by us is neither deleted nor overwritten. Several processes may share a directory (the last
-//! one to write wins), several ZooKeepers may not.
+//! whatever was not written by us is neither deleted nor overwritten. Several processes of one user may share a directory
+//! (the last one to write wins), with several ZooKeepers: name and head of a file say which. Other users can neither read
+//! the file nor have written it; a directory that they can write is left alone.
 
 pub(crate) mod encoding;
+mod trust;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::OptionFuture;
@@ -21,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-pub(crate) use self::encoding::Stored;
 use self::encoding::nonsense;
+pub(crate) use self::encoding::{Origin, Stored};
 use crate::snapshot::Snapshot;
 
 /// The least time between two writes.
@@ -37,7 +41,7 @@ const REMAINS: Duration = Duration::from_secs(60 * 60);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest first line, and the largest file, that is looked at.
 const MAX_HEAD: u64 = 64 << 10;
-const MAX_FILE: u64 = 1 << 30;
+const MAX_FILE: u64 = 256 << 20;
 /// The longest name that is written out; file systems allow 255 bytes, and the temporary file needs some of them.
 const MAX_NAME: usize = 180;
 
@@ -52,8 +56,7 @@ pub(crate) struct SnapshotFile {
 #[derive(Clone, Debug)]
 struct Location {
     file: PathBuf,
-    /// The service's node.
-    root: String,
+    origin: Origin,
 }
 
 /// The task that writes; it always writes the newest snapshot, and skips those that came too fast.
@@ -65,9 +68,9 @@ struct Writer {
 }
 
 impl SnapshotFile {
-    /// The file of the service whose node is `root`. Nothing is touched yet.
-    pub(crate) fn new(directory: &Path, root: String) -> Self {
-        Self { location: Location { file: directory.join(file_name(&root)), root }, writer: None }
+    /// The file of a service. Nothing is touched yet.
+    pub(crate) fn new(directory: &Path, origin: Origin) -> Self {
+        Self { location: Location { file: directory.join(file_name(&origin)), origin }, writer: None }
     }
 
     /// What the file remembers, if there is one that makes sense.
@@ -77,7 +80,11 @@ impl SnapshotFile {
         match timeout(PATIENCE, spawn_blocking(move || location.read())).await {
             Ok(Ok(Ok(remembered))) => remembered,
             Ok(Ok(Err(error))) => {
-                warn!(file, %error, "the snapshot file is ignored");
+                if !trust::is_untrusted(&error) {
+                    warn!(file, %error, "the snapshot file is ignored");
+                } else if self.location.is_first_warning() {
+                    warn!(file, %error, "snapshot files are neither read nor written");
+                }
                 None
             }
             Ok(Err(error)) => {
@@ -139,6 +146,11 @@ async fn keep_writing(
         match &written {
             Ok(()) if failing => info!(file, "the snapshot file is written again"),
             Ok(()) => {}
+            Err(error) if trust::is_untrusted(error) => {
+                if location.is_first_warning() {
+                    warn!(file, %error, "snapshot files are neither read nor written");
+                }
+            }
             Err(error) if !failing => warn!(file, %error, "the snapshot file cannot be written, trying on"),
             Err(_) => {}
         }
@@ -151,26 +163,29 @@ async fn keep_writing(
 }
 
 impl Location {
-    /// `None` when there is no file; an error says what is wrong with it.
+    /// `None` when there is no file; an error says what is wrong with it. Only a file whose head is right is read whole.
     fn read(&self) -> io::Result<Option<Stored>> {
         let Some(mut file) = self.open()? else { return Ok(None) };
         if file.metadata()?.len() > MAX_FILE {
             return Err(nonsense("it is too large"));
         }
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        encoding::decode(&bytes, &self.root).map(Some)
+        (&mut file).take(MAX_HEAD).read_to_end(&mut bytes)?;
+        encoding::readable_head(&bytes, &self.origin)?;
+        file.take(MAX_FILE).read_to_end(&mut bytes)?;
+        encoding::decode(&bytes, &self.origin).map(Some)
     }
 
     /// Replaces the file as a whole: whoever reads it meanwhile, or after a power failure, finds the old or the new one.
     fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
         let directory = self.directory();
-        fs::create_dir_all(directory)?;
+        trust::create_directory(directory)?;
+        trust::check_directory(directory)?;
         self.check_ours()?;
-        let bytes = encoding::encode(&self.root, snapshot, SystemTime::now())?;
+        let bytes = encoding::encode(&self.origin, snapshot, SystemTime::now())?;
         let temporary = self.temporary(Uuid::new_v4());
         let write = || {
-            let mut file = File::options().write(true).create_new(true).open(&temporary)?;
+            let mut file = trust::create_file(&temporary)?;
             file.write_all(&bytes)?;
             file.sync_all()?;
             fs::rename(&temporary, &self.file)
@@ -190,6 +205,7 @@ impl Location {
 
     /// Deletes the temporary files of writers that were killed long ago.
     fn clear_remains(&self) -> io::Result<()> {
+        trust::check_directory(self.directory())?;
         for entry in fs::read_dir(self.directory())? {
             let path = entry?.path();
             // It may be gone before it is looked at: another process clears the same directory.
@@ -217,17 +233,27 @@ impl Location {
         let Some(file) = self.open()? else { return Ok(()) };
         let mut head = Vec::new();
         file.take(MAX_HEAD).read_to_end(&mut head)?;
-        encoding::head_of(&head, &self.root).map(drop)
+        encoding::head_of(&head, &self.origin).map(drop)
     }
 
     /// `None` when there is nothing. Opens nothing but a plain file: a pipe would wait for its other end.
     fn open(&self) -> io::Result<Option<File>> {
-        match fs::metadata(&self.file) {
-            Ok(metadata) if metadata.is_file() => File::open(&self.file).map(Some),
-            Ok(_) => Err(nonsense("it is not a file")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        match trust::check_directory(self.directory()).and_then(|()| fs::metadata(&self.file)) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(nonsense("it is not a file")),
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(error),
         }
+        let file = File::open(&self.file)?;
+        trust::check_file(&file)?;
+        Ok(Some(file))
+    }
+
+    /// Whether this process has not warned of the directory yet: one warning is enough for all services.
+    fn is_first_warning(&self) -> bool {
+        static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        WARNED.lock().unwrap_or_else(PoisonError::into_inner).insert(self.directory().to_owned())
     }
 }
 
@@ -241,22 +267,30 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
-/// The service's node as the name of a file: what is not harmless everywhere is percent-encoded, what is too long is cut
-/// and told apart by a checksum.
-fn file_name(root: &str) -> String {
+/// What a file is about as its name: what is not harmless everywhere is percent-encoded, what is too long is cut and told
+/// apart by a checksum.
+fn file_name(origin: &Origin) -> String {
+    let mut name = encoded(origin.root.trim_start_matches('/'));
+    name.push('+');
+    name.push_str(&encoded(&origin.cluster));
+    if name.len() > MAX_NAME {
+        let checksum = crc32fast::hash(name.as_bytes());
+        name.truncate(MAX_NAME);
+        name.push_str(&format!("~{checksum:08x}"));
+    }
+    name + ".snapshot"
+}
+
+fn encoded(text: &str) -> String {
     let mut name = String::new();
-    for byte in root.trim_start_matches('/').bytes() {
+    for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
             b'.' if !name.is_empty() => name.push('.'),
             _ => name.push_str(&format!("%{byte:02X}")),
         }
     }
-    if name.len() > MAX_NAME {
-        name.truncate(MAX_NAME);
-        name.push_str(&format!("~{:08x}", crc32fast::hash(root.as_bytes())));
-    }
-    name + ".snapshot"
+    name
 }
 
 #[cfg(test)]

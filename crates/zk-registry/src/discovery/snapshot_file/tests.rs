@@ -12,7 +12,9 @@ use crate::snapshot::{Contents, Freshness, Incarnation, Member, Zxid};
 use crate::testing;
 use crate::withdrawn::Withdrawn;
 
-const ROOT: &str = "/services/time";
+fn origin() -> Origin {
+    Origin { cluster: "zk1:2181,zk2:2181/fleet".to_owned(), root: "/services/time".to_owned() }
+}
 
 fn instance(port: u16) -> Instance {
     let mut instance =
@@ -60,7 +62,7 @@ impl Directory {
     }
 
     fn snapshot_file(&self) -> SnapshotFile {
-        SnapshotFile::new(self.0.path(), ROOT.to_owned())
+        SnapshotFile::new(self.0.path(), origin())
     }
 
     fn file(&self) -> PathBuf {
@@ -102,7 +104,11 @@ async fn what_was_written_is_read_back_whole() {
     }
     let Stored { written, .. } = directory.snapshot_file().load().await.unwrap();
     assert!(before <= written && written <= SystemTime::now());
-    assert_eq!(directory.names(), ["services%2Ftime.snapshot"], "nothing else is left behind");
+    assert_eq!(
+        directory.names(),
+        ["services%2Ftime+zk1%3A2181%2Czk2%3A2181%2Ffleet.snapshot"],
+        "nothing else is left behind"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +137,7 @@ async fn a_damaged_file_is_ignored_and_then_replaced() {
 
 #[tokio::test]
 async fn what_is_not_ours_is_neither_read_nor_replaced_nor_deleted() {
-    let other = SnapshotFile::new(Path::new(""), "/services/other".to_owned());
+    let other = SnapshotFile::new(Path::new(""), Origin { root: "/services/other".to_owned(), ..origin() });
     let elsewhere = Directory::new();
     let location = Location { file: elsewhere.file(), ..other.location };
     location.write(&snapshot(1..3)).unwrap();
@@ -199,14 +205,14 @@ async fn a_disk_that_fails_is_tried_again() {
     let directory = Directory::new();
     let nested = directory.0.path().join("a/b");
     fs::write(directory.0.path().join("a"), "in the way").unwrap();
-    let mut disk = SnapshotFile::new(&nested, ROOT.to_owned());
+    let mut disk = SnapshotFile::new(&nested, origin());
     disk.remember(&snapshot(1..2));
     disk.flush().await;
     fs::remove_file(directory.0.path().join("a")).unwrap();
-    let mut disk = SnapshotFile::new(&nested, ROOT.to_owned());
+    let mut disk = SnapshotFile::new(&nested, origin());
     disk.remember(&snapshot(1..2));
     disk.flush().await;
-    assert_eq!(SnapshotFile::new(&nested, ROOT.to_owned()).load().await.unwrap().members.len(), 1);
+    assert_eq!(SnapshotFile::new(&nested, origin()).load().await.unwrap().members.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,12 +220,12 @@ async fn a_disk_without_room_gets_the_file_when_it_has_some_even_if_nothing_chan
     let directory = Directory::new();
     let target = directory.0.path().join("full");
     fs::write(&target, "in the way").unwrap();
-    let mut disk = SnapshotFile::new(&target, ROOT.to_owned());
+    let mut disk = SnapshotFile::new(&target, origin());
     disk.remember(&snapshot(1..4));
     sleep(Duration::from_secs(60)).await;
     fs::remove_file(&target).unwrap();
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(SnapshotFile::new(&target, ROOT.to_owned()).load().await.unwrap().members.len(), 3);
+    assert_eq!(SnapshotFile::new(&target, origin()).load().await.unwrap().members.len(), 3);
     disk.flush().await;
 }
 
@@ -228,7 +234,7 @@ async fn snapshots_that_come_too_fast_are_skipped_but_for_the_last() {
     let directory = Directory::new();
     let mut disk = directory.snapshot_file();
     let began = Instant::now();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for n in 1..200 {
         disk.remember(&snapshot(1..n));
         sleep(Duration::from_millis(50)).await;
@@ -261,7 +267,9 @@ async fn a_registry_is_closed_only_when_its_last_snapshot_is_written() {
     }
     let outcome = (*registry).clone().close(Duration::from_secs(5)).await;
     // Nothing may run in between.
-    let written = encoding::decode(&fs::read(directory.file()).unwrap(), ROOT).unwrap();
+    let of_memory = Origin { cluster: "memory".to_owned(), ..origin() };
+    let file = SnapshotFile::new(directory.0.path(), of_memory.clone()).location.file;
+    let written = encoding::decode(&fs::read(file).unwrap(), &of_memory).unwrap();
     assert_eq!((outcome, written.members.len()), (Withdrawn::Confirmed, 3));
 }
 
@@ -292,17 +300,122 @@ fn a_disk_that_hangs_delays_the_end_of_a_registry_only_as_long_as_was_said() {
 
 #[test]
 fn names_of_files_are_harmless_and_tell_services_apart() {
-    assert_eq!(file_name("/services/com/example/time"), "services%2Fcom%2Fexample%2Ftime.snapshot");
-    assert_eq!(file_name("/.x/..y"), "%2Ex%2F..y.snapshot");
-    assert_eq!(file_name("/a b%20/\u{e9}"), "a%20b%2520%2F%C3%A9.snapshot");
-    let long = |last: &str| file_name(&format!("/services/{}{last}", "x".repeat(5000)));
-    assert!(long("a").len() < 200);
-    assert_ne!(long("a"), long("b"));
+    let name =
+        |cluster: &str, root: &str| file_name(&Origin { cluster: cluster.to_owned(), root: root.to_owned() });
+    assert_eq!(name("zk:1", "/services/com/example/time"), "services%2Fcom%2Fexample%2Ftime+zk%3A1.snapshot");
+    assert_eq!(name("[::1]:1", "/.x/..y"), "%2Ex%2F..y+%5B%3A%3A1%5D%3A1.snapshot");
+    assert_eq!(name("zk:1/a", "/a b%20/\u{e9}+"), "a%20b%2520%2F%C3%A9%2B+zk%3A1%2Fa.snapshot");
+    let long = |cluster: &str, last: &str| name(cluster, &format!("/services/{}{last}", "x".repeat(5000)));
+    assert!(long("zk:1", "a").len() < 200);
+    assert_ne!(long("zk:1", "a"), long("zk:1", "b"));
+    assert_ne!(long("zk:1", "a"), long("zk:2", "a"));
+}
+
+#[tokio::test]
+async fn two_zookeepers_that_share_a_directory_never_see_each_others_instances() {
+    let directory = Directory::new();
+    let of = |cluster: &str| {
+        SnapshotFile::new(directory.0.path(), Origin { cluster: cluster.to_owned(), ..origin() })
+    };
+    for (cluster, ports) in [("test:2181", 1..3), ("live:2181", 3..9), ("live:2181/chroot", 9..10)] {
+        let mut file = of(cluster);
+        file.remember(&snapshot(ports));
+        file.flush().await;
+    }
+    for (cluster, expected) in [("test:2181", 2), ("live:2181", 6), ("live:2181/chroot", 1)] {
+        assert_eq!(of(cluster).load().await.unwrap().members.len(), expected, "{cluster}");
+    }
+    assert!(of("other:2181").load().await.is_none());
+    // A copy under the name of another one is not believed either.
+    fs::copy(of("test:2181").location.file, of("other:2181").location.file).unwrap();
+    assert!(of("other:2181").load().await.is_none());
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_the_user_can_read_the_file_and_what_was_created_for_it() {
+        let directory = Directory::new();
+        let nested = directory.0.path().join("a/b");
+        let mut file = SnapshotFile::new(&nested, origin());
+        file.remember(&snapshot(1..2));
+        let path = file.location.file.clone();
+        file.flush().await;
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!([mode(&path), mode(&nested)], [0o600, 0o700]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_everybody_could_read_is_replaced_by_one_that_nobody_else_can() {
+        let directory = Directory::new();
+        directory.write(&snapshot(1..2)).await;
+        set_mode(&directory.file(), 0o644);
+        assert_eq!(directory.load().await.unwrap().len(), 1);
+        directory.write(&snapshot(1..3)).await;
+        assert_eq!(fs::metadata(directory.file()).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_others_can_write_is_neither_read_nor_written() {
+        for mode in [0o777, 0o1777, 0o775] {
+            let directory = Directory::new();
+            directory.write(&snapshot(1..2)).await;
+            set_mode(directory.0.path(), mode);
+            assert!(directory.load().await.is_none(), "{mode:o}");
+            let before = fs::read(directory.file()).unwrap();
+            directory.write(&snapshot(1..9)).await;
+            assert_eq!(fs::read(directory.file()).unwrap(), before, "{mode:o}");
+            set_mode(directory.0.path(), 0o755);
+            directory.write(&snapshot(1..9)).await;
+            assert_eq!(directory.load().await.unwrap().len(), 8, "{mode:o}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_others_can_write_is_not_believed() {
+        let directory = Directory::new();
+        directory.write(&snapshot(1..2)).await;
+        set_mode(&directory.file(), 0o666);
+        assert!(directory.load().await.is_none());
+    }
+
+    #[test]
+    fn one_warning_of_a_directory_is_enough_for_all_services() {
+        let directory = Directory::new();
+        let other = Origin { root: "/services/other".to_owned(), ..origin() };
+        let other = SnapshotFile::new(directory.0.path(), other);
+        assert!(directory.snapshot_file().location.is_first_warning());
+        assert!(!other.location.is_first_warning() && !directory.snapshot_file().location.is_first_warning());
+    }
+}
+
+#[test]
+fn of_a_file_with_another_head_no_more_than_the_head_is_read() {
+    let directory = Directory::new();
+    let other = Origin { root: "/services/other".to_owned(), ..origin() };
+    let head = encoding::encode(&other, &snapshot(1..2), SystemTime::UNIX_EPOCH).unwrap();
+    fs::write(directory.file(), head).unwrap();
+    File::options().write(true).open(directory.file()).unwrap().set_len(MAX_FILE).unwrap();
+    let info = allocation_counter::measure(|| {
+        directory.snapshot_file().location.read().unwrap_err();
+    });
+    assert!(info.bytes_max < 4 * MAX_HEAD, "{info:?}");
+    File::options().write(true).open(directory.file()).unwrap().set_len(MAX_FILE + 1).unwrap();
+    let error = directory.snapshot_file().location.read().unwrap_err();
+    assert!(error.to_string().contains("too large"), "{error}");
 }
 
 #[test]
 fn a_directory_without_a_name_is_the_current_one() {
-    let location = SnapshotFile::new(Path::new(""), ROOT.to_owned()).location;
+    let location = SnapshotFile::new(Path::new(""), origin()).location;
     assert_eq!(location.directory(), Path::new("."));
     assert!(location.is_temporary(&location.directory().join(location.temporary(Uuid::nil()))));
 }

@@ -92,6 +92,12 @@ impl Watermark {
         self.zxid > before
     }
 
+    /// The zxids so far are those of another ZooKeeper; barriers stay what they are.
+    pub(super) fn start_over(&mut self) {
+        self.zxid = Zxid(0);
+        self.candidates.iter_mut().for_each(|(_, zxid)| *zxid = Zxid(0));
+    }
+
     /// The point of the last proposal.
     pub(super) fn barrier(&self) -> Barrier {
         Barrier(self.proposed)

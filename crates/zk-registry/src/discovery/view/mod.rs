@@ -7,10 +7,11 @@ mod marks;
 mod names;
 mod suspects;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 pub(crate) use self::marks::Barrier;
@@ -25,7 +26,7 @@ use crate::snapshot::{Change, Contents, Freshness, Incarnation, Member, Rejected
 use crate::store::{Fault, Node, Stat};
 
 /// The largest record that is looked at.
-const MAX_RECORD: usize = 1_000_000;
+const MAX_RECORD: usize = 256 * 1024;
 
 /// A view of one service.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct View {
     names: Names,
     /// Children that are no instance, by name.
     others: BTreeMap<String, Other>,
+    /// Why a member's present record cannot be used, of those that keep their last good one.
+    overgrown: BTreeMap<String, Other>,
     suspects: Option<Suspects>,
     marks: Marks,
     /// Children whose own children changed while reads were under way, when what was known of them may have been older.
@@ -47,9 +50,11 @@ pub(crate) struct View {
     /// Since when what is being read has been missing.
     reading: Option<Instant>,
     revision: u64,
+    /// Whether what is known is about another ZooKeeper, so that no zxid can be compared.
+    foreign: bool,
     /// Whether the next snapshot would differ from the last one.
     changed: bool,
-    rejected: Option<Arc<[Rejected]>>,
+    rejected: Option<Arc<[Arc<Rejected>]>>,
 }
 
 /// A child that is no instance.
@@ -57,7 +62,7 @@ pub(crate) struct View {
 struct Other {
     identity: Option<(i64, i64)>,
     /// `None`: a namespace, neither listed nor rejected.
-    reason: Option<String>,
+    rejected: Option<Arc<Rejected>>,
     /// Whether having children or none makes a difference to what it is.
     depends_on_children: bool,
 }
@@ -75,13 +80,21 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// The highest zxid that the batch speaks of.
-    fn reach(&self) -> Zxid {
+    pub(super) fn reach(&self) -> Zxid {
         let of_item = |(_, answer): &(String, Result<Node, Fault>)| {
             answer.as_ref().map_or(0, |node| node.stat.mzxid.max(node.stat.czxid))
         };
         let items = self.items.iter().map(of_item).max().unwrap_or(0);
         Zxid(items.max(self.parent.map_or(0, |parent| parent.pzxid)))
     }
+}
+
+/// What a read said, with no more of a record than tells that it is too large.
+pub(super) fn bounded(answer: Result<Node, Fault>) -> Result<Node, Fault> {
+    answer.map(|node| match node.data.get(..=MAX_RECORD) {
+        Some(beginning) => Node { data: Bytes::copy_from_slice(beginning), ..node },
+        None => node,
+    })
 }
 
 impl View {
@@ -97,6 +110,7 @@ impl View {
             members: Members::default(),
             names: Names::default(),
             others: BTreeMap::new(),
+            overgrown: BTreeMap::new(),
             suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
             marks: Marks::default(),
             stirred: BTreeMap::new(),
@@ -105,6 +119,7 @@ impl View {
             doubted: None,
             reading: None,
             revision: 0,
+            foreign: false,
             changed: false,
             rejected: None,
         }
@@ -113,8 +128,17 @@ impl View {
     /// Begins with what a file remembered.
     pub(crate) fn restore(&mut self, members: Members, written: SystemTime) {
         self.members = members;
+        self.foreign = true;
         self.freshness = Freshness::Disk { written };
         self.changed = true;
+    }
+
+    /// ZooKeeper was built anew, with lower zxids: nothing that is known can be compared with what comes. The watermark
+    /// begins again, and the next listing judges every record.
+    pub(crate) fn start_over(&mut self) {
+        self.foreign = true;
+        self.watermark.start_over();
+        self.suspects = self.suspects.as_ref().map(Suspects::anew);
     }
 
     /// A child has to be read again.
@@ -138,7 +162,7 @@ impl View {
     }
 
     fn depends_on_children(&self, name: &str) -> bool {
-        let is_member = || self.names.id(name).is_some_and(|id| self.members.get(&id).is_some());
+        let is_member = || self.member(name).is_some();
         self.others.get(name).map_or_else(is_member, |other| other.depends_on_children)
     }
 
@@ -180,12 +204,12 @@ impl View {
     /// instances that went or changed, not of those that came.
     pub(crate) fn listed(&mut self, batch: Batch, now: Instant) -> Vec<String> {
         let mut members = Vec::with_capacity(batch.items.len());
-        let mut others = BTreeMap::new();
+        let (mut others, mut overgrown) = (BTreeMap::new(), BTreeMap::new());
         let (mut gone, mut came) = (Vec::new(), Vec::new());
         let (reach, gapless) = (batch.reach(), batch.gapless);
-        let on_disk = matches!(self.freshness, Freshness::Disk { .. });
-        // A file may be about another ZooKeeper, or written by a release that read records in another way.
-        let remembered = if on_disk { std::mem::take(&mut self.members) } else { Members::default() };
+        // What is about another ZooKeeper, or was written by a release that read records in another way, proves nothing.
+        let forgotten = if std::mem::take(&mut self.foreign) { self.forget() } else { false };
+        let mut rejects = forgotten;
         let asked = self.reading.take().unwrap_or(now);
         if matches!(self.freshness, Freshness::Disk { .. } | Freshness::Pending) {
             self.become_fresh(Freshness::Stale { since: asked });
@@ -194,10 +218,13 @@ impl View {
             match self.judge(&name, answer) {
                 Judged::Gone => {}
                 Judged::Kept => {
-                    if let Some(member) = self.names.id(&name).and_then(|id| self.members.get(&id)) {
-                        members.push(member.clone());
-                    } else if let Some(other) = self.others.remove(&name) {
+                    if let Some(other) = self.others.remove(&name) {
                         others.insert(name, other);
+                    } else if let Some(member) = self.member(&name) {
+                        members.push(member.clone());
+                        if let Some(other) = self.overgrown.remove(&name) {
+                            overgrown.insert(name, other);
+                        }
                     }
                 }
                 Judged::Member(node, member) => {
@@ -206,7 +233,13 @@ impl View {
                     members.push(member);
                 }
                 Judged::Other(other) => {
+                    rejects |= other.is_news_after(self.others.remove(&name).as_ref());
                     others.insert(name, other);
+                }
+                Judged::Overgrown(other) => {
+                    members.extend(self.member(&name).cloned());
+                    rejects |= other.is_news_after(self.overgrown.remove(&name).as_ref());
+                    overgrown.insert(name, other);
                 }
             }
         }
@@ -219,13 +252,15 @@ impl View {
             }
         }
         let news = !gone.is_empty() || !came.is_empty();
-        self.changed |= news || remembered.len() > 0 || self.others != others;
+        // Those that are left are no children any more, or instances by now.
+        rejects |= !self.others.is_empty() || !self.overgrown.is_empty();
+        self.changed |= news || rejects;
         // With no news, the leaves stay shared with the snapshots that are out.
         if news {
             self.members = members;
         }
-        self.others = others;
-        self.rejected = None;
+        (self.others, self.overgrown) = (others, overgrown);
+        self.rejected = self.rejected.take().filter(|_| !rejects);
         self.suspect(&gone, &came, now);
         self.end_reading();
         if gapless {
@@ -242,23 +277,79 @@ impl View {
 
     /// Marked children were read; returns the names of those that changed.
     pub(crate) fn loaded(&mut self, batch: Batch, now: Instant) -> Vec<String> {
-        let (mut gone, mut came) = (Vec::new(), Vec::new());
-        let mut changed = Vec::new();
         let (reach, gapless) = (batch.reach(), batch.gapless);
         self.marks.read(batch.items.len());
-        for (name, answer) in batch.items {
+        let changed = self.apply(batch.items, now);
+        self.end_reading();
+        if gapless {
+            self.propose(reach);
+        }
+        changed
+    }
+
+    /// The children were listed, which says who came or went: the others are still to be read again. What came is marked.
+    /// Returns the names of the instances that went.
+    pub(crate) fn reconcile(&mut self, names: &[String], now: Instant) -> Vec<String> {
+        let listed: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let gone: Vec<String> = (self.members.iter().map(|member| self.names.node(&member.id).to_string()))
+            .chain(self.others.keys().cloned())
+            .filter(|name| !listed.contains(name.as_str()))
+            .collect();
+        for name in names {
+            if self.member(name).is_none() && !self.others.contains_key(name) {
+                self.marks.push(name, now);
+            }
+        }
+        self.apply(gone.into_iter().map(|name| (name, Err(Fault::NoNode))).collect(), now)
+    }
+
+    /// Children were read that no mark stands for; returns the names of those that changed.
+    pub(crate) fn swept(&mut self, items: Vec<(String, Result<Node, Fault>)>, now: Instant) -> Vec<String> {
+        self.apply(items, now)
+    }
+
+    /// Every child was read since a listing, over a watch that was armed all the while: nothing is missing but what marks
+    /// stand for, up to this zxid.
+    pub(crate) fn end_sweep(&mut self, reach: Zxid) {
+        self.doubted = None;
+        self.propose(reach);
+    }
+
+    /// Takes up what reads said; returns the names of the children that changed.
+    fn apply(&mut self, items: Vec<(String, Result<Node, Fault>)>, now: Instant) -> Vec<String> {
+        let (mut gone, mut came) = (Vec::new(), Vec::new());
+        let mut changed = Vec::new();
+        for (name, answer) in items {
             let judged = self.judge(&name, answer);
-            if matches!(judged, Judged::Kept) {
-                continue;
+            match judged {
+                Judged::Kept => continue,
+                Judged::Overgrown(other) => {
+                    if other.is_news_after(self.overgrown.get(&name)) {
+                        (self.changed, self.rejected) = (true, None);
+                    }
+                    self.overgrown.insert(name.clone(), other);
+                    changed.push(name);
+                    continue;
+                }
+                // Another record that is no instance for the same reason is no news.
+                Judged::Other(other)
+                    if self.others.get(&name).is_some_and(|old| !other.is_news_after(Some(old))) =>
+                {
+                    self.others.insert(name.clone(), other);
+                    changed.push(name);
+                    continue;
+                }
+                Judged::Gone | Judged::Member(..) | Judged::Other(_) => {}
             }
             let removed = self.names.id(&name).and_then(|id| self.members.remove(&id));
             self.names.remove(&name);
             let other = self.others.remove(&name);
+            let overgrown = self.overgrown.remove(&name);
             let news = removed.is_some() || other.is_some() || !matches!(judged, Judged::Gone);
             gone.extend(removed);
-            self.rejected = self.rejected.take().filter(|_| other.is_none());
+            self.rejected = self.rejected.take().filter(|_| other.is_none() && overgrown.is_none());
             match judged {
-                Judged::Gone | Judged::Kept => {}
+                Judged::Gone | Judged::Kept | Judged::Overgrown(_) => {}
                 Judged::Member(node, member) => {
                     self.names.insert(node, &member.id);
                     self.members.insert(member.clone());
@@ -275,11 +366,20 @@ impl View {
             }
         }
         self.suspect(&gone, &came, now);
-        self.end_reading();
-        if gapless {
-            self.propose(reach);
-        }
         changed
+    }
+
+    /// Forgets what is known. Whether there was anything.
+    fn forget(&mut self) -> bool {
+        let members = std::mem::take(&mut self.members);
+        let others = std::mem::take(&mut self.others);
+        self.overgrown.clear();
+        self.rejected = None;
+        members.len() > 0 || !others.is_empty()
+    }
+
+    fn member(&self, name: &str) -> Option<&Arc<Member>> {
+        self.members.get(&self.names.id(name)?)
     }
 
     /// Every change that was acknowledged before now has sent its mark. It is in the view once that [`Barrier`] has passed.
@@ -347,12 +447,14 @@ impl View {
         }
         self.changed = false;
         self.revision += 1;
-        let others = &self.others;
+        let (others, overgrown) = (&self.others, &self.overgrown);
         let rejected = self.rejected.get_or_insert_with(|| {
-            let rejected = |(name, other): (&String, &Other)| {
-                Some(Rejected { id: name.clone(), reason: other.reason.clone()? })
-            };
-            others.iter().filter_map(rejected).collect()
+            let all = others.values().chain(overgrown.values());
+            let mut rejected: Vec<_> = all.filter_map(|other| other.rejected.clone()).collect();
+            if !overgrown.is_empty() {
+                rejected.sort_by(|a, b| a.id.cmp(&b.id));
+            }
+            rejected.into()
         });
         Some(Snapshot::new(Contents {
             service: self.service.clone(),
@@ -390,9 +492,13 @@ impl View {
 
     /// What a child turned out to be.
     fn judge(&self, name: &str, answer: Result<Node, Fault>) -> Judged {
-        let reject = |identity: Option<(i64, i64)>, reason: String| {
+        let other = |identity: Option<(i64, i64)>, reason: String| {
+            let rejected = Some(Arc::new(Rejected { id: name.to_owned(), reason }));
             // What may not be read says as little again.
-            let other = Other { identity, reason: Some(reason), depends_on_children: identity.is_some() };
+            Other { identity, rejected, depends_on_children: identity.is_some() }
+        };
+        let reject = |identity, reason| {
+            let other = other(identity, reason);
             if self.others.get(name) == Some(&other) { Judged::Kept } else { Judged::Other(other) }
         };
         let node = match answer {
@@ -406,15 +512,15 @@ impl View {
         if self.format.is_namespace(kind, &node.data) {
             let alone = NodeKind { children: 0, ..kind };
             let depends_on_children = !self.format.is_namespace(alone, &node.data);
-            let namespace = Other { identity: Some(identity), reason: None, depends_on_children };
+            let namespace = Other { identity: Some(identity), rejected: None, depends_on_children };
             return if self.others.get(name) == Some(&namespace) {
                 Judged::Kept
             } else {
                 Judged::Other(namespace)
             };
         }
-        let seen = |other: &Other| other.identity == Some(identity) && other.reason.is_some();
-        if self.others.get(name).is_some_and(seen) {
+        let seen = |other: &Other| other.identity == Some(identity) && other.rejected.is_some();
+        if self.others.get(name).is_some_and(seen) || self.overgrown.get(name).is_some_and(seen) {
             return Judged::Kept;
         }
         let node_name = match name.parse::<NodeName>() {
@@ -426,7 +532,12 @@ impl View {
             return Judged::Kept;
         }
         if node.data.len() > MAX_RECORD {
-            let reason = format!("its record has {} bytes; at most {MAX_RECORD} are read", node.data.len());
+            let reason = format!("its record is larger than {MAX_RECORD} bytes, the most that is read");
+            let is_known = |member: &Arc<Member>| member.created.0 == identity.0;
+            if self.member(name).is_some_and(is_known) {
+                let reason = format!("{reason}; its last good record stays in use");
+                return Judged::Overgrown(other(Some(identity), reason));
+            }
             return reject(Some(identity), reason);
         }
         let decoded = match self.format.decode(&self.service, &node_name, &node.data) {
@@ -463,6 +574,15 @@ enum Judged {
     Kept,
     Member(NodeName, Arc<Member>),
     Other(Other),
+    /// The record of a member has become too large.
+    Overgrown(Other),
+}
+
+impl Other {
+    /// Whether a snapshot shows the difference between this and what was known before.
+    fn is_news_after(&self, before: Option<&Self>) -> bool {
+        before.is_none_or(|before| before.rejected != self.rejected)
+    }
 }
 
 #[cfg(test)]

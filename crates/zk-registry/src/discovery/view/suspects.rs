@@ -68,6 +68,11 @@ impl Suspects {
         }
     }
 
+    /// Suspects of a service of which nothing is known yet.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.patience)
+    }
+
     /// The members changed, all at once. Returns whether the suspects did.
     pub(crate) fn changed(
         &mut self,

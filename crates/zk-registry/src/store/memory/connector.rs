@@ -120,6 +120,10 @@ impl Connector {
 }
 
 impl Connect for Connector {
+    fn cluster(&self) -> String {
+        format!("memory{}", self.chroot)
+    }
+
     fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>> {
         let Self { cluster, process, session_timeout, chroot } = self.clone();
         Box::pin(async move {

@@ -191,7 +191,7 @@ impl State {
             Greeting::Accepted { session, password, .. } => {
                 self.engine.hold(session);
                 if let Some(user) = user {
-                    let auth = credentials(user).into();
+                    let auth = credentials(user);
                     let asked = record::Request::Auth { scheme: "digest".to_owned(), auth };
                     self.engine.request(connection, &asked, now);
                 }

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use zookeeper_client::{Client, Connector, Error, SaslOptions};
 
 use self::address::Address;
+use self::diagnosis::Looks;
 use self::lifeline::Lifeline;
 use self::session::Session;
 use super::{Connect, ConnectFault, Store};
@@ -41,8 +42,11 @@ struct Template {
     hosts: Vec<Address>,
     tls: Option<Tls>,
     chroot: Option<String>,
+    /// See [`Connect::cluster`].
+    cluster: String,
     session_timeout: Duration,
     connection_timeout: Duration,
+    looks: Looks,
 }
 
 impl ZooKeeper {
@@ -90,8 +94,10 @@ impl Template {
             hosts,
             tls: options.tls.clone(),
             chroot: to.chroot.clone(),
+            cluster: to.cluster(),
             session_timeout,
             connection_timeout,
+            looks: Looks::default(),
         })
     }
 
@@ -130,7 +136,8 @@ impl Template {
             // Only what is wrong with a certificate or a key is found before the first host is tried.
             Error::Custom(error) => ConnectFault::Invalid(error.to_string()),
             _ => {
-                let finding = diagnosis::diagnose(&self.hosts, self.tls.as_ref(), self.connection_timeout);
+                let finding =
+                    diagnosis::diagnose(&self.looks, &self.hosts, self.tls.as_ref(), self.connection_timeout);
                 ConnectFault::Unavailable(finding.await)
             }
         }
@@ -140,6 +147,10 @@ impl Template {
 impl Connect for ZooKeeper {
     fn servers(&self) -> usize {
         self.0.as_ref().map_or(0, |template| template.hosts.len())
+    }
+
+    fn cluster(&self) -> String {
+        self.0.as_ref().map_or_else(|_| String::new(), |template| template.cluster.clone())
     }
 
     fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>> {

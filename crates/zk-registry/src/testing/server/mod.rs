@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +84,19 @@ impl Server {
         lock(&self.core).lose = true;
     }
 
+    /// Holds back what goes in these directions, without a word to either end. What was held back arrives when the direction
+    /// is named no longer.
+    pub fn freeze(&self, frozen: Frozen) {
+        lock(&self.core).frozen.send_replace(frozen);
+    }
+
+    /// Cuts every connection, and gives every session its whole timeout again, as a restart does that loses nothing.
+    pub fn restart(&self) {
+        let mut core = lock(&self.core);
+        core.cut();
+        core.engine.renew(Instant::now());
+    }
+
     /// Expires a session; `false`: it is not known. Its ephemeral nodes are deleted, its connection is closed.
     pub fn expire(&self, session: i64) -> bool {
         let mut core = lock(&self.core);
@@ -100,6 +113,15 @@ impl fmt::Debug for Server {
     }
 }
 
+/// The directions in which nothing comes through. None by default.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Frozen {
+    /// Requests wait, and the server hears of no client: sessions expire.
+    pub to_server: bool,
+    /// Replies and events wait.
+    pub to_clients: bool,
+}
+
 /// What all connections share.
 struct Core {
     engine: Engine,
@@ -109,6 +131,7 @@ struct Core {
     refuses: bool,
     lose: bool,
     delay: Duration,
+    frozen: watch::Sender<Frozen>,
 }
 
 /// What one connection has yet to be sent.
@@ -138,7 +161,6 @@ impl Core {
             container_check: Duration::from_secs(60),
         });
         let member = engine.add_member();
-        let delay = Duration::ZERO;
         Self {
             engine,
             member,
@@ -146,7 +168,8 @@ impl Core {
             last_connection: 0,
             refuses: false,
             lose: false,
-            delay,
+            delay: Duration::ZERO,
+            frozen: watch::Sender::new(Frozen::default()),
         }
     }
 
@@ -213,6 +236,27 @@ impl Outbox {
     }
 }
 
+/// The replies to these packets, of one connection of a new server: what the fuzz target asks for.
+pub(super) fn replies<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    let mut core = Core::new(Duration::from_secs(2));
+    let hello = Hello { last_zxid: 0, timeout: Duration::from_secs(10), session: 0, password: &[] };
+    core.last_connection = 1;
+    let member = core.member;
+    let greeting = core.engine.connect(1, member, [127, 0, 0, 1].into(), hello, Instant::now());
+    let Greeting::Accepted { session, .. } = greeting else { return Vec::new() };
+    let outbox = Arc::new(Outbox::default());
+    core.outboxes.insert(1, outbox.clone());
+    let mut replies = Vec::new();
+    for packet in packets {
+        let goes_on = core.packet(1, session, packet);
+        replies.push(outbox.take());
+        if !goes_on {
+            break;
+        }
+    }
+    replies
+}
+
 async fn accept(listener: TcpListener, core: Arc<Mutex<Core>>, tick: Duration) {
     let mut connections = JoinSet::new();
     let mut ticks = interval(tick / 2);
@@ -264,13 +308,17 @@ async fn serve(stream: TcpStream, peer: IpAddr, core: Arc<Mutex<Core>>) {
         write_all(&mut writer, &outbox).await;
         return;
     };
+    let mut to_clients = lock(&core).frozen.subscribe();
+    let mut to_server = to_clients.clone();
     let writing = async {
         loop {
             tokio::select! {
                 () = outbox.filled.notified() => {}
                 () = outbox.finished.cancelled() => break,
             }
-            if !write_all(&mut writer, &outbox).await {
+            // It fails only once there is no server any more.
+            let thawed = to_clients.wait_for(|frozen| !frozen.to_clients).await.is_ok();
+            if !thawed || !write_all(&mut writer, &outbox).await {
                 return;
             }
         }
@@ -281,6 +329,9 @@ async fn serve(stream: TcpStream, peer: IpAddr, core: Arc<Mutex<Core>>) {
             let delay = lock(&core).delay;
             if !delay.is_zero() {
                 sleep(delay).await;
+            }
+            if to_server.wait_for(|frozen| !frozen.to_server).await.is_err() {
+                break;
             }
             if !lock(&core).packet(connection, session, &packet) {
                 break;
