@@ -69,6 +69,9 @@ impl Board {
         let (zxid, detail) = match state {
             RegistrationState::Conflict { with } => (None, Some(with.clone())),
             RegistrationState::Failed(error) => (None, Some(error.to_string())),
+            RegistrationState::Retrying { cause, standing } => {
+                (standing.map(|zxid| zxid.0), Some(cause.to_string()))
+            }
             RegistrationState::Registered { zxid } | RegistrationState::Suspended { zxid } => {
                 (Some(zxid.0), None)
             }
@@ -125,7 +128,10 @@ pub(crate) fn word(state: &RegistrationState) -> &'static str {
     match state {
         RegistrationState::Conflict { .. } => CONFLICT,
         RegistrationState::Failed(_) => FAILED,
-        RegistrationState::Registered { .. } => REGISTERED,
+        // Its node stands; an update of it was refused.
+        RegistrationState::Registered { .. } | RegistrationState::Retrying { standing: Some(_), .. } => {
+            REGISTERED
+        }
         RegistrationState::Suspended { .. } => SUSPENDED,
         RegistrationState::Withdrawn(_) => WITHDRAWN,
         _ => PENDING,

@@ -392,7 +392,8 @@ impl Entry {
             _ => debug!(path = self.path, %cause, "trying again"),
         }
         // What the connection is to blame for is the connection's state; our node stands all the while.
-        if is_refused || standing.is_none() || self.doubts >= SUSPICIOUS {
+        let is_pending = *self.states.borrow() == RegistrationState::Pending;
+        if is_refused || is_pending || self.doubts >= SUSPICIOUS {
             self.say(RegistrationState::Retrying { cause, standing });
         }
     }

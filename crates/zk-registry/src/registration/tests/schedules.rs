@@ -15,7 +15,8 @@ use crate::options::Options;
 use crate::registration::{Registering, Registration, RegistrationState};
 use crate::registry::Registry;
 use crate::registry::background::Background;
-use crate::store::memory::{Cluster, Connector, Foreign};
+use crate::store::Fault;
+use crate::store::memory::{Cluster, Connector, Fate, Foreign};
 use crate::withdrawn::Withdrawn;
 
 const SESSION: Duration = Duration::from_secs(4);
@@ -25,6 +26,8 @@ const IDS: u16 = 6;
 /// Between these an operator switches the weight.
 const LIGHT: u16 = 2;
 const HEAVY: u16 = 9;
+/// A session that is no registry's.
+const STRANGER: i64 = 0x99;
 
 /// One process under test: a registry with its own network.
 struct Process {
@@ -59,7 +62,7 @@ fn path(port: u16) -> String {
 }
 
 async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], world: &mut World) {
-    let choice = rng.random_range(0..20);
+    let choice = rng.random_range(0..24);
     let chosen = rng.random_range(0..processes.len());
     let port = rng.random_range(1..=IDS);
     let elsewhere =
@@ -135,9 +138,34 @@ async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], 
             }
         }
         18 => process.network.lag(),
-        _ => cluster.lose_next_write(crate::store::memory::Fate::Random),
+        19 => cluster.lose_next_write(Fate::Random),
+        20 => cluster.lose_next_write(Fate::Delayed(Duration::from_millis(rng.random_range(1..9_000)))),
+        21 => {
+            let fault = [Fault::NoAuth, Fault::Definite("the quota is exceeded".to_owned())];
+            let fault = fault[rng.random_range(0..2)].clone();
+            cluster.refuse_writes_for(Duration::from_millis(rng.random_range(1..4_000)), fault);
+        }
+        22 => {
+            let fault = Fault::Definite("throttled".to_owned());
+            cluster.refuse_reads_for(Duration::from_millis(rng.random_range(1..2_000)), fault);
+        }
+        _ => forge(cluster, &path(port), Duration::from_millis(rng.random_range(1..4_000))),
     }
     sleep(Duration::from_millis(rng.random_range(0..400))).await;
+}
+
+/// Somebody puts a copy of a node into a session of his own, which ends a little later.
+fn forge(cluster: &Cluster, path: &str, lifetime: Duration) {
+    let Some(node) = cluster.node(path).filter(|node| node.stat.owner != 0) else { return };
+    cluster.delete(path);
+    cluster.put_as(path, &node.data, Foreign { session: STRANGER, ..Foreign::default() });
+    let (cluster, path) = (cluster.clone(), path.to_owned());
+    tokio::spawn(async move {
+        sleep(lifetime).await;
+        if cluster.node(&path).is_some_and(|node| node.stat.owner == STRANGER) {
+            cluster.delete(&path);
+        }
+    });
 }
 
 async fn run(seed: u64) {

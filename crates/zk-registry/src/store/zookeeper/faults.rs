@@ -7,6 +7,9 @@ use zookeeper_client::{Error, MultiWriteError};
 
 use super::super::Fault;
 
+/// The code of ZooKeeper's `EphemeralOnLocalSessionException`, which the client crate does not name.
+const EPHEMERAL_ON_LOCAL_SESSION: i32 = -120;
+
 pub(super) fn fault(error: Error) -> Fault {
     match error {
         Error::AuthFailed => Fault::AuthFailed,
@@ -25,6 +28,10 @@ pub(super) fn fault(error: Error) -> Fault {
         | Error::NotReadOnly
         | Error::QuotaExceeded
         | Error::Throttled => Fault::Definite(error.to_string()),
+        Error::UnexpectedErrorCode(EPHEMERAL_ON_LOCAL_SESSION) => Fault::Definite(
+            "the session is local to its server (localSessionsEnabled), and may own no ephemeral node"
+                .to_owned(),
+        ),
         error => Fault::Ambiguous(error.to_string()),
     }
 }
@@ -51,6 +58,7 @@ mod tests {
     fn a_refusal_is_definite() {
         assert!(matches!(fault(Error::NodeExists), Fault::NodeExists));
         assert!(matches!(fault(Error::QuotaExceeded), Fault::Definite(_)));
+        assert!(matches!(fault(Error::UnexpectedErrorCode(-120)), Fault::Definite(_)));
     }
 
     #[test]
