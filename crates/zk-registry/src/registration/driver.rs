@@ -39,8 +39,8 @@ use crate::withdrawn::Withdrawn;
 const ROUND: usize = 4_000;
 /// How long a registration that found somebody else's node waits before it looks again.
 const CONFLICT_RECHECK: Duration = Duration::from_secs(1);
-/// How many audits still look for leftovers after the last entry went: a create that was under way may be executed later than
-/// its withdrawal was answered.
+/// How many audits in a row must find no leftover after the last entry went: a create that was under way may be executed later
+/// than its withdrawal was answered, and the delete of a leftover may be refused or lost.
 const LAST_AUDITS: u8 = 2;
 
 /// The task behind a [`Registrar`]. `run` it once.
@@ -67,7 +67,7 @@ pub(crate) struct Driver {
     /// The connection on which the round was sent, as in `seen`.
     asked_on: (u64, u64),
     audit: Audit,
-    /// How many audits are still to come without any entry.
+    /// How many audits are still to come without any entry, if they find nothing.
     last_audits: u8,
 }
 
@@ -270,6 +270,10 @@ impl Driver {
         let wanted = |path: &str| held.contains(path) || self.context.holders.holder(path).is_some();
         let unwanted: Vec<_> =
             owned.into_iter().filter(|path| base.contains(path) && !wanted(path)).collect();
+        self.last_audits = match self.entries.is_empty() && unwanted.is_empty() {
+            true => self.last_audits.saturating_sub(1),
+            false => LAST_AUDITS,
+        };
         for path in unwanted {
             let key = Key::fresh();
             self.leftovers.insert(key, path);
@@ -462,9 +466,8 @@ impl Driver {
     /// Everything is read again, and what the session owns is listed.
     fn begin_audit(&mut self) {
         let next = Instant::now() + jittered(self.context.audit_interval, &mut self.rng);
-        let is_last = self.entries.is_empty();
-        self.audit = if is_last && self.last_audits == 0 { Audit::At(next) } else { Audit::Owed(next) };
-        self.last_audits = self.last_audits.saturating_sub(u8::from(is_last));
+        let is_over = self.entries.is_empty() && self.last_audits == 0;
+        self.audit = if is_over { Audit::At(next) } else { Audit::Owed(next) };
         for (key, entry) in &mut self.entries {
             if !entry.is_failed() {
                 entry.compare();
