@@ -1,6 +1,6 @@
-//! One connection to one instance: dial it, ask it, and tell whether it died while nobody used it.
+//! One connection to one instance: dial it, ask it, and tell whether it died while it was idle.
 //!
-//! Nothing here chooses an instance, retries, or knows a deadline: whoever calls puts one around it.
+//! Nothing here chooses an instance, retries, or knows a deadline: the caller puts one around it.
 
 use std::io;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// Everything that was asked was answered. Also when the reader of our output went away.
     Answered = 0,
-    /// Some queries got no answer, or somebody did not get all our output: it could not be written, or a second signal came.
+    /// Some queries got no answer, or the output did not reach its reader whole: it could not be written, or a second signal came.
     SomeFailed = 1,
     /// The command line was wrong; nothing was touched.
     Usage = 2,

@@ -1,4 +1,4 @@
-//! What can go wrong, as diagnoses that somebody can act on: with one attempt, and with a whole query.
+//! What can go wrong, as diagnoses that an operator can act on: with one attempt, and with a whole query.
 
 use std::error::Error;
 use std::fmt;
@@ -134,7 +134,7 @@ pub enum AskError {
     Nothing {
         /// The service.
         service: ServiceName,
-        /// Whether there is none, nobody knows yet, or nobody has known for a while.
+        /// Whether there is none, it is not known yet, or it was not known for a while.
         why: PickError,
         /// Attempts that had failed before.
         failed: Vec<FailedAttempt>,

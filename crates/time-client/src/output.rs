@@ -97,7 +97,7 @@ impl Output {
         self.failure.get()
     }
 
-    /// Whatever goes wrong with standard output, the run has nobody left to talk to.
+    /// A failure of standard output, whatever it is, leaves no reader for the run.
     fn check(&self, written: io::Result<()>) {
         if let Err(error) = written {
             if error.kind() != io::ErrorKind::BrokenPipe {

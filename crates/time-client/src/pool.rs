@@ -63,8 +63,8 @@ impl Pool {
         self.kept().remove(address);
     }
 
-    /// Closes what was idle for too long or was closed by its peer, also to instances that nobody asks any more, and while
-    /// nobody asks at all. Once per idle timeout is enough: no connection is then kept for more than two.
+    /// Closes what was idle for too long or was closed by its peer, also to instances that are not asked any more, and while
+    /// no query is made at all. Once per idle timeout is enough: no connection is then kept for more than two.
     pub(crate) async fn tidy(&self) -> Infallible {
         loop {
             sleep(self.idle_timeout.max(MOMENT)).await;

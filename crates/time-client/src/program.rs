@@ -39,12 +39,12 @@ pub fn run() -> ExitCode {
         }
     };
     let exit = runtime.block_on(run_job(job, stop));
-    // Looking up a host name cannot be broken off, and nobody waits for its answer any more.
+    // Looking up a host name cannot be broken off, and its answer is not needed any more.
     runtime.shutdown_background();
     exit.into()
 }
 
-/// Logs on standard error what `RUST_LOG` asks for; without it, what somebody must act on.
+/// Logs on standard error what `RUST_LOG` asks for; without it, what an operator must act on.
 fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let colours = Paint::of(&io::stderr()) == Paint::Colours;
@@ -57,8 +57,8 @@ fn log() {
         .init();
 }
 
-/// What somebody must act on, and why a snapshot file is not used, which nothing else would tell.
-const LOGGED: &str = "error,zk_registry::cli=warn,zk_registry::disk=warn,zookeeper_client=off";
+/// The targets of what an operator must act on, and why a snapshot file is not used, which nothing else would tell.
+const LOGGED: &str = "error,zk_registry::cli=warn,zk_registry::discovery::snapshot_file=warn,zookeeper_client=off";
 
 /// Runs a job and turns its end into an exit code, with a line on standard error where there is something to say.
 async fn run_job(job: Job, stop: CancellationToken) -> Exit {

@@ -1,6 +1,6 @@
 //! The first signal ends a run early and well, the second one ends it now.
 //!
-//! Signals are awaited on a thread of their own: where nobody reads what is written, every other thread may be waiting for
+//! Signals are awaited on a thread of their own: where the output has no reader, every other thread may be waiting for
 //! that.
 
 use std::io;

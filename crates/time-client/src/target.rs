@@ -73,7 +73,7 @@ impl Target {
             Ok(mut watch) => work(&registry, &mut watch).await,
             Err(nothing) => Err(nothing),
         };
-        // Unavailable of ours is registered: an unacknowledged close costs nobody anything.
+        // Unavailable of ours is registered: an unacknowledged close costs nothing.
         let _ = registry.close(CLOSE_WITHIN).await;
         done
     }

@@ -26,7 +26,7 @@ pub enum Advertise {
     Address {
         /// What is advertised.
         address: HostPort,
-        /// Whether it is the listener's own, so that nobody else on this host can be serving it.
+        /// Whether it is the listener's own, so that no other process of this host can be serving it.
         own: bool,
     },
     /// The listener is bound to every address: it advertises the one from which this host reaches ZooKeeper.

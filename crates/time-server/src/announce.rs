@@ -229,7 +229,7 @@ fn out_of_reach(address: &HostPort, local: Option<SocketAddr>) -> bool {
     address.is_loopback() && local.is_some_and(|local| !local.ip().to_canonical().is_loopback())
 }
 
-/// One line for whoever started the program. If nobody reads them any more, that is their business.
+/// One line on standard output for the program's starter; a reader that went away is no failure.
 fn tell(line: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());

@@ -92,7 +92,7 @@ impl Board {
         self.set(n, FAILED, None, Some(why.to_owned()));
     }
 
-    /// From now on nobody should send new work.
+    /// From now on no new work should be sent here.
     pub(crate) fn set_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }

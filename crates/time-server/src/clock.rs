@@ -12,7 +12,7 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
-/// The operating system's clock. It jumps when somebody sets it, as everything that tells the time of day does.
+/// The operating system's clock. It jumps when it is set, as everything that tells the time of day does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -1,4 +1,4 @@
-//! The whole program but for its process: listen, register, serve, and leave in the order that loses nobody.
+//! The whole program but for its process: listen, register, serve, and leave in the order that loses no request.
 //!
 //! Leaving: say "draining" and wait for the notice, withdraw, accept a little longer, empty the accept queues and close the
 //! listeners, finish what is under way, close the session. What ZooKeeper does not acknowledge in time is not waited for.

@@ -77,7 +77,7 @@ fn failure(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// One line on standard error. If nobody reads it any more, the exit code still says it.
+/// One line on standard error. Where it cannot be written, the exit code still says it.
 fn complain(error: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "time-server: {error}");
 }

@@ -1,6 +1,6 @@
 //! The tasks of one listener's connections: waited for, and ended if need be.
 //!
-//! Whoever starts them keeps them, so that a task shares nothing with the others: no lock, no counter.
+//! Their starter keeps them, so that a task shares nothing with the others: no lock, no counter.
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};

@@ -1,6 +1,6 @@
 //! How long to wait before the next try: exponential, capped, with full jitter, reset by a success.
 //!
-//! It only computes; the sleeping is done by whoever asks. Full jitter after Brooker, "Exponential Backoff And Jitter"
+//! It only computes; the caller sleeps. Full jitter after Brooker, "Exponential Backoff And Jitter"
 //! (AWS Architecture Blog, 2015), with a floor of a tenth so that two tries never collapse into one.
 
 use std::time::Duration;

@@ -67,7 +67,7 @@ impl StdError for Error {
     }
 }
 
-/// The diagnoses that somebody can act on.
+/// The diagnoses that a program or an operator can act on.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -75,7 +75,7 @@ pub enum ErrorKind {
     AuthFailed,
     /// The registry, or the registration, was closed.
     Closed,
-    /// Somebody else's node stands where ours should, or this registry already holds that (service, id).
+    /// A foreign node stands where ours should, or this registry already holds that (service, id).
     Conflict,
     /// A name, address, connect string or option that cannot be used; nothing was sent.
     Invalid,

@@ -23,7 +23,7 @@
 //!     println!("{} at {}", instance.id(), instance.address());
 //! }
 //!
-//! registration.withdraw(Duration::from_secs(2)).await; // acknowledged: nobody lists it any more
+//! registration.withdraw(Duration::from_secs(2)).await; // acknowledged: no reader lists it any more
 //! registry.close(Duration::from_secs(2)).await;
 //! # Ok(())
 //! # }
@@ -54,7 +54,7 @@
 //! watch is read again. A node that an earlier session of this registry left behind is replaced in one transaction, so
 //! that no reader ever misses it.
 //!
-//! **Somebody else's node** is never deleted: the registration waits ([`OnConflict`]) and says whose it is.
+//! **A foreign node** is never deleted: the registration waits ([`OnConflict`]) and says whose it is.
 //!
 //! **An operator** who writes the status or weight of our node is obeyed: the write is adopted, and survives an expiry.
 //!
@@ -69,7 +69,7 @@
 //!
 //! # Security
 //!
-//! ZooKeeper's default lets anybody who reaches it write anything: an open registry lets anyone redirect traffic. Use
+//! ZooKeeper's default lets every client that reaches it write anything: an open registry lets anyone redirect traffic. Use
 //! [`Credentials`], an [`Acl`] and [`Tls`].
 
 // What a user meets first.

@@ -1,6 +1,6 @@
 //! Foreign text where it is printed: node names, records, messages of others.
 //!
-//! Anybody who may write to ZooKeeper chooses these texts. Printed as they are, they could move a terminal's cursor, set its
+//! These texts are chosen by any client that may write to ZooKeeper. Printed as they are, they could move a terminal's cursor, set its
 //! title or clipboard, fake lines, or reverse the direction of what follows. [`Printable`] shows such characters as escapes;
 //! [`json`] does the same within JSON, where an escape means the same character.
 

@@ -10,7 +10,7 @@ pub enum Withdrawn {
     Confirmed,
     /// ZooKeeper's access control does not let us delete the node: it stays until the session ends.
     Forbidden,
-    /// Somebody else's node, or that of another registration of ours, had taken the place; it was left alone.
+    /// A foreign node, or that of another registration of ours, had taken the place; it was left alone.
     Superseded,
     /// ZooKeeper did not answer in time; the node goes with its session.
     Unconfirmed {

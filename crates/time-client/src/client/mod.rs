@@ -254,7 +254,7 @@ impl TimeClient {
     }
 }
 
-/// Feeds the balancer until the registry is closed, and closes connections that nobody uses.
+/// Feeds the balancer until the registry is closed, and closes connections that are not used.
 async fn follow(
     mut watch: ServiceWatch,
     balancer: Arc<Balancer>,

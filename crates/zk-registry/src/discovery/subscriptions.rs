@@ -53,7 +53,7 @@ impl Subscriptions {
         Subscription { snapshots, wanted, last_heard, first: Some((place, channel, wishes)) }
     }
 
-    /// Forgets the view if nobody watches it any more.
+    /// Forgets the view if its last watch was dropped.
     pub(crate) fn forget_unwatched(&self, service: &ServiceName) -> bool {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unwatched = views.get(service).is_none_or(|channel| channel.snapshots.receiver_count() == 0);

@@ -1,8 +1,8 @@
 //! JSON as Jackson's tree model reads it, which is what decides whether Curator accepts a node.
 //!
 //! The last value of a key wins, whatever follows the object is not looked at, a byte order mark is skipped, and a value
-//! is judged only where somebody wants it: a scalar of the wrong type is coerced where Java would. Nothing is built for
-//! keys that nobody asks for, however deep they nest.
+//! is judged only where it is wanted: a scalar of the wrong type is coerced where Java would. Nothing is built for
+//! keys that are not asked for, however deep they nest.
 
 use std::borrow::Cow;
 use std::fmt;

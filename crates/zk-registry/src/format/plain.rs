@@ -53,7 +53,7 @@ impl Codec for Plain {
         Ok(Decoded { instance: Instance::new(host, port).with_id(name.to_id()), owner: None })
     }
 
-    /// An empty node may be somebody's static instance; only one with children is certainly part of the tree.
+    /// An empty node may be a static instance; only one with children is certainly part of the tree.
     fn is_namespace(&self, node: NodeKind, _: &[u8]) -> bool {
         node.children > 0
     }

@@ -28,7 +28,7 @@ pub struct Options {
     /// The session timeout asked for: how long a crashed instance stays listed. The server may clamp it (usually to
     /// 2 to 20 of its ticks). Defaults to 10 seconds.
     pub session_timeout: Duration,
-    /// Who we are to ZooKeeper. Defaults to nobody.
+    /// The identities shown to ZooKeeper. Defaults to none.
     pub credentials: Vec<Credentials>,
     /// TLS towards ZooKeeper. Defaults to none.
     pub tls: Option<Tls>,
@@ -254,7 +254,7 @@ mod tests {
             .with_tls(Tls::new("ca").with_identity("certificate", "secret"));
         let shown = format!("{options:?}");
         assert!(shown.contains("fleet") && !shown.contains("secret"), "{shown}");
-        // Whoever mistakes what a user is must not find his password in a log.
+        // A password given as part of the user name must not appear in a log.
         let mistaken = Options::default().with_credentials(digest("fleet:secret"));
         let shown = format!("{mistaken:?} {}", refusal(mistaken.clone()));
         assert!(shown.contains("fleet") && !shown.contains("secret"), "{shown}");

@@ -61,7 +61,7 @@ enum Whose {
     Replaced,
     /// Another process of this host.
     Sibling,
-    /// Our own uuid under a session that we never had: a replaced session, or a copy of the record that anybody can make.
+    /// Our own uuid under a session that we never had: a replaced session, or a copy of the public record.
     Unclear,
     Ours,
 }
@@ -108,12 +108,12 @@ pub(super) enum Claim {
 /// host left behind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Exclusivity {
-    /// It does, but an earlier registration of the id had its chance: the node is somebody's. Final.
+    /// It does, but an earlier registration of the id had its chance: the node is foreign. Final.
     Exclusive,
     /// It does, and this is the registry's first registration of the id: a node that states the same address is taken over.
     /// Becomes `Exclusive` once the registration stands, or meets a conflict.
     Heir,
-    /// It does not say so: the node is somebody's. Final.
+    /// It does not say so: the node is foreign. Final.
     Shared,
 }
 
@@ -156,12 +156,12 @@ pub(super) enum Step {
     Set {
         version: i32,
     },
-    /// Nothing of ours is there, but somebody else's.
+    /// A foreign node stands there, none of ours.
     Superseded,
     TakeOver {
         version: i32,
     },
-    /// Somebody else wrote our node, and none of it is adopted.
+    /// Foreign data stand in our node, and none of them is adopted.
     WriteOver,
 }
 

@@ -38,7 +38,7 @@ impl Desired {
         Ok(Self { wish, changing: Mutex::default(), check: Box::new(check) })
     }
 
-    /// What nobody will ever write.
+    /// Attributes of a registration that has failed already: they are never written.
     pub(crate) fn fixed(only: Attributes) -> Self {
         let wish = Mutex::new(Wish { attributes: only, foreign: ForeignWrites::default(), revision: 0 });
         Self { wish, changing: Mutex::default(), check: Box::new(|_| Ok(())) }
@@ -72,7 +72,7 @@ impl Desired {
         Ok(())
     }
 
-    /// What somebody else wrote over the wish of this revision: status and weight are theirs to change. `false` when there
+    /// Adopts status and weight of a foreign write over this revision. `false` when there
     /// is a newer wish, or the record cannot carry it.
     pub(super) fn adopt(&self, over: u64, foreign: &Attributes) -> bool {
         let mut wish = self.lock();
@@ -85,7 +85,7 @@ impl Desired {
         adopted
     }
 
-    /// What somebody else wrote was written over.
+    /// Counts a foreign write that was written over.
     pub(super) fn written_over(&self) {
         self.lock().foreign.written_over += 1;
     }

@@ -37,7 +37,7 @@ use crate::withdrawn::Withdrawn;
 
 /// How many registrations one round carries at most.
 const ROUND: usize = 4_000;
-/// How long a registration that found somebody else's node waits before it looks again.
+/// The delay after which a registration that found a foreign node looks again.
 const CONFLICT_RECHECK: Duration = Duration::from_secs(1);
 /// How many audits in a row must find no leftover after the last entry went: a create that was under way may be executed later
 /// than its withdrawal was answered, and the delete of a leftover may be refused or lost.
@@ -373,7 +373,7 @@ impl Driver {
         self.schedule.later(key, delay);
     }
 
-    /// Somebody else's node is in the place.
+    /// A foreign node stands in the place.
     fn conflict(&mut self, key: Key, with: String) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         if entry.intent.on_conflict == OnConflict::Fail {

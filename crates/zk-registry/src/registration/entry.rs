@@ -93,7 +93,7 @@ enum Written {
     Never,
     /// At least one record, which may stand there. Stays so over failures; a read or an acknowledgement leads to `Seen`.
     Sent,
-    /// The node was seen to say what it should, once: what differs from then on was written by somebody else.
+    /// The node was seen to say what it should, once: what differs from then on was written by another client.
     Seen,
 }
 
@@ -257,7 +257,7 @@ impl Entry {
     fn known(&self, seen: &Seen, listed: Listed) -> Listed {
         match seen {
             Seen::Node { node, .. } if self.stranger == Some(node.stat.owner) => Listed::No,
-            // A node that was never seen to be ours, and is not withdrawn, is somebody's until it can be read.
+            // A node that was never seen to be ours, and is not withdrawn, counts as foreign until it can be read.
             Seen::Unreadable if self.written != Written::Seen && self.intent.record.is_some() => Listed::No,
             _ => listed,
         }
@@ -415,7 +415,7 @@ impl Entry {
         })
     }
 
-    /// Somebody else wrote our node: status and weight are theirs to change, the rest is not. Desired attributes that are
+    /// Takes up a foreign write of our node: status and weight are adopted, the rest is not. Desired attributes that are
     /// newer than the record win all the same.
     fn adopt(&mut self, foreign: &Attributes, seen: &Seen, context: &Context) {
         if !self.desired.adopt(self.revision, foreign) {
@@ -436,7 +436,7 @@ impl Entry {
         }
     }
 
-    /// Somebody else wrote our node, and none of it is adopted: it cannot be read, or the desired attributes are newer.
+    /// A foreign write of our node of which nothing is adopted: it cannot be read, or the desired attributes are newer.
     fn write_over(&mut self, seen: &Seen) {
         // What stood there before a registration ever did is that of the one before it.
         if self.written == Written::Seen {

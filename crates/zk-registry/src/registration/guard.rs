@@ -58,7 +58,7 @@ impl Registration {
         self.desired.current()
     }
 
-    /// How often somebody else wrote the node so far. Each such write is followed by one of ours, which is a change of
+    /// Counts of the foreign writes to the node so far. Each such write is followed by one of ours, which is a change of
     /// [`states`](Self::states).
     pub fn foreign_writes(&self) -> ForeignWrites {
         self.desired.foreign_writes()
@@ -136,7 +136,7 @@ impl Registration {
     /// returns the write that made it so. The newest update wins, also over a reconnect. `change` runs in the first poll;
     /// it may block, and look at the registration.
     ///
-    /// It waits as long as ZooKeeper is down, or somebody else holds the place; put a timeout around it if that matters.
+    /// It waits as long as ZooKeeper is down, or a foreign node stands in the place; put a timeout around it if that matters.
     ///
     /// # Errors
     ///

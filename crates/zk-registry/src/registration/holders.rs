@@ -66,7 +66,7 @@ impl Holders {
         holder.key == key
     }
 
-    /// Whoever wants the path of `key`, if it holds it, need not wait long any more.
+    /// Says that the path of `key`, if it holds it, is about to be free.
     pub(super) fn announce_leave(&self, path: &str, key: Key) {
         if let Some(holder) = self.lock().held.get_mut(path) {
             holder.leaving |= holder.key == key;
@@ -95,7 +95,7 @@ impl Holders {
         self.lock().held.get(path).map(|holder| holder.key)
     }
 
-    /// Whether nobody of this registry was exclusively registered there before.
+    /// Whether no exclusive registration of this registry held the path before.
     pub(super) fn may_inherit(&self, path: &str) -> bool {
         !self.lock().inherited.contains(path)
     }

@@ -26,7 +26,7 @@ pub(crate) enum Command {
         within: Duration,
         done: oneshot::Sender<()>,
     },
-    /// Somebody saw the node of this path change.
+    /// A view saw the node of this path change.
     Nudge {
         path: String,
     },
@@ -80,7 +80,7 @@ impl fmt::Debug for Registrar {
 
 impl Registrar {
     pub(crate) fn command(&self, command: Command) {
-        // An ended registrar has nothing left to do; whoever waits for an answer learns from the dropped channel.
+        // An ended registrar has nothing left to do; a caller that waits learns from the dropped channel.
         let _ = self.commands.send(command);
     }
 
@@ -91,7 +91,7 @@ impl Registrar {
         }
     }
 
-    /// Withdraws a registration. From now on whoever registers the same waits for it, instead of being in conflict with it.
+    /// Withdraws a registration. From now on a registration of the same path waits for it, instead of being in conflict with it.
     pub(super) fn withdraw(&self, path: &str, key: Key, goodbye: Option<Goodbye>) {
         self.holders.announce_leave(path, key);
         self.command(Command::Withdraw { key, goodbye });

@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind};
 use crate::snapshot::Zxid;
 use crate::withdrawn::Withdrawn;
 
-/// How an instance is registered: by default it shares its address, and waits for a node of somebody else to go.
+/// How an instance is registered: by default it shares its address, and waits for a foreign node to go.
 ///
 /// ```
 /// # use zk_registry::{OnConflict, Registering};
@@ -14,11 +14,11 @@ use crate::withdrawn::Withdrawn;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Registering {
-    /// Whether nobody else on this host can be serving that address, because we hold its listening socket: a node that
+    /// Whether no other process of this host can be serving that address, because the caller holds its listening socket: a node that
     /// an earlier process of this host left behind, and that states the same address, is then taken over at once. Defaults
     /// to no.
     pub exclusive: bool,
-    /// What to do when somebody else's node stands there. Defaults to [`OnConflict::Wait`].
+    /// What to do when a foreign node stands there. Defaults to [`OnConflict::Wait`].
     pub on_conflict: OnConflict,
 }
 
@@ -43,7 +43,7 @@ impl Registering {
     }
 }
 
-/// What to do when somebody else's node stands where ours should.
+/// What to do when a foreign node stands where ours should.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum OnConflict {
@@ -58,7 +58,7 @@ pub enum OnConflict {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RegistrationState {
-    /// Somebody else's node stands in the place; ours follows when it is gone. Nothing of theirs is touched.
+    /// A foreign node stands in the place; ours follows when it is gone. The foreign node is not touched.
     Conflict {
         /// Whose it is, for a person to read.
         with: String,
@@ -105,7 +105,7 @@ pub struct FencingToken {
     pub session: i64,
 }
 
-/// How often somebody else wrote the node of a registration, and what became of it.
+/// Counts of the foreign writes to the node of a registration, by what became of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ForeignWrites {

@@ -20,7 +20,7 @@ pub(crate) fn largest_record(path: &str) -> usize {
 ///
 /// The successor ends at version (v + 1) mod 8, so that it never stands at a version which a recent predecessor may still
 /// hold: a predecessor's late delete then answers `BadVersion` instead of removing the live successor. Only the last
-/// operation carries the record; nobody sees what was before it.
+/// operation carries the record; no reader sees what was before it.
 pub(super) fn take_over(path: &str, data: &Bytes, version: i32, acl: Acl) -> Vec<Op> {
     let sets = version.wrapping_add(1).rem_euclid(VERSIONS);
     let data = |last: bool| if last { data.clone() } else { Bytes::new() };

@@ -19,7 +19,7 @@ use crate::instance::ServiceName;
 /// ```
 /// use zk_registry::{Instance, Resolve, ServiceName, ServiceWatch, Snapshot};
 ///
-/// /// Asks somebody else.
+/// /// Asks another directory.
 /// #[derive(Debug)]
 /// struct Directory;
 ///
@@ -30,7 +30,7 @@ use crate::instance::ServiceName;
 ///         tokio::spawn(async move {
 ///             let instances = ask(&service).await;
 ///             sender.send(Snapshot::fixed(&service, instances));
-///             sender.closed().await; // until nobody watches any more
+///             sender.closed().await; // until the last watch is dropped
 ///         });
 ///         watch
 ///     }

@@ -23,7 +23,7 @@ impl fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 /// A live view of one service: always the latest snapshot, never a queue. A slow consumer skips what it was too slow for,
-/// and slows nobody down.
+/// and slows no other consumer down.
 #[derive(Clone)]
 pub struct ServiceWatch {
     snapshots: watch::Receiver<Snapshot>,
@@ -47,7 +47,7 @@ impl SnapshotSender {
         self.snapshots.send_replace(snapshot);
     }
 
-    /// Waits until nobody watches any more: then there is nobody to publish for.
+    /// Waits until the last watch is dropped: no snapshot is needed any more.
     pub async fn closed(&self) {
         self.snapshots.closed().await;
     }
@@ -178,7 +178,7 @@ impl fmt::Debug for ServiceWatch {
     }
 }
 
-/// Somebody waits for every change up to a zxid.
+/// A call that waits for every change up to a zxid.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) zxid: Zxid,

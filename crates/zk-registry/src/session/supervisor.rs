@@ -1,6 +1,6 @@
 //! The supervisor: sole owner of the connection to ZooKeeper. One turn of its loop is one session, an "epoch".
 //!
-//! Losing a session is a normal event: the next turn opens another one, and whoever depends on it (the registrar, the
+//! Losing a session is a normal event: the next turn opens another one, and all that depends on it (the registrar, the
 //! views) starts over. The supervisor registers nothing and watches nothing.
 //!
 //! It gives up on a silent connection *before* the client crate does: past its own deadline the crate's task may spin for
@@ -231,7 +231,7 @@ impl Supervisor {
                     if silent_since.is_none() && self.link.borrow().phase == Phase::Up {
                         self.settle(now - up_since);
                     }
-                    // Past its own deadline the client crate may spin, whoever waits for the goodbye.
+                    // Past its own deadline the client crate may spin, also while a caller waits for the goodbye.
                     let left = (silent_since.unwrap_or(now) + patience).saturating_duration_since(now);
                     self.close(store, within.min(left), done).await;
                     return Ended::Closed;

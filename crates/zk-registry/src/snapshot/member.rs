@@ -48,7 +48,7 @@ impl Member {
         self.modified
     }
 
-    /// The session that owns the node; 0 for a node that nobody owns.
+    /// The session that owns the node; 0 for a persistent node.
     pub fn session(&self) -> i64 {
         self.session
     }

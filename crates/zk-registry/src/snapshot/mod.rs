@@ -37,7 +37,7 @@ pub enum Freshness {
     },
 }
 
-/// A node under the service that is no instance anybody could use, and why.
+/// A node under the service that is no usable instance, and why.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rejected {
     /// The node's name.
@@ -67,7 +67,7 @@ impl Snapshot {
     }
 
     /// A snapshot of these instances, [`Freshness::Live`], with revision 1 and watermark 0, every instance in its first
-    /// life: for tests, and for whoever implements [`Resolve`](crate::Resolve). Of several with one id the last one counts;
+    /// life: for tests, and for implementations of [`Resolve`](crate::Resolve). Of several with one id the last one counts;
     /// instances without a usable id are left out.
     pub fn fixed(service: &ServiceName, instances: impl IntoIterator<Item = Instance>) -> Self {
         let members: std::collections::BTreeMap<InstanceId, Arc<Member>> = instances
@@ -125,7 +125,7 @@ impl Snapshot {
         self
     }
 
-    /// The same contents with that instance, if it is listed, in this life: whoever keeps something about another life of
+    /// The same contents with that instance, if it is listed, in this life: a balancer forgets what it learned of another life of
     /// it starts clean.
     #[must_use]
     pub fn with_incarnation(mut self, id: &InstanceId, incarnation: Incarnation) -> Self {

@@ -53,7 +53,7 @@ pub(crate) enum ConnectFault {
     Auth(String),
     /// The options cannot work (no CA, a broken PEM, a host name that TLS cannot verify).
     Invalid(String),
-    /// Nobody answered; the text names each host and its cause.
+    /// No server answered; the text names each host and its cause.
     Unavailable(String),
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn patience(session: Duration, connection: Duration) -> Duration {
 }
 
 impl Fault {
-    /// What somebody who asked to have something read is told.
+    /// The error of a read, as its caller is told.
     pub(crate) fn while_reading(self, path: &str) -> Error {
         let (kind, why) = match self {
             Self::Ambiguous(why) => (ErrorKind::Unavailable, why),

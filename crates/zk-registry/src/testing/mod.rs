@@ -105,7 +105,7 @@ impl Registry {
         self.network.cut();
     }
 
-    /// Cuts this process off without anybody noticing: packets vanish, in both directions.
+    /// Cuts this process off without a sign: packets vanish, in both directions.
     pub fn freeze(&self) {
         self.network.freeze();
     }
@@ -122,12 +122,12 @@ impl Registry {
         }
     }
 
-    /// How long a request of anybody takes from now on, there and back. 1 ms at first.
+    /// Sets how long every request takes from now on, there and back. 1 ms at first.
     pub fn delay(&self, latency: Duration) {
         self.cluster.set_latency(latency);
     }
 
-    /// The connection that carries the next write is lost after the write was executed: nobody learns that it was.
+    /// The connection that carries the next write is lost after the write was executed: no client learns that it was.
     pub fn lose_next_reply(&self) {
         self.cluster.lose_next_write(Fate::Executed);
     }
@@ -142,12 +142,12 @@ impl Registry {
         self.cluster.start();
     }
 
-    /// Writes a node as somebody else would, such as an operator or a foreign program.
+    /// Writes a node as an operator or a foreign program would.
     pub fn put(&self, path: &str, data: &[u8]) {
         self.cluster.put(path, data);
     }
 
-    /// Deletes a node as somebody else would; `false` if it is not there or has children.
+    /// Deletes a node as an operator would; `false` if it is not there or has children.
     pub fn delete(&self, path: &str) -> bool {
         self.cluster.delete(path)
     }

@@ -169,7 +169,7 @@ pub(super) fn head_of<'a>(bytes: &'a [u8], origin: &Origin) -> io::Result<Option
     }
 }
 
-/// As far as it goes: an empty file is nobody's loss.
+/// As far as it goes: nothing is lost with an empty file.
 fn begins_as_ours(bytes: &[u8]) -> bool {
     let ours = format!("{{\"file\":\"{MAGIC}\",");
     bytes.starts_with(ours.as_bytes()) || ours.as_bytes().starts_with(bytes)

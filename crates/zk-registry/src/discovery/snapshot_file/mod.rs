@@ -176,7 +176,7 @@ impl Location {
         encoding::decode(&bytes, &self.origin).map(Some)
     }
 
-    /// Replaces the file as a whole: whoever reads it meanwhile, or after a power failure, finds the old or the new one.
+    /// Replaces the file as a whole: a reader finds, meanwhile and after a power failure, the old or the new one.
     fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
         let directory = self.directory();
         trust::create_directory(directory)?;
@@ -228,7 +228,7 @@ impl Location {
         write.and_then(|write| Uuid::try_parse(write).ok()).is_some_and(is_its)
     }
 
-    /// Refuses to replace a file that somebody else wrote.
+    /// Refuses to replace a file that another program wrote.
     fn check_ours(&self) -> io::Result<()> {
         let Some(file) = self.open()? else { return Ok(()) };
         let mut head = Vec::new();

@@ -23,7 +23,7 @@ pub(super) fn is_untrusted(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|error| error.is::<Untrusted>())
 }
 
-/// Creates a directory that nobody else can read or write, with its parents; one that exists stays as it is.
+/// Creates a directory that no other user can read or write, with its parents; one that exists stays as it is.
 pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -32,7 +32,7 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// Creates a file that nobody else can read or write.
+/// Creates a file that no other user can read or write.
 pub(super) fn create_file(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true);

@@ -178,7 +178,7 @@ impl View {
         !self.marks.is_empty()
     }
 
-    /// Names to read now; whoever takes them answers with [`loaded`](Self::loaded) or [`failed`](Self::failed).
+    /// Names to read now. They are answered with [`loaded`](Self::loaded) or [`failed`](Self::failed).
     pub(crate) fn take_marks(&mut self, most: usize) -> Vec<String> {
         self.reading = earliest([self.reading, self.marks.since()]);
         self.marks.take(most)
@@ -384,7 +384,7 @@ impl View {
 
     /// Every change that was acknowledged before now has sent its mark. It is in the view once that [`Barrier`] has passed.
     pub(crate) fn barrier(&mut self) -> Barrier {
-        // Up to which zxid that is, nobody says: it is a point of this view's reads, and no watermark.
+        // Up to which zxid that is, no reply says: it is a point of this view's reads, and no watermark.
         self.propose(Zxid(0));
         self.watermark.barrier()
     }

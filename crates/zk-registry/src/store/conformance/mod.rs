@@ -102,7 +102,7 @@ impl Process {
     }
 }
 
-/// A session of nobody, whose connection stays.
+/// A session without an identity, whose connection stays.
 async fn session(world: &dyn World) -> Arc<dyn Store> {
     world.process(None, "").open().await
 }

@@ -9,7 +9,7 @@ use crate::store::Connect;
 pub(crate) trait World: Send + Sync {
     /// A process of its own, with a network of its own. The chroot, if any, may be missing.
     fn process(&self, user: Option<&str>, chroot: &str) -> Process;
-    /// The name of a node that nobody else uses.
+    /// The name of a node that no other behaviour uses.
     fn fresh(&self) -> String;
 }
 

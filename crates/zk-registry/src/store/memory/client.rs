@@ -64,7 +64,7 @@ impl Session {
     ) -> Reply<T> {
         let (sender, receiver) = oneshot::channel();
         let resolve: Resolve = Box::new(move |answer| {
-            // Whoever asked may have stopped listening.
+            // The caller may have stopped listening.
             let _ = sender.send(answer);
         });
         let request = wire::Request { asked, to: Recipient { resolve: Some(resolve), watcher } };

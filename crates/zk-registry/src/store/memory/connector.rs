@@ -12,7 +12,7 @@ use super::server::Network;
 use crate::store::{Connect, ConnectFault, End, Store};
 
 impl Cluster {
-    /// A process that may connect, known to nobody.
+    /// A process that may connect, without an identity.
     pub(crate) fn connector(&self, session_timeout: Duration) -> Connector {
         self.connector_as(None, session_timeout)
     }
@@ -59,7 +59,7 @@ impl Connector {
         });
     }
 
-    /// From now on nothing comes through, in either direction, and nobody is told.
+    /// From now on nothing comes through, in either direction, and no end is told.
     pub(crate) fn freeze(&self) {
         self.set_network(Network::Frozen);
     }

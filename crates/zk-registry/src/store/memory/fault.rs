@@ -34,7 +34,7 @@ pub(crate) struct Counts {
     pub(crate) writes: u64,
 }
 
-/// Whose node is written past all sessions. By default: nobody's, persistent, open to all.
+/// The owner of a node that is written past all sessions. By default none: persistent, open to all.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Foreign<'a> {
     /// The owner of an ephemeral node; 0 makes it persistent.

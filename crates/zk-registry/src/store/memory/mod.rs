@@ -134,7 +134,7 @@ impl Cluster {
 
     // Direct access: no session, no latency, no access control.
 
-    /// Every node by its path, whoever may read it.
+    /// Every node by its path, past access control.
     pub(crate) fn dump(&self) -> BTreeMap<String, Node> {
         let mut state = self.lock();
         state.advance(Instant::now());
@@ -142,7 +142,7 @@ impl Cluster {
         nodes.map(|(path, data, stat)| (path.to_owned(), words::node(data, &stat))).collect()
     }
 
-    /// A node, whoever may read it.
+    /// A node, past access control.
     pub(crate) fn node(&self, path: &str) -> Option<Node> {
         let mut state = self.lock();
         state.advance(Instant::now());
@@ -154,7 +154,7 @@ impl Cluster {
         self.put_as(path, data, Foreign::default());
     }
 
-    /// Writes a node of somebody else, with its parents if need be. If it exists, its data is replaced.
+    /// Writes a foreign node, with its parents if need be. If it exists, its data is replaced.
     pub(crate) fn put_as(&self, path: &str, data: &[u8], foreign: Foreign<'_>) {
         for (at, _) in path.match_indices('/').skip(1) {
             // It may exist.

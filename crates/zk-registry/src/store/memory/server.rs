@@ -80,7 +80,7 @@ pub(super) struct Process {
 pub(super) enum Network {
     /// Both ends know that there is no connection.
     Cut,
-    /// Nothing comes through, and nobody is told.
+    /// Nothing comes through, and no end is told.
     Frozen,
     /// A connection can be had; it is cut, as is the network, when the first request arrives on it.
     Greeting,
@@ -475,7 +475,7 @@ impl State {
         reply
     }
 
-    /// Executes a transaction of nobody's session.
+    /// Executes a transaction of no session.
     pub(super) fn administer(
         &mut self,
         session: i64,

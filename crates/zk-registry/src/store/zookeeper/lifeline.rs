@@ -37,7 +37,7 @@ impl Lifeline {
         self.patience.get_or_init(|| patience);
     }
 
-    /// The session is over, unless it was over before. Whoever uses it is told; the crate's task ends unpolled.
+    /// The session is over, unless it was over before. Its users are told; the crate's task ends unpolled.
     pub(super) fn end(&self, end: End) {
         self.over.send_if_modified(|over| {
             let news = over.is_none();
@@ -102,7 +102,7 @@ impl spawns_core::Spawn for Spawner {
     }
 }
 
-/// The crate's task: dropped instead of polled once the session is over, or once nobody polled it for too long.
+/// The crate's task: dropped instead of polled once the session is over, or once it was not polled for too long.
 struct Guarded {
     task: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     lifeline: Arc<Lifeline>,

@@ -62,7 +62,7 @@ impl ZooKeeper {
     }
 }
 
-/// A fifth of the longest session that a server grants by default. Whoever asks for a longer one is not to wait for minutes
+/// A fifth of the longest session that a server grants by default. A caller that asks for a longer one is not to wait for minutes
 /// for a server that does not answer.
 const LONGEST_SILENCE: Duration = Duration::from_secs(8);
 

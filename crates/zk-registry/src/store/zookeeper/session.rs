@@ -85,7 +85,7 @@ impl Session {
     }
 
     /// Sends a request. `ask` holds a client only until the reply is there, however late its own reply is polled: a client
-    /// that nobody drops would keep the session open.
+    /// that is not dropped would keep the session open.
     fn request<T: Send + 'static, F>(&self, ask: impl FnOnce(Clients) -> F) -> Reply<T>
     where
         F: Future<Output = Result<T, Fault>> + Send + 'static,
@@ -106,7 +106,7 @@ impl Session {
         }
         let (sender, receiver) = oneshot::channel();
         self.runtime.spawn(async move {
-            // Whoever asked may have stopped listening.
+            // The caller may have stopped listening.
             let _ = sender.send(settle(asking.await));
         });
         Box::pin(async { receiver.await.unwrap_or(Err(Fault::Over)) })
@@ -295,7 +295,7 @@ impl Store for Session {
         if states.peek_state().is_terminated() {
             return Box::pin(async { false });
         }
-        // On its own, because nobody may be waiting for it.
+        // On its own, because the caller may have stopped waiting.
         let closing = self.runtime.spawn(async move {
             let closed = async {
                 tokio::select! {
@@ -425,7 +425,7 @@ fn create_options(kind: Kind, acl: Acl) -> CreateOptions<'static> {
     })
 }
 
-/// What the entries for everybody allow; whether the others are for us or for somebody else is not known.
+/// What the entries for `world:anyone` allow; whose identity the other entries name is not known.
 fn open_to_strangers(entries: &[zk::Acl]) -> Acl {
     let allowed = (entries.iter().filter(|entry| entry.auth_id() == &zk::AuthId::anyone()))
         .fold(zk::Permission::NONE, |allowed, entry| allowed | entry.permission());

@@ -122,7 +122,7 @@ mod tests {
     use super::{apply, server_name};
     use crate::options::Tls;
 
-    /// Nobody's: made for this test.
+    /// A key made for this test.
     const CERTIFICATE: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBdDCCARugAwIBAgIUDGPLpURLNf0QkanzqmMPOOTtkOQwCgYIKoZIzj0EAwIw

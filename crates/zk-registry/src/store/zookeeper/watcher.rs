@@ -183,7 +183,7 @@ impl Drop for Watcher {
     }
 }
 
-/// `None`: nothing that anybody wants to know.
+/// `None`: nothing that a view needs to know.
 fn event(event: &WatchedEvent) -> Option<Event> {
     match (event.event_type, event.session_state) {
         (EventType::Session, SessionState::SyncConnected) => Some(Event::Connected),

@@ -27,7 +27,7 @@ use crate::snapshot::{Freshness, Snapshot};
 pub trait World {
     /// A process of its own, with a network of its own.
     fn process(&self) -> LocalBoxFuture<'_, Process>;
-    /// The name of a service that nobody else uses and nobody created.
+    /// The name of a service that no other behaviour uses, and that was not created.
     fn service(&self) -> ServiceName;
     /// Writes a persistent node below the root of the registries, as an operator would; its parent exists.
     fn put<'a>(&'a self, path: &'a str, data: &'a [u8]) -> LocalBoxFuture<'a, ()>;
