@@ -58,7 +58,8 @@ fn log() {
 }
 
 /// The targets of what an operator must act on, and why a snapshot file is not used, which nothing else would tell.
-const LOGGED: &str = "error,zk_registry::cli=warn,zk_registry::discovery::snapshot_file=warn,zookeeper_client=off";
+const LOGGED: &str =
+    "error,zk_registry::cli=warn,zk_registry::discovery::snapshot_file=warn,zookeeper_client=off";
 
 /// Runs a job and turns its end into an exit code, with a line on standard error where there is something to say.
 async fn run_job(job: Job, stop: CancellationToken) -> Exit {
