@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -49,7 +51,7 @@ impl Target {
         let config = args.registry.resolve()?;
         let mut options = config.options;
         if let Some(directory) = args.snapshot_file {
-            fs::create_dir_all(&directory).map_err(|error| {
+            create_private(&directory).map_err(|error| {
                 let accepted = "must be a directory, or one that can be created";
                 UsageError::new("--snapshot-file", format!("{}: {accepted} ({error})", directory.display()))
             })?;
@@ -151,6 +153,15 @@ impl fmt::Display for Unavailable {
             }
         }
     }
+}
+
+/// Creates a directory, with its parents, for this user alone: in one that others could write no snapshot file is believed.
+fn create_private(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
 }
 
 fn is_remembered(snapshot: &Snapshot) -> bool {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use integration_tests::eventually::eventually;
 use integration_tests::fair_time::Stopwatch;
 use integration_tests::process::{Program, RunningProgram, Signal};
+use integration_tests::proxy::Proxy;
 use integration_tests::servers::Launch;
 use integration_tests::time_clients::{ends_with, json, summary, three_listeners, time_client};
 use integration_tests::time_servers::{SERVICE, SOON};
@@ -150,30 +151,33 @@ async fn with_a_snapshot_file_it_works_without_zookeeper() {
     let directory = tempfile::tempdir().unwrap();
     let remember = ["--snapshot-file", directory.path().to_str().unwrap()];
     let chroot = ZooKeeper::shared().chroot("disk").await;
+    let link = Proxy::to(ZooKeeper::shared().address(1)).await;
+    let through = chroot.through(link.address());
     let (_server, _) = three_listeners(&chroot).await;
-    let first = time_client(&chroot.connect_string())
-        .args(remember)
-        .args(["--count", "3", "--interval", "0"])
-        .start();
+    let first = time_client(&through).args(remember).args(["--count", "3", "--interval", "0"]).start();
     ends_with(&first, 0).await;
     eventually(SOON, "a snapshot file", async || directory.path().read_dir().unwrap().next().is_some()).await;
 
-    let (_held, address) = nowhere();
-    let away = chroot.through(&address);
-    let client = time_client(&away)
+    link.refuse().await;
+    let client = time_client(&through)
         .args(remember)
         .args(["--count", "9", "--interval", "0", "--output", "json"])
         .start();
     ends_with(&client, 0).await;
     assert_eq!(summary(&client).await["ok"], 9);
     let list = Program::time_client()
-        .args(["list", "--output", "json", "--zookeeper", &away])
+        .args(["list", "--output", "json", "--zookeeper", &through])
         .args(remember)
         .start();
     ends_with(&list, 0).await;
     let list = json(&list).remove(0);
     assert_eq!((&list["freshness"], list["instances"].as_array().unwrap().len()), (&"disk".into(), 3));
     assert!(list["true_until_ns"].as_u64().is_some());
+
+    // What was remembered of one ZooKeeper says nothing about another one.
+    let (_held, address) = nowhere();
+    let other = time_client(&chroot.through(&address)).args(remember).args(["--wait", "1s"]).start();
+    ends_with(&other, 3).await;
 }
 
 #[tokio::test]
@@ -200,17 +204,17 @@ async fn a_service_that_is_remembered_as_empty_is_not_said_to_be_empty() {
     let remember = ["--snapshot-file", directory.path().to_str().unwrap()];
     let chroot = ZooKeeper::shared().chroot("disk").await;
     chroot.raw().await.mkdir(SERVICE).await.unwrap();
-    let list = |zookeeper: &str| {
-        Program::time_client().args(["list", "--wait", "1s", "--zookeeper", zookeeper]).args(remember)
-    };
-    let first = list(&chroot.connect_string()).start();
+    let link = Proxy::to(ZooKeeper::shared().address(1)).await;
+    let through = chroot.through(link.address());
+    let list =
+        || Program::time_client().args(["list", "--wait", "1s", "--zookeeper", &through]).args(remember);
+    let first = list().start();
     ends_with(&first, 3).await;
     assert!(first.stderr().text().contains("no instance of time"), "{}", first.stderr().text());
     assert!(directory.path().read_dir().unwrap().next().is_some());
 
-    let (_held, address) = nowhere();
-    let away = chroot.through(&address);
-    for client in [list(&away), time_client(&away).args(["--wait", "1s"]).args(remember)] {
+    link.refuse().await;
+    for client in [list(), time_client(&through).args(["--wait", "1s"]).args(remember)] {
         let client = client.start();
         ends_with(&client, 3).await;
         let text = client.stderr().text();

@@ -257,7 +257,8 @@ impl Driver {
         epoch.reads.failed(&mut self.keeper.rng);
     }
 
-    /// Lists the service: who came and who went is known with the answer, and every child is read again in a sweep.
+    /// Lists the service: who came and who went is known with the answer. Every child is read again in a sweep, or, in an audit
+    /// that is none of the contents, those that no event tells of.
     async fn list(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         let cause = std::mem::replace(&mut epoch.need, Need::Nothing);
         let doubts = cause == Need::Doubt || !epoch.is_gapless();
@@ -287,7 +288,12 @@ impl Driver {
         self.keeper.tell(&changed);
         let cause = if doubts { Need::Doubt } else { Need::Audit };
         let reach = Zxid(parent.map_or(0, |parent| parent.pzxid));
-        epoch.sweep = Some(Sweep { names: names.into(), cause, reach, asked });
+        let again = if doubts || epoch.audits.is_multiple_of(FULL_AUDIT) {
+            names
+        } else {
+            self.keeper.view.unreadable()
+        };
+        epoch.sweep = Some(Sweep { names: again.into(), cause, reach, asked });
         Ok(())
     }
 
@@ -299,6 +305,7 @@ impl Driver {
         let answer = if names.is_empty() {
             Ok(Vec::new())
         } else {
+            self.keeper.view.begin_sweep();
             let read = epoch.store.read(&self.keeper.paths(&names));
             self.keeper.answer(epoch, read).await?
         };
@@ -325,6 +332,7 @@ impl Driver {
                     self.keeper.portion.refused();
                 }
                 names.into_iter().rev().for_each(|name| sweep.names.push_front(name));
+                self.keeper.view.swept(Vec::new(), Instant::now());
                 epoch.checks.failed(&mut self.keeper.rng);
                 return Ok(());
             }
@@ -399,10 +407,12 @@ impl Driver {
             epoch.need = epoch.need.max(Need::Audit);
             return Ok(());
         }
-        // A read of marks looks at the parent too.
-        if !self.keeper.view.is_dirty() {
-            self.look(epoch).await?;
+        // With marks to read, what the parent says can be compared with nothing: only a listing tells who is there.
+        if self.keeper.view.is_dirty() {
+            epoch.need = epoch.need.max(Need::Audit);
+            return Ok(());
         }
+        self.look(epoch).await?;
         // No events come for unreadable nodes, and a swap keeps the child count: re-read them.
         let now = Instant::now();
         for name in self.keeper.view.unreadable() {

@@ -63,7 +63,7 @@ pub(super) struct Keeper {
     subscriptions: Arc<Subscriptions>,
     snapshots: watch::Sender<Snapshot>,
     published_at: Option<Instant>,
-    /// When something of the server was last taken up.
+    /// After which moment something of the server was received.
     received_at: Option<Instant>,
 }
 
@@ -133,7 +133,11 @@ impl Keeper {
                 over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
                 () = snapshots.closed() => self.check_watched()?,
                 answer = &mut reply => {
-                    self.received_at = Some(Instant::now());
+                    // When it came is not known: this task may run long after. The server was heard after it was asked, unless
+                    // it is our own side that says why there is no answer.
+                    if answer.is_ok() {
+                        self.received_at = self.received_at.max(Some(asked));
+                    }
                     // Whatever was sent before the reply is queued by now.
                     self.hear_queued(epoch)?;
                     return Ok(answer);

@@ -34,7 +34,7 @@ pub(super) async fn full(zk: &ZooKeeper) {
         .args(["watch", "--output", "json", "--session-timeout", "4s"])
         .args(["--zookeeper", &chroot.connect_string()])
         .args(["--snapshot-file", directory.path().to_str().unwrap()])
-        .env("RUST_LOG", "zk_registry::disk=info")
+        .env("RUST_LOG", "zk_registry::discovery=info")
         .surviving_full_disks()
         .start();
     eventually(SOON, "a file of one instance", async || remembers(directory.path(), 1)).await;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep, timeout};
 
+mod promises;
 mod schedules;
+mod via;
 
 use self::schedules::{
     AUDIT, CONNECTION, NO_AUDIT, ROOT, SESSION, becomes, record, registry, service, watching,

@@ -10,8 +10,10 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::via::Via;
 use crate::instance::{Instance, ServiceName};
 use crate::options::{Acl, Options, Suspicion};
 use crate::registration::Registration;
@@ -19,6 +21,7 @@ use crate::registry::Registry;
 use crate::registry::background::Background;
 use crate::resolve::{Resolve, ServiceWatch};
 use crate::snapshot::{Freshness, Snapshot, Zxid};
+use crate::store::Connect;
 use crate::store::memory::{Cluster, Connector, Fate, Foreign};
 
 pub(super) const SESSION: Duration = Duration::from_secs(4);
@@ -34,9 +37,18 @@ pub(super) fn service() -> ServiceName {
 }
 
 pub(super) fn registry(network: &Connector, audit: Duration, suspicion: Suspicion, seed: u64) -> Registry {
+    registry_over(network.clone(), audit, suspicion, seed)
+}
+
+pub(super) fn registry_over(
+    connect: impl Connect,
+    audit: Duration,
+    suspicion: Suspicion,
+    seed: u64,
+) -> Registry {
     let options =
         Options::default().with_session_timeout(SESSION).with_audit_interval(audit).with_suspicion(suspicion);
-    Registry::over(Arc::new(network.clone()), 0, options, Ok(Background::on(Handle::current())), seed)
+    Registry::over(Arc::new(connect), 0, options, Ok(Background::on(Handle::current())), seed)
 }
 
 /// A record as Curator writes one.
@@ -120,7 +132,11 @@ impl Writer {
 
     /// Every name is shown as it was at the watermark, or at some time since.
     fn check(&self, snapshot: &Snapshot, seed: u64) {
-        let watermark = snapshot.watermark().0;
+        self.check_holds(snapshot, snapshot.watermark(), seed);
+    }
+
+    /// The same of another zxid that the snapshot is said to hold.
+    fn check_holds(&self, snapshot: &Snapshot, Zxid(watermark): Zxid, seed: u64) {
         for (name, history) in &self.history {
             let member = snapshot.get(&name.parse().unwrap());
             let shown = member.map(|member| (member.created.0, member.modified.0));
@@ -141,6 +157,8 @@ struct Reader {
     /// Since when nothing comes through.
     cut_off: Option<Instant>,
     last: (u64, Zxid),
+    /// What was shown to those that waited for a zxid, and that zxid.
+    waiting: Vec<JoinHandle<Option<(Snapshot, Zxid)>>>,
 }
 
 impl Reader {
@@ -221,12 +239,10 @@ async fn step(writer: &mut Writer, reader: &mut Reader, rng: &mut SmallRng, seed
             // A request of every kind is under way when the next fault comes.
             let zxid = cluster.dump().get(ROOT).map_or(0, |root| root.stat.pzxid);
             let mut watch = reader.watch.clone();
-            tokio::spawn(async move {
-                let seen = timeout(SESSION * 8, watch.wait_for(Zxid(zxid))).await;
-                if let Ok(Ok(snapshot)) = seen {
-                    assert!(snapshot.watermark() >= Zxid(zxid));
-                }
-            });
+            reader.waiting.push(tokio::spawn(async move {
+                let seen = timeout(SESSION * 8, watch.wait_for(Zxid(zxid))).await.ok()?.ok()?;
+                Some((seen.clone(), Zxid(zxid)))
+            }));
         }
     }
     reader.cut_off = silent.then(Instant::now);
@@ -277,9 +293,14 @@ async fn run(seed: u64) {
     let registration: Option<Registration> =
         rng.random::<bool>().then(|| registrant.register(&service(), Instance::new("r", 1)));
     let network = cluster.connector(SESSION);
-    let registry = registry(&network, audit, suspicion, rng.random());
+    // Replies may be taken up long after the connection that they came by is gone.
+    let late =
+        if rng.random_ratio(1, 3) { Duration::from_millis(rng.random_range(1..100)) } else { Duration::ZERO };
+    let via = Via::new(&network, Duration::ZERO, late, rng.random());
+    let registry = registry_over(via, audit, suspicion, rng.random());
     let watch = registry.watch(&service());
-    let mut reader = Reader { registry, network, watch, cut_off: None, last: (0, Zxid(0)) };
+    let mut reader =
+        Reader { registry, network, watch, cut_off: None, last: (0, Zxid(0)), waiting: Vec::new() };
 
     for _ in 0..rng.random_range(3..16) {
         step(&mut writer, &mut reader, rng, seed).await;
@@ -289,6 +310,11 @@ async fn run(seed: u64) {
     sleep(SESSION * 2 + AUDIT * 3 + Duration::from_secs(6)).await;
 
     reader.check(&writer, seed);
+    for waiting in std::mem::take(&mut reader.waiting) {
+        if let Some((snapshot, zxid)) = waiting.await.unwrap() {
+            writer.check_holds(&snapshot, zxid, seed);
+        }
+    }
     assert_eq!(reader.watch.freshness(Instant::now()), Freshness::Live, "seed {seed}");
     let snapshot = reader.watch.current();
     let members: Vec<_> = snapshot

@@ -49,6 +49,8 @@ pub(crate) struct View {
     doubted: Option<Instant>,
     /// Since when what is being read has been missing.
     reading: Option<Instant>,
+    /// Whether children are being read of which nothing is known to be missing.
+    sweeping: bool,
     revision: u64,
     /// Whether what is known is about another ZooKeeper, so that no zxid can be compared.
     foreign: bool,
@@ -118,6 +120,7 @@ impl View {
             freshness: Freshness::Pending,
             doubted: None,
             reading: None,
+            sweeping: false,
             revision: 0,
             foreign: false,
             changed: false,
@@ -154,7 +157,7 @@ impl View {
     /// A child of a child came, went or changed: the first one makes a namespace of an instance, and without the last one it
     /// is an instance again. A namespace that is one anyway is left alone, however busy the tree below it is.
     pub(crate) fn child_changed(&mut self, name: &str, now: Instant) {
-        if self.reading.is_some() {
+        if self.reading.is_some() || self.sweeping {
             self.stirred.entry(name.to_owned()).or_insert(now);
         } else if self.depends_on_children(name) {
             self.marks.push(name, now);
@@ -168,7 +171,7 @@ impl View {
 
     /// The reads that were under way are known.
     fn end_reading(&mut self) {
-        self.reading = None;
+        (self.reading, self.sweeping) = (None, false);
         for (name, since) in std::mem::take(&mut self.stirred) {
             self.child_changed(&name, since);
         }
@@ -188,7 +191,7 @@ impl View {
     /// is [`listed`](Self::listed) or [`failed`](Self::failed).
     pub(crate) fn begin_resync(&mut self, now: Instant) {
         self.reading = earliest([self.missing_since(), Some(now)]);
-        self.doubted = None;
+        (self.doubted, self.sweeping) = (None, false);
         self.marks.cover();
     }
 
@@ -303,9 +306,16 @@ impl View {
         self.apply(gone.into_iter().map(|name| (name, Err(Fault::NoNode))).collect(), now)
     }
 
+    /// Some children are read that no mark stands for; the answer is [`swept`](Self::swept), with nothing if it failed.
+    pub(crate) fn begin_sweep(&mut self) {
+        self.sweeping = true;
+    }
+
     /// Children were read that no mark stands for; returns the names of those that changed.
     pub(crate) fn swept(&mut self, items: Vec<(String, Result<Node, Fault>)>, now: Instant) -> Vec<String> {
-        self.apply(items, now)
+        let changed = self.apply(items, now);
+        self.end_reading();
+        changed
     }
 
     /// Every child was read since a listing, over a watch that was armed all the while: nothing is missing but what marks
@@ -332,14 +342,17 @@ impl View {
                     continue;
                 }
                 // Another record that is no instance for the same reason is no news.
-                Judged::Other(other)
-                    if self.others.get(&name).is_some_and(|old| !other.is_news_after(Some(old))) =>
-                {
-                    self.others.insert(name.clone(), other);
-                    changed.push(name);
-                    continue;
+                Judged::Other(ref other) => {
+                    if let Some(old) =
+                        self.others.get_mut(&name).filter(|old| !other.is_news_after(Some(old)))
+                    {
+                        // What snapshots show of it stays shared with them.
+                        (old.identity, old.depends_on_children) = (other.identity, other.depends_on_children);
+                        changed.push(name);
+                        continue;
+                    }
                 }
-                Judged::Gone | Judged::Member(..) | Judged::Other(_) => {}
+                Judged::Gone | Judged::Member(..) => {}
             }
             let removed = self.names.id(&name).and_then(|id| self.members.remove(&id));
             self.names.remove(&name);

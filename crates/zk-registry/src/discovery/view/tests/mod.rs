@@ -222,6 +222,68 @@ fn a_read_that_failed_leaves_the_view_as_old_as_its_oldest_mark() {
 }
 
 #[test]
+fn another_record_that_is_rejected_for_the_same_reason_is_no_news() {
+    let mut view = view();
+    let first = list(&mut view, [("a", Ok(node(1, "{".into()))), ("b", Ok(node(2, "{".into())))]);
+    let load = |view: &mut View, name: &str, node: Node| {
+        let items = vec![(name.to_owned(), Ok(node))];
+        view.loaded(Batch { items, parent: None, gapless: false }, Instant::now());
+        view.publish()
+    };
+    for zxid in 3..9 {
+        assert!(load(&mut view, "a", node(zxid, "{".into())).is_none());
+    }
+    let second = load(&mut view, "b", node(9, Bytes::new())).unwrap();
+    assert_ne!(first.rejected()[1], second.rejected()[1]);
+    assert!(Arc::ptr_eq(&first.rejected()[0], &second.rejected()[0]), "what did not change is shared");
+}
+
+#[test]
+fn a_member_whose_record_becomes_too_large_keeps_its_last_good_one_and_is_marked() {
+    let huge = || Bytes::from(vec![b' '; MAX_RECORD + 1]);
+    let written = |mzxid, data| {
+        let mut node = node(1, data);
+        node.stat.mzxid = mzxid;
+        Ok(node)
+    };
+    let mut view = view();
+    list(&mut view, [("h:1", Ok(node(1, record(1))))]);
+    let relisted = |view: &mut View, answer| {
+        view.begin_resync(Instant::now());
+        let items = vec![("h:1".to_owned(), answer)];
+        view.listed(Batch { items, parent: None, gapless: false }, Instant::now());
+        view.live();
+        view.publish()
+    };
+    let marked = relisted(&mut view, written(2, huge())).unwrap();
+    assert_eq!((marked.len(), marked.rejected().len(), view.children()), (1, 1, 1));
+    assert_eq!(marked.rejected()[0].id, "h:1");
+    assert!(relisted(&mut view, written(3, huge())).is_none(), "it is no news");
+    let cured = list(&mut view, [("h:1", written(9, record(1)))]);
+    assert_eq!((cured.len(), cured.rejected().len()), (1, 0));
+    let loaded = |view: &mut View, answer| {
+        let items = vec![("h:1".to_owned(), answer)];
+        view.loaded(Batch { items, parent: None, gapless: false }, Instant::now());
+        view.publish().unwrap()
+    };
+    let marked = loaded(&mut view, written(10, huge()));
+    assert_eq!((marked.len(), marked.rejected().len()), (1, 1));
+    // Another node of this name never was any good.
+    let replaced = loaded(&mut view, Ok(node(11, huge())));
+    assert_eq!((replaced.len(), replaced.rejected().len()), (0, 1));
+    let gone = loaded(&mut view, Err(Fault::NoNode));
+    assert_eq!((gone.len(), gone.rejected().len(), view.children()), (0, 0, 0));
+}
+
+#[test]
+fn of_a_record_no_more_is_kept_than_tells_that_it_is_too_large() {
+    let cut = bounded(Ok(node(1, Bytes::from(vec![b' '; MAX_RECORD * 4])))).unwrap();
+    assert_eq!(cut.data.len(), MAX_RECORD + 1);
+    let whole = bounded(Ok(node(1, Bytes::from(vec![b' '; MAX_RECORD])))).unwrap();
+    assert_eq!(whole.data.len(), MAX_RECORD);
+}
+
+#[test]
 fn only_a_live_view_becomes_stale() {
     let mut view = view();
     view.lost(Instant::now());

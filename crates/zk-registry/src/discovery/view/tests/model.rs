@@ -52,6 +52,10 @@ enum Step {
     /// Time for the clients of the zxid: everything up to now must be in the view.
     Barrier(Vec<Write>),
     Cut,
+    /// The driver lists the service, and will read its children between the marks.
+    List,
+    /// The driver reads some of the listed children; the writes happen before, between and after its reads.
+    Sweep(Vec<Write>, Fate),
     /// The driver takes its next step; the writes happen before, between and after its reads.
     Drive(Vec<Write>, Fate),
     Write(Write),
@@ -171,6 +175,10 @@ struct World {
     server: Server,
     view: View,
     resync: bool,
+    /// Whether the driver asked for events over this connection.
+    armed: bool,
+    /// The children that are still to be read since a listing, and the highest zxid that was seen.
+    sweep: Option<(Vec<String>, i64)>,
     now: Instant,
     last: Option<Snapshot>,
     /// What the server was at before each step.
@@ -185,6 +193,8 @@ impl World {
             server: Server::default(),
             view: view(),
             resync: true,
+            armed: false,
+            sweep: None,
             now: Instant::now(),
             last: None,
             clock: Vec::new(),
@@ -199,6 +209,8 @@ impl World {
         match step {
             Step::Write(write) => self.server.write(write),
             Step::Cut => self.cut(),
+            Step::List => self.list(),
+            Step::Sweep(writes, fate) => self.sweep(writes, *fate),
             Step::Drive(writes, fate) => self.drive(writes, *fate),
             Step::Barrier(writes) => {
                 self.hear();
@@ -226,8 +238,50 @@ impl World {
 
     fn cut(&mut self) {
         let since = self.server.cut().unwrap_or(self.now);
-        self.resync = true;
+        (self.resync, self.armed, self.sweep) = (true, false, None);
         self.view.lost(since);
+    }
+
+    fn list(&mut self) {
+        self.hear();
+        if !self.resync {
+            let names: Vec<_> = self.server.children.keys().cloned().collect();
+            self.view.reconcile(&names, self.now);
+            self.sweep = Some((names, self.server.pzxid));
+        }
+    }
+
+    fn sweep(&mut self, writes: &[Write], fate: Fate) {
+        self.hear();
+        let Some((mut names, mut reach)) = self.sweep.take() else { return };
+        let left = names.split_off(names.len().min(2));
+        self.view.begin_sweep();
+        let (before, after) = writes.split_at(writes.len() / 2);
+        before.iter().for_each(|write| self.server.write(write));
+        let items: Vec<_> = names.iter().map(|name| (name.clone(), self.server.read(name))).collect();
+        let (heard, later) = after.split_at(after.len() / 2);
+        heard.iter().for_each(|write| self.server.write(write));
+        match fate {
+            Fate::Answered => {
+                self.hear();
+                let zxids = items.iter().flat_map(|(_, answer)| answer).map(|node| node.stat.mzxid);
+                reach = zxids.fold(reach, i64::max);
+                self.view.swept(items, self.now);
+                if left.is_empty() {
+                    self.view.end_sweep(Zxid(reach));
+                } else {
+                    self.sweep = Some((left, reach));
+                }
+            }
+            Fate::Interrupted | Fate::Lost => self.cut(),
+            Fate::Refused => {
+                self.hear();
+                self.view.swept(Vec::new(), self.now);
+                names.extend(left);
+                self.sweep = Some((names, reach));
+            }
+        }
+        later.iter().for_each(|write| self.server.write(write));
     }
 
     fn drive(&mut self, writes: &[Write], fate: Fate) {
@@ -235,7 +289,10 @@ impl World {
         let resync = self.resync;
         let names = if resync {
             self.view.begin_resync(self.now);
-            self.server.armed = true;
+            self.sweep = None;
+            if !self.armed {
+                (self.armed, self.server.armed) = (true, true);
+            }
             self.server.children.keys().cloned().collect()
         } else {
             // Few, so that batches are many.
@@ -395,12 +452,14 @@ fn write() -> impl Strategy<Value = Write> {
 
 fn step() -> impl Strategy<Value = Step> {
     let writes = || prop::collection::vec(write(), 0..8);
-    let fate = prop_oneof![6 => Just(Fate::Answered), 1 => Just(Fate::Interrupted), 1 => Just(Fate::Lost), 1 => Just(Fate::Refused)];
+    let fate = || prop_oneof![6 => Just(Fate::Answered), 1 => Just(Fate::Interrupted), 1 => Just(Fate::Lost), 1 => Just(Fate::Refused)];
     prop_oneof![
         3 => write().prop_map(Step::Write),
-        4 => (writes(), fate).prop_map(|(writes, fate)| Step::Drive(writes, fate)),
+        4 => (writes(), fate()).prop_map(|(writes, fate)| Step::Drive(writes, fate)),
         1 => writes().prop_map(Step::Barrier),
         1 => Just(Step::Cut),
+        1 => Just(Step::List),
+        2 => (writes(), fate()).prop_map(|(writes, fate)| Step::Sweep(writes, fate)),
     ]
 }
 
