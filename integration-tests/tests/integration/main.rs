@@ -12,6 +12,7 @@ mod frozen;
 mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
+mod many_services;
 mod peers;
 mod registration;
 mod scenarios;
