@@ -144,7 +144,9 @@ impl Keeper {
                 }
                 () = overdue.as_mut(), if !is_overdue => {
                     (is_overdue, epoch.replies) = (true, Replies::Overdue);
-                    self.view.lost(asked);
+                    // The server may have been silent already when it was asked.
+                    let heard = self.heard_until().map_or(asked, |heard| heard.min(asked));
+                    self.view.lost(heard);
                     self.publish();
                 }
                 Some(()) = wake => self.pass_time(),
@@ -216,9 +218,13 @@ impl Keeper {
 
     /// The server is not heard any more.
     pub(super) fn lost(&mut self) {
-        let until = self.settings.last_heard.until(self.received_at).or(self.received_at);
-        self.view.lost(until.unwrap_or_else(Instant::now));
+        self.view.lost(self.heard_until().unwrap_or_else(Instant::now));
         self.publish();
+    }
+
+    /// Up to when the server is known to have been heard.
+    fn heard_until(&self) -> Option<Instant> {
+        self.settings.last_heard.until(self.received_at).or(self.received_at)
     }
 
     fn next_publication(&self) -> Instant {
