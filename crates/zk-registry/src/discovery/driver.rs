@@ -100,7 +100,7 @@ impl Driver {
         let mut pace = Pace::new();
         loop {
             let root = &self.keeper.settings.root;
-            let armed = store.watch(root);
+            let (asked, armed) = (Instant::now(), store.watch(root));
             let snapshots = self.keeper.snapshots().clone();
             let armed = tokio::select! {
                 biased;
@@ -114,7 +114,10 @@ impl Driver {
             match armed {
                 Ok(watch) => {
                     let audit_at = self.next_audit();
-                    return Ok(Epoch::new(store, watch, number, audit_at, self.keeper.stagger()));
+                    let mut epoch = Epoch::new(store, watch, number, audit_at, self.keeper.stagger());
+                    // Events may have come while the answer lay about.
+                    self.keeper.hear_since(&mut epoch, asked)?;
+                    return Ok(epoch);
                 }
                 Err(fault) => {
                     debug!(root, ?fault, "arming the watch failed, trying again");
@@ -177,7 +180,7 @@ impl Driver {
         let snapshots = self.keeper.snapshots().clone();
         tokio::select! {
             biased;
-            event = epoch.watch.next() => self.keeper.hear(epoch, event)?,
+            event = epoch.watch.next() => self.keeper.hear(epoch, event, Instant::now())?,
             over = lost_epoch(&mut self.keeper.link, epoch.number) => return Err(over),
             () = self.waiters.arrive() => {}
             () = snapshots.closed() => self.keeper.check_watched()?,
@@ -251,7 +254,8 @@ impl Driver {
         if is_about_the_request(fault) {
             self.keeper.portion.refused();
         }
-        self.keeper.view.failed();
+        let heard = self.keeper.heard_until();
+        self.keeper.view.failed(heard);
         self.keeper.publish();
         (epoch.need, epoch.sweep) = (Need::Everything, None);
         epoch.reads.failed(&mut self.keeper.rng);
@@ -381,10 +385,10 @@ impl Driver {
     /// Every mark up to what is waited for is queued once this is answered.
     async fn barrier(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         let root = &self.keeper.settings.root;
-        let sync = epoch.store.sync(root);
+        let (sent, sync) = (Instant::now(), epoch.store.sync(root));
         let read = epoch.store.read(std::slice::from_ref(root));
-        let synced = self.keeper.answer(epoch, sync).await?;
-        let read = self.keeper.answer(epoch, read).await?;
+        let synced = self.keeper.answer_to(epoch, sync, sent).await?;
+        let read = self.keeper.answer_to(epoch, read, sent).await?;
         let (Ok(()), Ok(mut nodes)) = (synced, read) else {
             epoch.checks.failed(&mut self.keeper.rng);
             return Ok(());

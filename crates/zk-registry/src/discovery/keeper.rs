@@ -120,6 +120,16 @@ impl Keeper {
         epoch: &mut Epoch,
         reply: Reply<T>,
     ) -> Result<Result<T, Fault>, Over> {
+        self.answer_to(epoch, reply, Instant::now()).await
+    }
+
+    /// The same of a request that was sent at `sent`, ahead of others that were awaited first.
+    pub(super) async fn answer_to<T>(
+        &mut self,
+        epoch: &mut Epoch,
+        reply: Reply<T>,
+        sent: Instant,
+    ) -> Result<Result<T, Fault>, Over> {
         let mut reply = reply;
         let asked = Instant::now();
         let mut overdue = pin!(sleep_until(asked + epoch.store.connection_timeout()));
@@ -129,14 +139,14 @@ impl Keeper {
             let wake = OptionFuture::from(self.next_wake().map(sleep_until));
             tokio::select! {
                 biased;
-                event = epoch.watch.next() => self.hear(epoch, event)?,
+                event = epoch.watch.next() => self.hear(epoch, event, Instant::now())?,
                 over = lost_epoch(&mut self.link, epoch.number) => return Err(over),
                 () = snapshots.closed() => self.check_watched()?,
                 answer = &mut reply => {
-                    // When it came is not known: this task may run long after. The server was heard after it was asked, unless
-                    // it is our own side that says why there is no answer.
+                    // When it came is not known: this task may run long after. The server was heard after the request was sent,
+                    // unless it is our own side that says why there is no answer.
                     if answer.is_ok() {
-                        self.received_at = self.received_at.max(Some(asked));
+                        self.received_at = self.received_at.max(Some(sent));
                     }
                     // Whatever was sent before the reply is queued by now.
                     self.hear_queued(epoch)?;
@@ -168,26 +178,31 @@ impl Keeper {
 
     /// Takes up the events that are here already.
     pub(super) fn hear_queued(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
+        self.hear_since(epoch, Instant::now())
+    }
+
+    /// Takes up the events that are here already and may have been for a while, but not before `at`.
+    pub(super) fn hear_since(&mut self, epoch: &mut Epoch, at: Instant) -> Result<(), Over> {
         while let Some(event) = epoch.watch.try_next() {
-            self.hear(epoch, Some(event))?;
+            self.hear(epoch, Some(event), at)?;
         }
         Ok(())
     }
 
-    /// Takes up one event of the watch: a dirty mark, or the connection's state. `None`: there will be no more.
-    pub(super) fn hear(&mut self, epoch: &mut Epoch, event: Option<Event>) -> Result<(), Over> {
-        let now = Instant::now();
+    /// Takes up one event of the watch that came at `at` or later: a dirty mark, or the connection's state. `None`: there
+    /// will be no more.
+    pub(super) fn hear(&mut self, epoch: &mut Epoch, event: Option<Event>, at: Instant) -> Result<(), Over> {
         match event.unwrap_or(Event::Over) {
             Event::Node(path) => {
-                self.received_at = Some(now);
+                self.received_at = self.received_at.max(Some(at));
                 match path.strip_prefix(self.settings.root.as_str()) {
                     // Its data was written, or it came or went: its children have marks of their own.
                     Some("") => epoch.need = epoch.need.max(Need::Parent),
                     Some(below) => {
                         let mut names = below.split('/').skip(1);
                         match (names.next(), names.next(), names.next()) {
-                            (Some(name), None, _) => self.view.mark(name, now),
-                            (Some(name), Some(_), None) => self.view.child_changed(name, now),
+                            (Some(name), None, _) => self.view.mark(name, at),
+                            (Some(name), Some(_), None) => self.view.child_changed(name, at),
                             _ => {}
                         }
                     }
@@ -223,7 +238,7 @@ impl Keeper {
     }
 
     /// Up to when the server is known to have been heard.
-    fn heard_until(&self) -> Option<Instant> {
+    pub(super) fn heard_until(&self) -> Option<Instant> {
         self.settings.last_heard.until(self.received_at).or(self.received_at)
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use super::epoch::{Epoch, Line, Over};
 use super::keeper::Keeper;
 use super::view::{self, Batch};
@@ -38,10 +40,10 @@ pub(super) async fn read_all(keeper: &mut Keeper, epoch: &mut Epoch) -> Result<R
         while in_flight.len() < most && !left.is_empty() {
             let (chunk, later) = left.split_at(keeper.portion.count().min(left.len()));
             left = later;
-            in_flight.push_back((chunk, epoch.store.read(&keeper.paths(chunk))));
+            in_flight.push_back((chunk, Instant::now(), epoch.store.read(&keeper.paths(chunk))));
         }
-        let Some((chunk, reply)) = in_flight.pop_front() else { break };
-        let nodes = match keeper.answer(epoch, reply).await? {
+        let Some((chunk, sent, reply)) = in_flight.pop_front() else { break };
+        let nodes = match keeper.answer_to(epoch, reply, sent).await? {
             Ok(nodes) => {
                 keeper.portion.answered(&nodes);
                 nodes

@@ -195,11 +195,12 @@ impl View {
         self.marks.cover();
     }
 
-    /// What was asked for did not come: it is missing, and only a listing can do without the marks that were taken.
-    pub(crate) fn failed(&mut self) {
+    /// What was asked for did not come: it is missing, and only a listing can do without the marks that were taken. The server
+    /// is known to have been heard up to `heard`, which may be before it was asked.
+    pub(crate) fn failed(&mut self, heard: Option<Instant>) {
         self.doubted = earliest([self.doubted, self.reading.take()]);
         if let Some(since) = self.doubted {
-            self.lost(since);
+            self.lost(heard.map_or(since, |heard| heard.min(since)));
         }
     }
 

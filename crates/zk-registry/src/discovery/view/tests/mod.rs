@@ -212,7 +212,7 @@ fn a_read_that_failed_leaves_the_view_as_old_as_its_oldest_mark() {
     }
     assert_eq!(view.take_marks(2), ["h:1", "h:2"]);
     assert!(view.publish().is_none(), "what is being read is no news");
-    view.failed();
+    view.failed(None);
     assert_eq!(view.publish().unwrap().freshness(), Freshness::Stale { since: marked });
     let listed = list(&mut view, [("h:1", Ok(node(2, record(1))))]);
     assert_eq!(listed.freshness(), Freshness::Live);

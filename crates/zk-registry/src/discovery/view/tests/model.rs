@@ -308,7 +308,7 @@ impl World {
         let gapless = matches!(fate, Fate::Answered);
         self.resync = !gapless;
         if matches!(fate, Fate::Lost | Fate::Refused) {
-            self.view.failed();
+            self.view.failed(None);
             return;
         }
         let read = |name: String| {
