@@ -64,6 +64,8 @@ pub(crate) struct Driver {
     round: Option<BoxFuture<'static, Answers>>,
     /// The epoch and the connection count that the entries were last checked in.
     seen: (u64, u64),
+    /// The last epoch beside which no node of an earlier one stands.
+    settled: u64,
     /// The connection on which the round was sent, as in `seen`.
     asked_on: (u64, u64),
     audit: Audit,
@@ -119,6 +121,7 @@ pub(crate) fn registrar(
         parents: Parents::default(),
         round: None,
         seen: (0, 0),
+        settled: 0,
         asked_on: (0, 0),
         last_audits: 0,
     };
@@ -254,6 +257,7 @@ impl Driver {
         if let (Some(Ok(owned)), true) = (answers.owned, is_current) {
             self.look_for_leftovers(owned);
         }
+        self.settle_session();
     }
 
     /// Whether the connection on which the round was sent still is the one that is up.
@@ -278,6 +282,25 @@ impl Driver {
             let key = Key::fresh();
             self.leftovers.insert(key, path);
             self.schedule.due(key);
+        }
+    }
+
+    /// Once every registration of the session was written, or found gone, in it, no node of an earlier one stands.
+    fn settle_session(&mut self) {
+        let stands = |entry: &Entry| {
+            matches!(*entry.states.borrow(), RegistrationState::Registered { .. }) || entry.is_failed()
+        };
+        if self.settled == self.seen.0
+            || !self.writes.is_empty()
+            || !self.leftovers.is_empty()
+            || !self.entries.values().all(stands)
+        {
+            return;
+        }
+        let link = self.link.borrow();
+        if let Some(store) = link.store.as_ref().filter(|_| link.epoch == self.seen.0) {
+            self.settled = self.seen.0;
+            self.context.sessions.settle(store.id());
         }
     }
 
@@ -428,6 +451,7 @@ impl Driver {
                     self.start_over();
                 }
                 self.begin_audit();
+                self.settle_session();
             }
             Phase::Up => {}
             Phase::Suspended { .. } => self.entries.values().for_each(Entry::suspended),

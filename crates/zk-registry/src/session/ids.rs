@@ -21,6 +21,8 @@ pub(crate) struct Ids {
 #[derive(Debug, Default)]
 struct Recorded {
     ids: Ids,
+    /// The live ones beside which no node of an earlier one stands.
+    settled: HashSet<i64>,
     /// The earlier ones, the oldest first.
     ended: VecDeque<i64>,
 }
@@ -35,6 +37,16 @@ impl Sessions {
         self.ended(id);
     }
 
+    /// Records that no registration of this live session can have a node of an earlier one: each was written, or found gone,
+    /// in this one.
+    pub(crate) fn settle(&self, id: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).settled.insert(id);
+    }
+
+    pub(super) fn is_settled(&self, id: i64) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).settled.contains(&id)
+    }
+
     pub(super) fn began(&self, id: i64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).ids.live.insert(id);
     }
@@ -42,6 +54,7 @@ impl Sessions {
     pub(super) fn ended(&self, id: i64) {
         let mut recorded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         recorded.ids.live.remove(&id);
+        recorded.settled.remove(&id);
         if recorded.ids.earlier.insert(id) {
             recorded.ended.push_back(id);
         }

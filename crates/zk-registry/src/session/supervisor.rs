@@ -381,7 +381,8 @@ impl Supervisor {
             .await
             .unwrap_or(false);
         store.abort();
-        let stands = if acknowledged { self.unsettled } else { self.unsettled.max(Some(store.timeout())) };
+        let unsettled = self.unsettled.filter(|_| !self.sessions.is_settled(store.id()));
+        let stands = if acknowledged { unsettled } else { unsettled.max(Some(store.timeout())) };
         self.closed(outcome(stands), done);
     }
 

@@ -350,3 +350,16 @@ fn no_call_needs_a_runtime_of_the_caller() {
     let withdrawn = block_on(registration.withdraw(Duration::from_millis(50)));
     assert_eq!(withdrawn, Withdrawn::Unconfirmed { gone_within: SESSION });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_close_is_confirmed_once_nothing_of_a_session_that_was_given_up_can_stand() {
+    let world = World::new();
+    let mut registration = world.registered().await;
+    world.network.freeze();
+    sleep(SESSION * 2).await;
+    world.network.heal();
+    timeout(SESSION, registration.registered()).await.expect("it is registered again").unwrap();
+    sleep(SOON).await;
+    assert_eq!(world.registry.close(SESSION).await, Withdrawn::Confirmed);
+    assert!(world.cluster.node(NODE).is_none());
+}
