@@ -1,5 +1,5 @@
 //! Random faults of the network, drawn from a seed, on the links of one client. A further one is a variant, its line in
-//! [`FAULTS`], its name and how it strikes.
+//! `FAULTS`, its name and how it strikes.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The thin driver of a watch: one task per service feeds the pure [`View`] from one recursive watch, and publishes.
+//! The thin driver of a watch: one task per service feeds the pure [`View`](super::view::View) from one recursive watch, and publishes.
 //!
 //! It arms the watch again and reads everything after every reconnect, because events of the time between are lost; after
 //! that each change costs one read, batched with what else is dirty. It never awaits user code.

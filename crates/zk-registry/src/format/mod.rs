@@ -23,7 +23,7 @@ use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, S
 /// A way to write instances into ZooKeeper. Sealed until 1.0: it must still grow to sequential names, siblings that are
 /// not instances, and data in the name.
 pub trait Format: fmt::Debug + Send + Sync + sealed::Codec {
-    /// The word that selects this format in configuration, as [`named`] takes it.
+    /// The word that selects this format in configuration, as [`named()`] takes it.
     fn name(&self) -> &'static str;
 }
 

@@ -121,7 +121,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`] when the host cannot be part of a ZooKeeper path.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the host cannot be part of a ZooKeeper path.
     pub fn id(&self) -> Result<InstanceId, Error> {
         self.id.clone().map_or_else(|| self.address().parse(), Ok)
     }

@@ -13,8 +13,8 @@ use crate::instance::ServiceName;
 /// Finds the instances of a service. Starting is synchronous and cannot fail: "ZooKeeper is down" is a state of the
 /// snapshot.
 ///
-/// Another source than ZooKeeper begins with [`Snapshot::pending`], publishes a [`Snapshot::fixed`] whenever it learns
-/// something, each with a revision one higher, and keeps what it knows as [`Freshness::Stale`] while it learns nothing.
+/// Another source than ZooKeeper begins with [`Snapshot::pending`](crate::Snapshot::pending), publishes a [`Snapshot::fixed`](crate::Snapshot::fixed) whenever it learns
+/// something, each with a revision one higher, and keeps what it knows as [`Freshness::Stale`](crate::Freshness::Stale) while it learns nothing.
 ///
 /// ```
 /// use zk_registry::{Instance, Resolve, ServiceName, ServiceWatch, Snapshot};

@@ -35,7 +35,7 @@ pub struct ServiceWatch {
     _registry: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The writing half of a [`ServiceWatch`], for those who implement [`Resolve`].
+/// The writing half of a [`ServiceWatch`], for those who implement [`Resolve`](crate::Resolve).
 #[derive(Debug)]
 pub struct SnapshotSender {
     snapshots: watch::Sender<Snapshot>,
