@@ -38,7 +38,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Checks what the flags say together, and says what is to be done.
+    /// Checks what the flags say together, and returns the run that they ask for.
     ///
     /// # Errors
     ///

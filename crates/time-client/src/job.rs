@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::output::{Flush, Output};
 use crate::target::Unavailable;
 
-/// What is to be done, and how its lines are flushed.
+/// A checked run of a subcommand, and how its lines are flushed.
 pub(crate) struct Job {
     /// When lines reach the reader.
     pub(crate) flush: Flush,

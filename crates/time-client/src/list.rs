@@ -15,7 +15,7 @@ use crate::output::{Flush, Format, Output, Paint, column, column_width};
 use crate::target::{Target, Unavailable};
 use crate::{freshness, wall_clock};
 
-/// What is to be done when `list` was typed.
+/// The run of `list`, with its flags checked.
 ///
 /// # Errors
 ///

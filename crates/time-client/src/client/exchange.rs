@@ -53,7 +53,7 @@ impl<E: Into<Fault>> From<E> for Unanswered {
 }
 
 impl Exchange<'_> {
-    /// Asks, and tells what was answered and when.
+    /// The answer of the instance, and when it came.
     ///
     /// # Cancel safety
     ///

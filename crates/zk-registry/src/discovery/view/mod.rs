@@ -1,7 +1,7 @@
 //! What a service looks like, built from reads: the pure core of a watch.
 //!
 //! Events are dirty marks and reads are the truth, so the inputs are marks, listings, batches of reads and losses of the
-//! connection; the output is the next snapshot. It never asks for anything: `discovery.rs` does.
+//! connection; the output is the next snapshot. It never asks for anything: the driver does.
 
 mod marks;
 mod names;
