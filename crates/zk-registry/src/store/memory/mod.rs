@@ -13,6 +13,7 @@ pub(crate) mod engine;
 mod fault;
 mod server;
 mod session;
+mod steps;
 mod wire;
 mod words;
 
@@ -28,7 +29,8 @@ pub(crate) use self::connector::Connector;
 use self::engine::record;
 use self::fault::Refusal;
 pub(crate) use self::fault::{Counts, Fate, Foreign};
-use self::server::{Next, Settings, State};
+use self::server::{Settings, State};
+use self::steps::Next;
 use self::wire::{Recipient, Request};
 use super::{End, Fault, Kind, Node, Op};
 use crate::options::Acl;
