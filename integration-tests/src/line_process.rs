@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use crate::process::{Program, Signal};
+use crate::process::{Program, Resource, Signal};
 
 /// The running process. It ends when its input does; dropping this kills it.
 #[derive(Debug)]
@@ -64,6 +64,15 @@ impl LineProcess {
         let told = self.input.write_all(format!("{line}\n").as_bytes()).await;
         told.unwrap_or_else(|error| panic!("telling {} to {line}: {error}", self.name));
         self.says().await
+    }
+
+    /// Limits what it may have from now on; `None` lifts the limit.
+    ///
+    /// # Panics
+    ///
+    /// When the system refuses.
+    pub fn limit(&self, resource: Resource, most: Option<u64>) {
+        resource.limit(self.id, most);
     }
 
     /// Freezes it until the guard is dropped.

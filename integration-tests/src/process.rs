@@ -153,6 +153,22 @@ pub enum Resource {
     FileSize,
 }
 
+impl Resource {
+    /// See [`RunningProgram::limit`].
+    pub(crate) fn limit(self, id: u32, most: Option<u64>) {
+        let resource = match self {
+            Self::Descriptors => "nofile",
+            Self::FileSize => "fsize",
+        };
+        let most = most.map_or_else(|| "unlimited".to_owned(), |most| most.to_string());
+        let status = Command::new("prlimit")
+            .args(["--pid", &id.to_string(), &format!("--{resource}={most}:")])
+            .status()
+            .expect("prlimit is part of util-linux");
+        assert!(status.success(), "limiting {resource} of process {id} to {most}: {status}");
+    }
+}
+
 /// A running program. Dropping it kills it; when a test fails meanwhile, what it wrote is shown and [kept](artifacts::keep).
 #[derive(Debug)]
 pub struct RunningProgram {
@@ -202,16 +218,7 @@ impl RunningProgram {
     ///
     /// When the system refuses.
     pub fn limit(&self, resource: Resource, most: Option<u64>) {
-        let resource = match resource {
-            Resource::Descriptors => "nofile",
-            Resource::FileSize => "fsize",
-        };
-        let most = most.map_or_else(|| "unlimited".to_owned(), |most| most.to_string());
-        let status = Command::new("prlimit")
-            .args(["--pid", &self.id.to_string(), &format!("--{resource}={most}:")])
-            .status()
-            .expect("prlimit is part of util-linux");
-        assert!(status.success(), "limiting {resource} of {} to {most}: {status}", self.name);
+        resource.limit(self.id, most);
     }
 
     /// Its exit status, once it has ended.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::direction::Direction;
 use super::frames;
-use super::route::{Cut, Framing, Route, Rules};
+use super::route::{Answers, Cut, Framing, Route, Rules};
 use super::trip::MessageFate;
 
 /// A connection in the list of those that a cut must end; it leaves the list however it ends.
@@ -162,9 +162,14 @@ impl Pump<'_> {
 
     /// Delivers until the queue is empty and its other end is gone.
     async fn write(&mut self, mut due: mpsc::Receiver<Piece>, sink: &mut WriteHalf<'_>) -> Result<(), Reset> {
+        let mut is_handshake = true;
         while let Some((at, mut bytes)) = due.recv().await {
             sleep_until(at).await;
             self.thawed(self.direction).await;
+            if self.direction == Direction::ToClient && !std::mem::take(&mut is_handshake) {
+                // As there.
+                let _ = self.rules.wait_for(|rules| rules.answers == Answers::All).await;
+            }
             let lacking = self.rules.borrow().lacking.filter(|_| self.direction == Direction::ToServer);
             if lacking.is_some_and(|request| request.matches(&bytes)) {
                 bytes = frames::unknown(&bytes);

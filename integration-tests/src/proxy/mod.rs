@@ -7,6 +7,7 @@
 //! | a host that swallows packets | [`Proxy::black_hole`], undone by [`Proxy::thaw`] |
 //! | a port without a listener | [`Proxy::refuse`], undone by [`Proxy::accept`] |
 //! | a slow link | [`Proxy::delay`] |
+//! | half a reconnect: the handshake, and no answer after it | [`Proxy::answer_handshakes_only`], undone by [`Proxy::thaw`] |
 //! | a connection that breaks mid-message | [`Proxy::cut_after`] |
 //! | a request that was executed and whose reply is lost | [`Proxy::lose_reply`] |
 //! | a request that is executed after its connection was cut | [`Proxy::cut_client`] |
@@ -35,7 +36,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::eventually::eventually;
 pub use direction::Direction;
 use link::ProxiedConnection;
-use route::{Cut, Framing, Route, Rules};
+use route::{Answers, Cut, Framing, Route, Rules};
 pub use trip::{Request, Trip};
 use trip::{TripWire, Trips};
 
@@ -58,7 +59,7 @@ impl Proxy {
         Self::start(server, Framing::Bytes).await
     }
 
-    /// Forwards whole messages of ZooKeeper's protocol (in plain text) to `server`; needed for [`Proxy::lose_reply`].
+    /// Forwards whole messages of ZooKeeper's protocol (in plain text) to `server`; needed for what concerns single messages.
     ///
     /// # Panics
     ///
@@ -132,11 +133,23 @@ impl Proxy {
         });
     }
 
-    /// Ends [`Proxy::freeze`] and [`Proxy::black_hole`]: what was held back is delivered.
+    /// Lets only the first message of the server pass on each connection, the answer to the handshake, and holds back all
+    /// that come after it. Requests reach the server.
+    ///
+    /// # Panics
+    ///
+    /// When this is not a [`Proxy::zookeeper`].
+    pub fn answer_handshakes_only(&self) {
+        self.must_know_messages();
+        self.route.rules.send_modify(|rules| rules.answers = Answers::Handshake);
+    }
+
+    /// Ends [`Proxy::freeze`], [`Proxy::black_hole`] and [`Proxy::answer_handshakes_only`]: what was held back is delivered.
     pub fn thaw(&self) {
         self.route.rules.send_modify(|rules| {
             rules.frozen = [false; 2];
             rules.black_hole = false;
+            rules.answers = Answers::All;
         });
     }
 
@@ -192,7 +205,7 @@ impl Proxy {
     ///
     /// When this is not a [`Proxy::zookeeper`].
     pub fn lose_reply(&self, request: Request) -> Trip {
-        assert_eq!(self.route.framing, Framing::ZooKeeper, "only Proxy::zookeeper() understands requests");
+        self.must_know_messages();
         self.route.trips.set(TripWire::Reply { request, awaited: None })
     }
 
@@ -203,8 +216,12 @@ impl Proxy {
     ///
     /// When this is not a [`Proxy::zookeeper`].
     pub fn lacks(&self, request: Request) {
-        assert_eq!(self.route.framing, Framing::ZooKeeper, "only Proxy::zookeeper() understands requests");
+        self.must_know_messages();
         self.route.rules.send_modify(|rules| rules.lacking = Some(request));
+    }
+
+    fn must_know_messages(&self) {
+        assert_eq!(self.route.framing, Framing::ZooKeeper, "only Proxy::zookeeper() understands requests");
     }
 
     /// How many bytes were delivered in `direction` so far.

@@ -15,11 +15,21 @@ pub(super) struct Rules {
     pub(super) frozen: [bool; 2],
     pub(super) black_hole: bool,
     pub(super) delay: Duration,
+    pub(super) answers: Answers,
     /// The request that the server pretends not to know.
     pub(super) lacking: Option<Request>,
     /// How often everything was cut: a link ends when this passes what it was at its start.
     pub(super) cuts: u64,
     pub(super) how: Cut,
+}
+
+/// The messages of the server that pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Answers {
+    #[default]
+    All,
+    /// The first one of a connection.
+    Handshake,
 }
 
 /// How a connection is ended.

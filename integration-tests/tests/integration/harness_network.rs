@@ -204,6 +204,19 @@ async fn what_was_sent_before_a_cut_of_the_client_reaches_the_server_after_it() 
 }
 
 #[tokio::test]
+async fn half_a_reconnect_is_the_answer_to_the_handshake_and_nothing_after_it() {
+    let proxy = Proxy::zookeeper(echo().await).await;
+    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    proxy.answer_handshakes_only();
+    assert_eq!(ask(&mut stream, b"\0\0\0\x01A").await, b"\0\0\0\x01A");
+    stream.write_all(b"\0\0\0\x01B").await.unwrap();
+    silent(&mut stream).await;
+    assert_eq!(proxy.carried(Direction::ToServer), 10);
+    proxy.thaw();
+    assert_eq!(hear(&mut stream, 5).await, b"\0\0\0\x01B");
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_a_reset() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let proxy = Proxy::to(nobody).await;

@@ -9,6 +9,7 @@ mod client_faults;
 mod conformance;
 mod first_contact;
 mod frozen;
+mod half_reconnect;
 mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
