@@ -2,98 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
+mod kernel_memory;
+mod world;
+
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use time_server::clock::{Clock, SystemClock};
-use time_server::limits::Limits;
-use time_server::metrics::{Asked, Fault, Metrics};
-use time_server::server::{Finished, Server, listen};
+use time_server::metrics::{Asked, Fault};
+use time_server::server::Finished;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A server on a port of its own.
-struct Running {
-    address: SocketAddr,
-    metrics: Metrics,
-    stop: Option<oneshot::Sender<()>>,
-    run: JoinHandle<std::io::Result<Finished>>,
-}
-
-impl Running {
-    fn start(limits: impl FnOnce(&mut Limits)) -> Self {
-        Self::start_with(limits, SystemClock, "127.0.0.1:0")
-    }
-
-    fn start_with(change: impl FnOnce(&mut Limits), clock: impl Clock, address: &str) -> Self {
-        let mut limits = Limits::default();
-        change(&mut limits);
-        let server = Server::new(limits).with_clock(clock);
-        let listener = listen(address.parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let metrics = server.metrics().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let stopped = async { stopped.await.unwrap_or_default() };
-        let run = tokio::spawn(server.run(vec![listener], stopped, Duration::from_millis(500)));
-        Self { address, metrics, stop: Some(stop), run }
-    }
-
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
-    }
-
-    /// Sends everything, then reads to the end.
-    async fn ask(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect().await;
-        stream.write_all(bytes).await.unwrap();
-        rest(&mut stream).await
-    }
-
-    fn stop(&mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
-    }
-
-    async fn finish(mut self) -> Finished {
-        self.stop();
-        self.run.await.unwrap().unwrap()
-    }
-}
-
-/// What the peer still sends; a reset fails the test.
-async fn rest(stream: &mut TcpStream) -> String {
-    let mut text = String::new();
-    within(stream.read_to_string(&mut text)).await.unwrap();
-    text
-}
-
-async fn line(stream: &mut TcpStream) -> String {
-    let mut line = Vec::new();
-    while line.last() != Some(&b'\n') {
-        line.push(within(stream.read_u8()).await.unwrap());
-    }
-    String::from_utf8(line).unwrap()
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(10), future).await.expect("within ten seconds")
-}
-
-async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let poll = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), poll).await.unwrap_or_else(|_| panic!("never: {what}"));
-}
+use self::world::{Running, eventually, line, rest, within};
 
 fn assert_is_time(text: &str) {
     let time: Timestamp = text.trim_end().parse().unwrap_or_else(|error| panic!("{text:?}: {error}"));
@@ -264,65 +189,6 @@ async fn a_peer_that_does_not_read_is_dropped() {
     while stream.write_all(&requests).await.is_ok() {}
     assert_eq!(server.metrics.faults(Fault::SlowReader), 1);
     eventually("the connection is gone", || server.metrics.open() == 0).await;
-}
-
-/// The memory that the system holds for the server's own sockets of this port, in bytes, as `ss -tmn` shows it: what is
-/// allocated for receiving and sending, and what waits to be sent.
-fn socket_memory(port: u16) -> usize {
-    let shown =
-        Command::new("ss").args(["-tmnH", &format!("sport = :{port}")]).output().expect("ss, of iproute2");
-    let text = String::from_utf8(shown.stdout).unwrap();
-    let of = |field: &str, skmem: &str| -> usize {
-        let value = skmem.split(',').find_map(|part| {
-            part.strip_prefix(field).filter(|rest| rest.chars().all(|digit| digit.is_ascii_digit()))
-        });
-        value.map_or(0, |value| value.parse().unwrap())
-    };
-    let skmems = text.split("skmem:(").skip(1).filter_map(|rest| rest.split(')').next());
-    skmems.map(|skmem| of("r", skmem) + of("w", skmem)).sum()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn replies_that_nobody_reads_cost_a_bounded_memory_that_ends_with_the_connection() {
-    const PEERS: usize = 64;
-    let server = Running::start(|limits| limits.slow_reader = Duration::from_secs(5));
-    let requests = [b"now\n".repeat(60_000), b"junk\n".to_vec()].concat();
-    let mut peers = Vec::new();
-    for _ in 0..PEERS {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        let mut stream = socket.connect(server.address).await.unwrap();
-        let requests = requests.clone();
-        peers.push(tokio::spawn(async move {
-            // It ends with an error when the server gives the connection up.
-            let _ = stream.write_all(&requests).await;
-            stream
-        }));
-    }
-    let mut most = 0;
-    eventually("all are given up", || {
-        most = most.max(socket_memory(server.address.port()));
-        server.metrics.faults(Fault::SlowReader) == PEERS as u64
-    })
-    .await;
-    assert!(most > 0, "ss shows the sockets");
-    // 300 MiB for 4,096 of them.
-    assert!(most / PEERS <= 300 * 1024 * 1024 / 4096, "{most} bytes for {PEERS} connections");
-    eventually("the system holds nothing any more", || socket_memory(server.address.port()) == 0).await;
-    eventually("every place is free", || server.metrics.open() == 0).await;
-}
-
-#[tokio::test]
-async fn a_peer_that_closes_its_side_and_reads_nothing_is_given_up_too() {
-    let server = Running::start(|limits| limits.slow_reader = Duration::from_millis(200));
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut stream = socket.connect(server.address).await.unwrap();
-    // The replies fit into what the system takes, but not into what the peer takes.
-    stream.write_all(&b"now\n".repeat(900)).await.unwrap();
-    stream.shutdown().await.unwrap();
-    eventually("it is given up", || server.metrics.faults(Fault::SlowReader) == 1).await;
-    eventually("the system holds nothing any more", || socket_memory(server.address.port()) == 0).await;
 }
 
 #[tokio::test]
