@@ -8,10 +8,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use time_server::protocol::{ClientCodec, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
+use zk_registry::DialPolicy;
 
+use crate::fault::Fault;
 use crate::legacy;
 
 /// A connection that may be asked again and again.
@@ -23,12 +25,26 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first address of `host` that accepts.
-    pub(crate) async fn dial(host: &str, port: u16) -> io::Result<Self> {
-        let began = Instant::now();
-        let stream = TcpStream::connect((host, port)).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: BytesMut::with_capacity(128), round_trip: began.elapsed() })
+    /// Connects to the first address of `host` that the policy allows and that accepts.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NotAllowed`] where the policy refuses every address, and what [`Fault::of_dial`] makes of the last error.
+    pub(crate) async fn dial(host: &str, port: u16, policy: &DialPolicy) -> Result<Self, Fault> {
+        let resolved = lookup_host((host, port)).await.map_err(Fault::of_dial)?;
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in policy.select(resolved).map_err(Fault::NotAllowed)? {
+            let began = Instant::now();
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true).map_err(Fault::of_dial)?;
+                    let round_trip = began.elapsed();
+                    return Ok(Self { stream, buffer: BytesMut::with_capacity(128), round_trip });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(Fault::of_dial(last))
     }
 
     /// How long connecting took: a round trip at least.
@@ -114,7 +130,7 @@ mod tests {
             let (stream, _) = listener.accept().await.unwrap();
             serve(stream).await;
         });
-        Connection::dial("127.0.0.1", port).await.unwrap()
+        Connection::dial("127.0.0.1", port, &DialPolicy::default()).await.unwrap()
     }
 
     fn local(test: impl Future<Output = ()>) {

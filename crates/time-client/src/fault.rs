@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use zk_registry::balance::{GiveUp, Outcome, PickError};
-use zk_registry::{InstanceId, ServiceName};
+use zk_registry::{DialRefused, InstanceId, ServiceName};
 
 /// Why one attempt at one instance failed.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub enum Fault {
     Io(io::Error),
     /// This machine could not dial, for want of descriptors, ports or memory: no fault of the instance.
     Local(io::Error),
+    /// The dial policy refuses every address of the instance.
+    NotAllowed(DialRefused),
     /// The instance said that it cannot.
     Refused(String),
     /// It was connected, but the answer did not come in time.
@@ -51,7 +53,7 @@ impl Fault {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Local(_) => Outcome::Cancelled,
-            Self::Dial(_) | Self::DialTimeout(_) | Self::Refused(_) => Outcome::Refused,
+            Self::Dial(_) | Self::DialTimeout(_) | Self::NotAllowed(_) | Self::Refused(_) => Outcome::Refused,
             Self::Closed | Self::Garbage(_) | Self::Io(_) | Self::Silent(_) => Outcome::Failure,
         }
     }
@@ -76,6 +78,7 @@ impl fmt::Display for Fault {
             Self::Garbage(what) => write!(f, "answered {what}"),
             Self::Io(error) => write!(f, "the connection broke: {}", reason(error)),
             Self::Local(error) => write!(f, "this machine cannot dial: {}", reason(error)),
+            Self::NotAllowed(refused) => write!(f, "cannot be connected to: {refused}"),
             Self::Refused(what) => write!(f, "refused: {what}"),
             Self::Silent(after) => write!(f, "did not answer within {after:.0?}"),
         }
@@ -86,6 +89,7 @@ impl Error for Fault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Dial(error) | Self::Io(error) | Self::Local(error) => Some(error),
+            Self::NotAllowed(refused) => Some(refused),
             _ => None,
         }
     }

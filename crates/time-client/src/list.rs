@@ -62,6 +62,7 @@ struct Listed<'a> {
     id: &'a str,
     host: &'a str,
     port: u16,
+    dialable: bool,
     weight: u16,
     zone: Option<&'a str>,
     status: String,
@@ -79,6 +80,7 @@ fn list(snapshot: &Snapshot) -> List<'_> {
         id: member.id().as_str(),
         host: member.host(),
         port: member.port(),
+        dialable: member.is_dialable(),
         weight: member.weight().get(),
         zone: member.zone(),
         status: member.status().to_string(),
@@ -187,8 +189,11 @@ pub(crate) mod tests {
 
     #[test]
     fn an_instance_without_an_address_is_said_to_be_none_to_dial() {
-        let snapshot = Snapshot::fixed(&"time".parse().unwrap(), [Instance::new("10.0.0.1", 0)]);
-        assert!(text(&snapshot, Paint::Plain).ends_with("not dialable"));
+        for (host, port) in [("10.0.0.1", 0), ("0.0.0.0", 80), ("0", 80), ("::ffff:0.0.0.0", 80)] {
+            let snapshot = Snapshot::fixed(&"time".parse().unwrap(), [Instance::new(host, port)]);
+            assert!(text(&snapshot, Paint::Plain).ends_with("not dialable"), "{host}:{port}");
+            assert!(!list(&snapshot).instances[0].dialable, "{host}:{port}");
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
+    use zk_registry::DialPolicy;
 
     use super::*;
 
@@ -99,7 +100,8 @@ mod tests {
 
     async fn pair(listener: &TcpListener) -> (Connection, tokio::net::TcpStream) {
         let port = listener.local_addr().unwrap().port();
-        let (ours, theirs) = tokio::join!(Connection::dial("127.0.0.1", port), listener.accept());
+        let policy = DialPolicy::default();
+        let (ours, theirs) = tokio::join!(Connection::dial("127.0.0.1", port, &policy), listener.accept());
         (ours.unwrap(), theirs.unwrap().0)
     }
 

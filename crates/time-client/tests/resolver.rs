@@ -18,7 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use zk_registry::balance::strategy::RoundRobin;
 use zk_registry::balance::{Balancer, GiveUp, PickError};
-use zk_registry::{Instance, Resolve, ServiceName, ServiceWatch, Snapshot, SnapshotSender};
+use zk_registry::{
+    AddressKind, DialPolicy, Instance, Resolve, ServiceName, ServiceWatch, Snapshot, SnapshotSender,
+};
 
 const LOCALHOST: &str = "127.0.0.1";
 
@@ -374,4 +376,35 @@ async fn an_instance_that_left_is_not_asked_and_a_new_one_is() {
         tokio::task::yield_now().await;
     }
     assert_eq!(client.ask(Request::Now, None).await.unwrap().instance.port(), second);
+}
+
+#[tokio::test]
+async fn an_address_that_means_the_readers_own_machine_is_never_dialled() {
+    let (port, metrics) = server();
+    for host in ["0.0.0.0", "0", "0x0", "::", "[::]", "::ffff:0.0.0.0", "0:0:0:0:0:0:0:0"] {
+        let unspecified = Instance::new(host, port);
+        let client = client_of(Snapshot::fixed(&service(), [unspecified.clone()]), |_| {}).0;
+        let error = client.ask(Request::Now, None).await.unwrap_err();
+        assert!(matches!(error, AskError::Nothing { .. }), "{host}: {error}");
+        assert!(error.to_string().ends_with("1 without an address"), "{host}: {error}");
+        // A call that asks it all the same is told why it is not dialled.
+        let fault = client.ask_instance(&unspecified, Request::Now).await.unwrap_err();
+        assert!(matches!(fault, Fault::NotAllowed(_)), "{host}: {fault}");
+        assert!(fault.to_string().contains("unspecified"), "{host}: {fault}");
+    }
+    assert_eq!(metrics.accepted(), 0);
+}
+
+#[tokio::test]
+async fn a_program_that_narrows_its_policy_hears_which_address_was_refused() {
+    let (port, metrics) = server();
+    let narrow = |options: &mut Options| {
+        options.dial_policy = DialPolicy::default().without(AddressKind::Loopback);
+    };
+    for host in [LOCALHOST, "localhost", "127.1", "2130706433", "::ffff:127.0.0.1"] {
+        let client = client_of(Snapshot::fixed(&service(), [Instance::new(host, port)]), narrow).0;
+        let error = client.ask(Request::Now, None).await.unwrap_err().to_string();
+        assert!(error.contains("loopback") && error.contains("is not dialled"), "{host}: {error}");
+    }
+    assert_eq!(metrics.accepted(), 0);
 }

@@ -133,8 +133,9 @@ impl FromStr for HostPort {
             None => host.parse().ok().filter(IpAddr::is_ipv4),
         };
         match ip {
-            Some(ip) if ip.is_unspecified() => Err(format!(
-                "nobody can connect to {ip}; use an address that peers can reach, such as 10.0.0.7:8897"
+            // Also in the spellings that only the system's resolver takes for an address, such as 0x0.
+            _ if !Instance::new(host, port).is_dialable() => Err(format!(
+                "no peer can connect to {host}; use an address that peers can reach, such as 10.0.0.7:8897"
             )),
             Some(ip) => Ok((ip, port).into()),
             None if is_name(host) => Ok(Self { host: host.to_owned(), port }),
@@ -207,6 +208,9 @@ mod tests {
             "a..b:1",
             "0.0.0.0:8897",
             "[::]:8897",
+            "[::ffff:0.0.0.0]:8897",
+            "0x0:8897",
+            "0x0.0:8897",
         ] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad:?}");
         }

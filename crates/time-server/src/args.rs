@@ -167,7 +167,7 @@ fn key_value(text: &str) -> Result<(String, String), &'static str> {
 }
 
 fn reachable(text: &str) -> Result<IpAddr, &'static str> {
-    let ip = text.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified());
+    let ip = text.parse().ok().filter(|ip: &IpAddr| !ip.to_canonical().is_unspecified());
     ip.ok_or("use an IP address that peers can reach, such as 10.0.0.7")
 }
 

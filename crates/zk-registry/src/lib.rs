@@ -70,7 +70,8 @@
 //! # Security
 //!
 //! ZooKeeper's default lets every client that reaches it write anything: an open registry lets anyone redirect traffic. Use
-//! [`Credentials`], an [`Acl`] and [`Tls`].
+//! [`Credentials`], an [`Acl`] and [`Tls`]. An address in a registry was written by another program: judge what it resolves to
+//! with a [`DialPolicy`] before dialling, and print foreign text with [`printable`].
 
 // What a user meets first.
 #[cfg(feature = "clap")]
@@ -107,7 +108,9 @@ pub use registration::{
     FencingToken, ForeignWrites, OnConflict, Registering, Registration, RegistrationState,
 };
 pub use registry::Registry;
-pub use resolve::{Closed, Resolve, ServiceWatch, SnapshotSender, StaticResolver};
+pub use resolve::{
+    AddressKind, Closed, DialPolicy, DialRefused, Resolve, ServiceWatch, SnapshotSender, StaticResolver,
+};
 pub use session::ConnectionState;
 pub use snapshot::{Change, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
 pub use withdrawn::Withdrawn;

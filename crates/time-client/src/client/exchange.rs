@@ -105,8 +105,9 @@ impl Exchange<'_> {
     async fn dial(&self) -> Result<Connection, Fault> {
         let began = Instant::now();
         let until = self.until.min(began + self.options.dial_timeout);
-        match timeout_at(until, Connection::dial(self.instance.host(), self.instance.port())).await {
-            Ok(dialled) => dialled.map_err(Fault::of_dial),
+        let (host, port) = (self.instance.host(), self.instance.port());
+        match timeout_at(until, Connection::dial(host, port, &self.options.dial_policy)).await {
+            Ok(dialled) => dialled,
             Err(_) => Err(Fault::DialTimeout(began.elapsed())),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use zk_registry::DialPolicy;
 use zk_registry::balance::{BudgetOptions, Retry};
 
 /// The times, retries and connections that a [`TimeClient`](crate::client::TimeClient) allows itself.
@@ -17,6 +18,8 @@ pub struct Options {
     pub budget: BudgetOptions,
     /// The time of dialling within an attempt. Defaults to 1 second.
     pub dial_timeout: Duration,
+    /// The rule that says which addresses of an instance are dialled. Defaults to [`DialPolicy::default`].
+    pub dial_policy: DialPolicy,
     /// The time of an answer within an attempt. Defaults to all the time that the attempt has.
     pub read_timeout: Option<Duration>,
     /// The number of idle connections that are kept to each instance. Defaults to 64.
@@ -33,6 +36,7 @@ impl Default for Options {
             retry: Retry::default(),
             budget: BudgetOptions::default(),
             dial_timeout: Duration::from_secs(1),
+            dial_policy: DialPolicy::default(),
             read_timeout: None,
             kept_per_instance: 64,
             idle_timeout: Duration::from_secs(30),

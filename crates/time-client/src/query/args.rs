@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
+use zk_registry::AddressKind;
 use zk_registry::balance::strategy::Named;
 use zk_registry::cli::duration;
 
@@ -57,6 +58,10 @@ pub(crate) struct QueryArgs {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = positive, help_heading = FAILURE)]
     pub(crate) connect_timeout: Duration,
 
+    /// Addresses that are not dialled, beside unspecified, multicast and broadcast ones; several with commas
+    #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',', help_heading = FAILURE)]
+    pub(crate) refuse: Vec<RefusedKind>,
+
     /// How long an answer may take within an attempt [default: the attempt's share of --timeout]
     #[arg(long, value_name = "DURATION", value_parser = positive, help_heading = FAILURE)]
     pub(crate) read_timeout: Option<Duration>,
@@ -86,6 +91,28 @@ pub(crate) enum RequestName {
     Sync,
     /// The time and the end of the connection: what servers of 2016 know
     Timestamp,
+}
+
+/// The kinds of addresses that are dialled unless they are refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum RefusedKind {
+    /// 169.254.0.0/16 and fe80::/10
+    LinkLocal,
+    /// This machine
+    Loopback,
+    /// 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and fc00::/7
+    Private,
+}
+
+impl RefusedKind {
+    /// The kind as the library names it.
+    pub(crate) fn kind(self) -> AddressKind {
+        match self {
+            Self::LinkLocal => AddressKind::LinkLocal,
+            Self::Loopback => AddressKind::Loopback,
+            Self::Private => AddressKind::Private,
+        }
+    }
 }
 
 /// A number of workers that fits into this machine.

@@ -17,7 +17,7 @@ use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Key, Retry};
 use zk_registry::cli::{FormatName, UsageError};
 use zk_registry::printable::Printable;
-use zk_registry::{Registry, ServiceWatch};
+use zk_registry::{DialPolicy, Registry, ServiceWatch};
 
 use crate::client::{Answer, Options, TimeClient};
 use crate::exit::Exit;
@@ -86,6 +86,10 @@ impl Query {
             timeout: args.timeout,
             retry,
             dial_timeout: args.connect_timeout,
+            dial_policy: args
+                .refuse
+                .iter()
+                .fold(DialPolicy::default(), |policy, refused| policy.without(refused.kind())),
             read_timeout: args.read_timeout,
             kept_per_instance: concurrency.get(),
             ..Options::default()

@@ -103,9 +103,11 @@ impl Instance {
         self.ssl_port
     }
 
-    /// Whether there is a host and a port to connect to. A balancer never picks an instance without.
+    /// Whether there is a host and a port to connect to. Port 0 and the unspecified address (0.0.0.0, ::, and their other
+    /// spellings) are none: who dialled them would reach its own machine. A balancer never picks such an instance. What a name
+    /// resolves to is judged by a [`DialPolicy`](crate::DialPolicy).
     pub fn is_dialable(&self) -> bool {
-        !self.host.is_empty() && self.port != 0
+        !self.host.is_empty() && self.port != 0 && !address::is_unspecified(&self.host)
     }
 
     /// `host:port`, with IPv6 as `[address]:port`: what one dials.

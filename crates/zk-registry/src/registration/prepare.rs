@@ -14,6 +14,7 @@ use super::registrar::{NewRegistration, Registrar};
 use super::state::{FencingToken, Registering, RegistrationState};
 use super::take_over::largest_record;
 use crate::error::{Error, ErrorKind};
+use crate::instance::address::is_unspecified;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 
 /// An instance that was checked, and waits for the registrar of a session.
@@ -85,9 +86,11 @@ struct Checked {
 }
 
 fn check(context: &Context, service: &ServiceName, instance: &Instance) -> Result<Checked, Error> {
-    if instance.host().is_empty() || instance.ssl_port() == Some(0) {
-        let message =
-            format!("{:?} of {service}: an instance needs a host, and no TLS port is 0", instance.address());
+    if instance.host().is_empty() || is_unspecified(instance.host()) || instance.ssl_port() == Some(0) {
+        let message = format!(
+            "{:?} of {service}: an instance needs a host that readers can dial, and no TLS port is 0",
+            instance.address()
+        );
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     if !instance.is_dialable() && instance.ssl_port().is_none() {

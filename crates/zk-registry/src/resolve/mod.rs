@@ -1,10 +1,13 @@
-//! The seam between finding instances and using them: [`Resolve`] gives a [`ServiceWatch`] of snapshots.
+//! The seam between finding instances and using them: [`Resolve`] gives a [`ServiceWatch`] of snapshots, and a [`DialPolicy`]
+//! says which of their addresses are dialled.
 
+mod dial;
 mod fixed;
 mod watch;
 
 use std::fmt;
 
+pub use self::dial::{AddressKind, DialPolicy, DialRefused};
 pub use self::fixed::StaticResolver;
 pub(crate) use self::watch::Waiter;
 pub use self::watch::{Closed, ServiceWatch, SnapshotSender};
