@@ -123,7 +123,9 @@ impl Registry {
     /// A registration counts with the length of its node's path, chroot included, plus 4; a watched service with that of
     /// the service's path: n services whose paths are 30 bytes long need n / 2,891 sessions, rounded up. Each session is one
     /// connection, of which a server takes 60 from one address by default (`maxClientCnxns`). Sessions connect one after the
-    /// other; none is closed before the registry is.
+    /// other; none is closed before the registry is. One that a server refuses is named by [`connection`](Self::connection),
+    /// with its number and the cause, and tried on; its views are [`Pending`](crate::Freshness::Pending) until then, and
+    /// those of the other sessions as live as ever.
     pub fn sessions(&self) -> usize {
         self.0.slots.count()
     }

@@ -55,6 +55,11 @@ impl StateSender {
         replace(&self.own, state)
     }
 
+    /// How many sessions the registry had before this one.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<ConnectionState> {
         self.own.subscribe()
     }

@@ -422,6 +422,13 @@ impl Supervisor {
     }
 
     fn announce_failure(&self, error: Error) {
+        let error = match self.state.number() {
+            0 => error,
+            further => {
+                let message = format!("session {} of this registry: {error}", further + 1);
+                Error::with_source(error.kind(), message, error)
+            }
+        };
         if error.kind() == ErrorKind::AuthFailed {
             self.link.send_modify(|link| link.refused = Some(error.clone()));
         }
