@@ -103,7 +103,7 @@ pub mod testing;
 
 pub use error::{Error, ErrorKind};
 pub use instance::{Attributes, BasePath, Instance, InstanceId, NodeName, ServiceName, Status};
-pub use options::{Acl, Chroot, ConnectString, Credentials, Options, Suspicion, Tls};
+pub use options::{Acl, Chroot, ConnectString, Credentials, Options, RecordLimits, Suspicion, Tls};
 pub use registration::{
     FencingToken, ForeignWrites, OnConflict, Registering, Registration, RegistrationState,
 };

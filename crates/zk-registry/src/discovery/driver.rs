@@ -16,7 +16,7 @@ use super::pace::Pace;
 use super::requests::{is_about_the_request, read_all};
 use super::snapshot_file::Stored;
 use super::subscriptions::{Channel, Subscriptions};
-use super::view::{self, Batch};
+use super::view::Batch;
 use super::waiters::Waiters;
 use crate::backoff::jittered;
 use crate::resolve::Waiter;
@@ -319,7 +319,7 @@ impl Driver {
         let nodes = match answer {
             Ok(nodes) => {
                 self.keeper.portion.answered(&nodes);
-                nodes.into_iter().map(view::bounded).collect()
+                self.keeper.bounded(nodes)
             }
             Err(fault) if is_about_the_request(&fault) && names.len() == 1 => vec![Err(fault)],
             Err(fault) if !is_about_the_request(&fault) && sweep.cause == Need::Doubt => {
@@ -370,7 +370,7 @@ impl Driver {
                 self.keeper.portion.answered(&nodes);
                 let parent = nodes.pop();
                 let parent = self.parent(epoch, parent);
-                let items = names.into_iter().zip(nodes.into_iter().map(view::bounded)).collect();
+                let items = names.into_iter().zip(self.keeper.bounded(nodes)).collect();
                 let batch = Batch { items, parent, gapless: epoch.is_gapless() };
                 let changed = self.keeper.view.loaded(batch, Instant::now());
                 self.keeper.tell(&changed);

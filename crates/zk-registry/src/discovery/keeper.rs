@@ -16,14 +16,14 @@ use super::epoch::{Epoch, Line, Need, Over, Replies, lost_epoch};
 use super::portion::Portion;
 use super::snapshot_file::SnapshotFile;
 use super::subscriptions::Subscriptions;
-use super::view::View;
+use super::view::{self, View};
 use crate::format::Format;
 use crate::instance::ServiceName;
-use crate::options::Suspicion;
+use crate::options::{RecordLimits, Suspicion};
 use crate::session::Link;
 use crate::session::last_heard::LastHeard;
 use crate::snapshot::{Freshness, Snapshot};
-use crate::store::{Event, Fault, Reply};
+use crate::store::{Event, Fault, Node, Reply};
 
 /// The least time between two publications, but for the first of a burst.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
@@ -38,6 +38,7 @@ pub(crate) struct ViewSettings {
     pub(crate) root: String,
     pub(crate) format: Arc<dyn Format>,
     pub(crate) suspicion: Suspicion,
+    pub(crate) record_limits: RecordLimits,
     pub(crate) session_timeout: Duration,
     pub(crate) audit_interval: Duration,
     pub(crate) file: Option<SnapshotFile>,
@@ -78,6 +79,7 @@ impl Keeper {
             settings.service.clone(),
             settings.format.clone(),
             settings.suspicion,
+            settings.record_limits,
             settings.session_timeout,
         );
         // The views of one process take turns of their own.
@@ -277,6 +279,12 @@ impl Keeper {
         for path in self.paths(changed) {
             (self.settings.changed)(&path);
         }
+    }
+
+    /// What reads said, with no more of a record than tells that it is too large.
+    pub(super) fn bounded(&self, nodes: Vec<Result<Node, Fault>>) -> Vec<Result<Node, Fault>> {
+        let most = self.settings.record_limits.record;
+        nodes.into_iter().map(|node| view::bounded(node, most)).collect()
     }
 
     /// The paths of children of the service.

@@ -4,6 +4,7 @@
 
 mod driver;
 mod epoch;
+mod harvest;
 mod keeper;
 pub(crate) mod lookup;
 mod pace;

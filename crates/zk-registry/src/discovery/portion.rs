@@ -7,6 +7,8 @@ use crate::store::{Fault, Node};
 const FIRST: usize = 32;
 /// The bytes of records that one answer should carry.
 const BYTES: usize = 1 << 20;
+/// How many requests are under way at once.
+const IN_FLIGHT: usize = 8;
 /// The most that one request reads compared with the one before: large records may follow small ones.
 const GROWTH: usize = 4;
 
@@ -28,9 +30,9 @@ impl Portion {
         self.count
     }
 
-    /// Whether an answer has told how large the records are.
-    pub(super) fn is_known(&self) -> bool {
-        self.is_known
+    /// How many requests are under way at once: one, until an answer has told how large the records are.
+    pub(super) fn in_flight(&self) -> usize {
+        if self.is_known { IN_FLIGHT } else { 1 }
     }
 
     /// A request was answered with these nodes.

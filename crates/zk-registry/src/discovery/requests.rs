@@ -5,12 +5,10 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use super::epoch::{Epoch, Line, Over};
+use super::harvest::Harvest;
 use super::keeper::Keeper;
-use super::view::{self, Batch};
+use super::view::Batch;
 use crate::store::{Fault, Node};
-
-/// How many requests are under way at once.
-const IN_FLIGHT: usize = 8;
 
 /// Arms the watch if need be, lists the service and reads every child.
 pub(super) async fn read_all(keeper: &mut Keeper, epoch: &mut Epoch) -> Result<Result<Batch, Fault>, Over> {
@@ -31,13 +29,11 @@ pub(super) async fn read_all(keeper: &mut Keeper, epoch: &mut Epoch) -> Result<R
         Err(Fault::NoNode) => (Vec::new(), None),
         Err(fault) => return Ok(Err(fault)),
     };
-    let mut items = Vec::with_capacity(names.len());
+    let mut harvest = Harvest::new(names.len(), keeper.settings.record_limits);
     let mut left = names.as_slice();
     let mut in_flight = VecDeque::new();
     loop {
-        // Until one answer has told how large the records are, there is one request.
-        let most = if keeper.portion.is_known() { IN_FLIGHT } else { 1 };
-        while in_flight.len() < most && !left.is_empty() {
+        while in_flight.len() < keeper.portion.in_flight() && !left.is_empty() {
             let (chunk, later) = left.split_at(keeper.portion.count().min(left.len()));
             left = later;
             in_flight.push_back((chunk, Instant::now(), epoch.store.read(&keeper.paths(chunk))));
@@ -48,16 +44,19 @@ pub(super) async fn read_all(keeper: &mut Keeper, epoch: &mut Epoch) -> Result<R
                 keeper.portion.answered(&nodes);
                 nodes
             }
-            Err(fault) if is_about_the_request(&fault) => match read_apart(keeper, epoch, chunk).await? {
-                Ok(nodes) => nodes,
-                Err(fault) => return Ok(Err(fault)),
-            },
+            Err(fault) if is_about_the_request(&fault) => {
+                keeper.portion.refused();
+                match read_apart(keeper, epoch, chunk).await? {
+                    Ok(nodes) => nodes,
+                    Err(fault) => return Ok(Err(fault)),
+                }
+            }
             Err(fault) => return Ok(Err(fault)),
         };
-        items.extend(chunk.iter().cloned().zip(nodes.into_iter().map(view::bounded)));
+        harvest.add(chunk, nodes);
     }
     // Another connection than the one the watch was armed on may have served some of it.
-    Ok(Ok(Batch { items, parent, gapless: epoch.is_gapless() }))
+    Ok(Ok(Batch { items: harvest.items(), parent, gapless: epoch.is_gapless() }))
 }
 
 /// Reads children that could not be read with one request: in ever smaller parts, until the culprit fails alone.

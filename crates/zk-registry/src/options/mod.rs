@@ -44,6 +44,8 @@ pub struct Options {
     /// What a view does when most instances vanish at once without having drained. Defaults to
     /// [`Suspicion::Keep`].
     pub suspicion: Suspicion,
+    /// How large the records of a service may be. Defaults to 256 KiB for one and 256 MiB for all.
+    pub record_limits: RecordLimits,
     /// A directory for snapshot files, one per service, so that a client can start while ZooKeeper is down. Defaults to
     /// none.
     ///
@@ -127,6 +129,13 @@ impl Options {
         self
     }
 
+    /// Sets how large the records of a service may be.
+    #[must_use]
+    pub fn with_record_limits(mut self, limits: RecordLimits) -> Self {
+        self.record_limits = limits;
+        self
+    }
+
     /// Sets the directory for snapshot files.
     #[must_use]
     pub fn with_snapshot_dir(mut self, dir: impl Into<PathBuf>) -> Self {
@@ -142,6 +151,9 @@ impl Options {
         }
         if self.audit_interval.is_zero() || self.audit_interval > LONGEST_AUDIT {
             return refuse("audit interval: use a duration above zero, of at most one day");
+        }
+        if self.record_limits.record == 0 || self.record_limits.service < self.record_limits.record {
+            return refuse("record limits: use at least 1 byte for one, and no less for all of a service");
         }
         if self.acl != Acl::Open && !self.has_identity() {
             return refuse("acl: creator and read-only need credentials or a TLS certificate of our own");
@@ -179,6 +191,7 @@ impl Default for Options {
             runtime: None,
             audit_interval: Duration::from_secs(30),
             suspicion: Suspicion::Keep,
+            record_limits: RecordLimits::default(),
             snapshot_dir: None,
         }
     }
@@ -207,6 +220,43 @@ pub enum Suspicion {
     Keep,
 }
 
+/// How large the records of a service may be. Without limits, a client that may write to the service's directory could fill
+/// the memory of every reader.
+///
+/// What exceeds a limit is [rejected](crate::Snapshot::rejected) by readers, and its neighbours are listed all the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct RecordLimits {
+    /// The most bytes of one record. Registering a larger one fails with `TooLarge`; an instance whose record grows past
+    /// it stays listed with the last one that did not. Defaults to 256 KiB.
+    pub record: usize,
+    /// The most bytes that a view keeps of a service: ids, hosts, zones and metadata, and 256 bytes for each instance.
+    /// The instances with the oldest nodes are kept. Defaults to 256 MiB.
+    pub service: usize,
+}
+
+impl RecordLimits {
+    /// Sets the most bytes of one record.
+    #[must_use]
+    pub fn with_record(mut self, bytes: usize) -> Self {
+        self.record = bytes;
+        self
+    }
+
+    /// Sets the most bytes that a view keeps of a service.
+    #[must_use]
+    pub fn with_service(mut self, bytes: usize) -> Self {
+        self.service = bytes;
+        self
+    }
+}
+
+impl Default for RecordLimits {
+    fn default() -> Self {
+        Self { record: 256 << 10, service: 256 << 20 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +283,9 @@ mod tests {
         assert!(refusal(options().with_session_timeout(Duration::MAX)).starts_with("session timeout"));
         assert!(refusal(options().with_audit_interval(Duration::ZERO)).starts_with("audit interval"));
         assert!(refusal(options().with_audit_interval(Duration::MAX)).starts_with("audit interval"));
+        let limits = RecordLimits::default;
+        assert!(refusal(options().with_record_limits(limits().with_record(0))).starts_with("record limits"));
+        assert!(refusal(options().with_record_limits(limits().with_service(1))).starts_with("record limits"));
         assert!(refusal(options().with_acl(Acl::Creator)).starts_with("acl"));
         assert!(refusal(options().with_acl(Acl::ReadOnly)).starts_with("acl"));
         assert!(refusal(options().with_credentials(digest("a:b"))).starts_with("credentials"));

@@ -17,6 +17,8 @@ pub(crate) struct Context {
     pub(crate) base: BasePath,
     pub(crate) format: Arc<dyn Format>,
     pub(crate) acl: Acl,
+    /// The most bytes of a record.
+    pub(crate) largest_record: usize,
     pub(crate) audit_interval: Duration,
     pub(crate) session_timeout: Duration,
     pub(crate) chroot_len: usize,
@@ -34,6 +36,7 @@ impl Context {
             base: options.base.clone(),
             format: options.format.clone(),
             acl: options.acl,
+            largest_record: options.record_limits.record,
             // Also what was refused must not overflow a clock.
             audit_interval: options.audit_interval.min(LONGEST_AUDIT),
             session_timeout: options.session_timeout.min(LONGEST_SESSION),

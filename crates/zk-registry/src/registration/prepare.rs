@@ -100,7 +100,7 @@ fn check(context: &Context, service: &ServiceName, instance: &Instance) -> Resul
     let id = instance.id()?;
     let name = context.format.node_name(&id);
     let path = context.base.instance(service, &name)?;
-    let most = largest_record(&path);
+    let most = largest_record(&path).min(context.largest_record);
     let (context, service, probe, instance_id) =
         (context.clone(), service.clone(), instance.clone(), id.clone());
     let desired = Desired::new(instance.attributes().clone(), move |attributes| {
@@ -109,7 +109,7 @@ fn check(context: &Context, service: &ServiceName, instance: &Instance) -> Resul
         let record = context.format.encode(&service, &instance_id, &instance, &context.us.owner, now)?;
         if record.len() > most {
             let message =
-                format!("the record of {instance_id} has {} bytes; at most {most} are sent", record.len());
+                format!("the record of {instance_id} has {} bytes; at most {most} are written", record.len());
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         Ok(())

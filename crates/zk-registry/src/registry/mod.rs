@@ -174,9 +174,10 @@ impl Registry {
     /// [`ErrorKind::NoAuth`], [`ErrorKind::AuthFailed`], [`ErrorKind::Closed`] and what [`connected`](Self::connected) says.
     pub async fn lookup(&self, service: &ServiceName) -> Result<Snapshot, Error> {
         let (context, service) = (self.0.slots.context.clone(), service.clone());
+        let limits = self.0.options.record_limits;
         let read = move |store: Arc<dyn Store>| async move {
             let root = context.base.service(&service);
-            discovery::lookup::read(&*store, &root, &service, context.format.clone()).await
+            discovery::lookup::read(&*store, &root, &service, context.format.clone(), limits).await
         };
         self.0.ask("reading the service", read).await
     }
@@ -220,6 +221,7 @@ impl Inner {
             root: context.base.service(service),
             format: context.format.clone(),
             suspicion: self.options.suspicion,
+            record_limits: self.options.record_limits,
             session_timeout: context.session_timeout,
             audit_interval: context.audit_interval,
             file: self.options.snapshot_dir.as_deref().map(|directory| {

@@ -43,8 +43,8 @@ pub fn encode(
 /// Why the file is ignored.
 pub fn read_snapshot(root: &str, bytes: &[u8]) -> io::Result<Snapshot> {
     let Stored { members, written } = encoding::decode(bytes, &origin(root))?;
-    let Options { format, suspicion, .. } = Options::default();
-    let mut view = View::new(service(), format, suspicion, Duration::from_secs(10));
+    let Options { format, suspicion, record_limits, .. } = Options::default();
+    let mut view = View::new(service(), format, suspicion, record_limits, Duration::from_secs(10));
     view.restore(members, written);
     Ok(view.publish().expect("what is restored is news"))
 }

@@ -37,8 +37,14 @@ pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
     let format: Arc<dyn Format> = Arc::new(crate::format::Curator);
     let service: ServiceName = "time".parse().expect("it is a valid name");
     let owner = Owner { host: Some("a host".to_owned()), incarnation: uuid::Uuid::new_v4() };
-    let mut view =
-        View::new(service.clone(), format.clone(), Options::default().suspicion, Duration::from_secs(10));
+    let options = Options::default();
+    let mut view = View::new(
+        service.clone(),
+        format.clone(),
+        options.suspicion,
+        options.record_limits,
+        Duration::from_secs(10),
+    );
     let children = u32::try_from(instances).expect("a service has fewer children");
     let mut zxid = 0;
     let mut node = move |n: usize| {

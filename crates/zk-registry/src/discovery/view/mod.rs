@@ -3,8 +3,11 @@
 //! Events are dirty marks and reads are the truth, so the inputs are marks, listings, batches of reads and losses of the
 //! connection; the output is the next snapshot. It never asks for anything: the driver does.
 
+mod child;
 mod marks;
 mod names;
+mod others;
+mod room;
 mod suspects;
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,29 +17,28 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::child::{Judge, Judged, Known, Other};
 pub(crate) use self::marks::Barrier;
 use self::marks::{Marks, Watermark};
 use self::names::Names;
+use self::others::Others;
 use self::suspects::Suspects;
-use crate::format::{Format, NodeKind};
-use crate::instance::{NodeName, ServiceName};
-use crate::options::Suspicion;
+use crate::format::Format;
+use crate::instance::ServiceName;
+use crate::options::{RecordLimits, Suspicion};
 use crate::snapshot::members::Members;
-use crate::snapshot::{Change, Contents, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
+use crate::snapshot::{Change, Contents, Freshness, Member, Rejected, Snapshot, Zxid};
 use crate::store::{Fault, Node, Stat};
-
-/// The largest record that is looked at.
-const MAX_RECORD: usize = 256 * 1024;
 
 /// A view of one service.
 #[derive(Debug)]
 pub(crate) struct View {
-    service: ServiceName,
-    format: Arc<dyn Format>,
+    judge: Judge,
     members: Members,
     names: Names,
-    /// Children that are no instance, by name.
-    others: BTreeMap<String, Other>,
+    /// The bytes that the members count with.
+    used: usize,
+    others: Others,
     /// Why a member's present record cannot be used, of those that keep their last good one.
     overgrown: BTreeMap<String, Other>,
     suspects: Option<Suspects>,
@@ -57,16 +59,6 @@ pub(crate) struct View {
     /// Whether the next snapshot would differ from the last one.
     changed: bool,
     rejected: Option<Arc<[Arc<Rejected>]>>,
-}
-
-/// A child that is no instance.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Other {
-    identity: Option<(i64, i64)>,
-    /// `None`: a namespace, neither listed nor rejected.
-    rejected: Option<Arc<Rejected>>,
-    /// Whether having children or none makes a difference to what it is.
-    depends_on_children: bool,
 }
 
 /// The answer to one batch of reads.
@@ -91,9 +83,9 @@ impl Batch {
     }
 }
 
-/// What a read said, with no more of a record than tells that it is too large.
-pub(super) fn bounded(answer: Result<Node, Fault>) -> Result<Node, Fault> {
-    answer.map(|node| match node.data.get(..=MAX_RECORD) {
+/// What a read said, with no more of a record than tells that it has more than `most` bytes.
+pub(super) fn bounded(answer: Result<Node, Fault>, most: usize) -> Result<Node, Fault> {
+    answer.map(|node| match node.data.get(..=most) {
         Some(beginning) => Node { data: Bytes::copy_from_slice(beginning), ..node },
         None => node,
     })
@@ -104,14 +96,15 @@ impl View {
         service: ServiceName,
         format: Arc<dyn Format>,
         suspicion: Suspicion,
+        limits: RecordLimits,
         session_timeout: Duration,
     ) -> Self {
         Self {
-            service,
-            format,
+            judge: Judge { service, format, limits },
             members: Members::default(),
             names: Names::default(),
-            others: BTreeMap::new(),
+            used: 0,
+            others: Others::default(),
             overgrown: BTreeMap::new(),
             suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
             marks: Marks::default(),
@@ -130,6 +123,7 @@ impl View {
 
     /// Begins with what a file remembered.
     pub(crate) fn restore(&mut self, members: Members, written: SystemTime) {
+        self.used = room::total(members.iter());
         self.members = members;
         self.foreign = true;
         self.freshness = Freshness::Disk { written };
@@ -208,7 +202,7 @@ impl View {
     /// instances that went or changed, not of those that came.
     pub(crate) fn listed(&mut self, batch: Batch, now: Instant) -> Vec<String> {
         let mut members = Vec::with_capacity(batch.items.len());
-        let (mut others, mut overgrown) = (BTreeMap::new(), BTreeMap::new());
+        let (mut others, mut overgrown) = (Others::default(), BTreeMap::new());
         let (mut gone, mut came) = (Vec::new(), Vec::new());
         let (reach, gapless) = (batch.reach(), batch.gapless);
         // What is about another ZooKeeper, or was written by a release that read records in another way, proves nothing.
@@ -219,7 +213,7 @@ impl View {
             self.become_fresh(Freshness::Stale { since: asked });
         }
         for (name, answer) in batch.items {
-            match self.judge(&name, answer) {
+            match self.judge.judge(self.known(&name), &name, answer) {
                 Judged::Gone => {}
                 Judged::Kept => {
                     if let Some(other) = self.others.remove(&name) {
@@ -248,6 +242,19 @@ impl View {
             }
         }
         members.sort_by(|a, b| a.id.cmp(&b.id));
+        let evicted = self.overflow(members.iter(), &others);
+        if !evicted.is_empty() {
+            let ids: HashSet<_> = evicted.iter().map(|member| &member.id).collect();
+            members.retain(|member| !ids.contains(&member.id));
+            came.retain(|member| !ids.contains(&member.id));
+            for member in &evicted {
+                let (name, other) = self.crowd_out(member);
+                overgrown.remove(&name);
+                others.insert(name, other);
+            }
+            rejects = true;
+        }
+        self.used = room::total(members.iter());
         let members = Members::from_sorted(members);
         for change in self.members.diff(&members) {
             match change {
@@ -276,6 +283,7 @@ impl View {
                 self.names.remove(name);
             }
         }
+        self.offer_room(now);
         gone
     }
 
@@ -296,11 +304,11 @@ impl View {
     pub(crate) fn reconcile(&mut self, names: &[String], now: Instant) -> Vec<String> {
         let listed: HashSet<&str> = names.iter().map(String::as_str).collect();
         let gone: Vec<String> = (self.members.iter().map(|member| self.names.node(&member.id).to_string()))
-            .chain(self.others.keys().cloned())
+            .chain(self.others.names().cloned())
             .filter(|name| !listed.contains(name.as_str()))
             .collect();
         for name in names {
-            if self.member(name).is_none() && !self.others.contains_key(name) {
+            if self.member(name).is_none() && self.others.get(name).is_none() {
                 self.marks.push(name, now);
             }
         }
@@ -331,7 +339,12 @@ impl View {
         let (mut gone, mut came) = (Vec::new(), Vec::new());
         let mut changed = Vec::new();
         for (name, answer) in items {
-            let judged = self.judge(&name, answer);
+            let judged = match self.judge.judge(self.known(&name), &name, answer) {
+                Judged::Member(_, member) if self.is_younger_than_one_that_waits(&member) => {
+                    Judged::Other(room::rejected(&name, &member, self.judge.limits.service))
+                }
+                judged => judged,
+            };
             match judged {
                 Judged::Kept => continue,
                 Judged::Overgrown(other) => {
@@ -343,20 +356,15 @@ impl View {
                     continue;
                 }
                 // Another record that is no instance for the same reason is no news.
-                Judged::Other(ref other) => {
-                    if let Some(old) =
-                        self.others.get_mut(&name).filter(|old| !other.is_news_after(Some(old)))
-                    {
-                        // What snapshots show of it stays shared with them.
-                        (old.identity, old.depends_on_children) = (other.identity, other.depends_on_children);
-                        changed.push(name);
-                        continue;
-                    }
+                Judged::Other(ref other) if self.others.renew(&name, other) => {
+                    changed.push(name);
+                    continue;
                 }
-                Judged::Gone | Judged::Member(..) => {}
+                Judged::Gone | Judged::Member(..) | Judged::Other(_) => {}
             }
             let removed = self.names.id(&name).and_then(|id| self.members.remove(&id));
             self.names.remove(&name);
+            self.used -= removed.as_deref().map_or(0, room::size);
             let other = self.others.remove(&name);
             let overgrown = self.overgrown.remove(&name);
             let news = removed.is_some() || other.is_some() || !matches!(judged, Judged::Gone);
@@ -366,7 +374,9 @@ impl View {
                 Judged::Gone | Judged::Kept | Judged::Overgrown(_) => {}
                 Judged::Member(node, member) => {
                     self.names.insert(node, &member.id);
-                    self.members.insert(member.clone());
+                    self.used += room::size(&member);
+                    let replaced = self.members.insert(member.clone());
+                    self.used -= replaced.as_deref().map_or(0, room::size);
                     came.push(member);
                 }
                 Judged::Other(other) => {
@@ -379,8 +389,68 @@ impl View {
                 changed.push(name);
             }
         }
+        self.make_room(&mut gone, &mut came);
+        self.offer_room(now);
         self.suspect(&gone, &came, now);
         changed
+    }
+
+    /// Whether an older child waits for room, so that this one does too.
+    fn is_younger_than_one_that_waits(&self, member: &Member) -> bool {
+        self.others.first_waiting().is_some_and(|(czxid, ..)| member.created.0 > czxid)
+    }
+
+    /// The youngest of these instances, for which there is no room.
+    fn overflow<'a>(
+        &self,
+        members: impl Iterator<Item = &'a Arc<Member>> + Clone,
+        others: &Others,
+    ) -> Vec<Arc<Member>> {
+        let (most, waiting) = (self.judge.limits.service, others.first_waiting().map(|(czxid, ..)| czxid));
+        if waiting.is_none() && room::total(members.clone()) <= most {
+            return Vec::new();
+        }
+        room::overflow(members, most, waiting)
+    }
+
+    /// An instance becomes a child that is rejected for want of room.
+    fn crowd_out(&mut self, member: &Member) -> (String, Other) {
+        let node = self.names.node(&member.id);
+        self.names.remove(node.as_str());
+        (node.to_string(), room::rejected(node.as_str(), member, self.judge.limits.service))
+    }
+
+    /// Rejects the youngest instances if there are more than there is room for.
+    fn make_room(&mut self, gone: &mut Vec<Arc<Member>>, came: &mut Vec<Arc<Member>>) {
+        if self.used <= self.judge.limits.service {
+            return;
+        }
+        for member in self.overflow(self.members.iter(), &self.others) {
+            self.members.remove(&member.id);
+            self.used -= room::size(&member);
+            let (name, other) = self.crowd_out(&member);
+            self.overgrown.remove(&name);
+            self.others.insert(name, other);
+            match came.iter().position(|other| Arc::ptr_eq(other, &member)) {
+                Some(at) => drop(came.swap_remove(at)),
+                None => gone.push(member),
+            }
+        }
+        (self.changed, self.rejected) = (true, None);
+    }
+
+    /// Has the oldest children that found no room read again, as many as fit by now.
+    fn offer_room(&mut self, now: Instant) {
+        let mut used = self.used;
+        while let Some((_, name, bytes)) = self.others.first_waiting()
+            && used + bytes <= self.judge.limits.service
+        {
+            let name = name.to_owned();
+            used += bytes;
+            self.others.remove(&name);
+            self.marks.push(&name, now);
+            (self.changed, self.rejected) = (true, None);
+        }
     }
 
     /// Forgets what is known. Whether there was anything.
@@ -388,8 +458,12 @@ impl View {
         let members = std::mem::take(&mut self.members);
         let others = std::mem::take(&mut self.others);
         self.overgrown.clear();
-        self.rejected = None;
+        (self.used, self.rejected) = (0, None);
         members.len() > 0 || !others.is_empty()
+    }
+
+    fn known(&self, name: &str) -> Known<'_> {
+        Known { member: self.member(name), other: self.others.get(name), overgrown: self.overgrown.get(name) }
     }
 
     fn member(&self, name: &str) -> Option<&Arc<Member>> {
@@ -441,8 +515,7 @@ impl View {
 
     /// The children that could not be read.
     pub(crate) fn unreadable(&self) -> Vec<String> {
-        let unreadable = self.others.iter().filter(|(_, other)| other.identity.is_none());
-        unreadable.map(|(name, _)| name.clone()).collect()
+        self.others.unreadable()
     }
 
     pub(crate) fn watermark(&self) -> Zxid {
@@ -463,15 +536,15 @@ impl View {
         self.revision += 1;
         let (others, overgrown) = (&self.others, &self.overgrown);
         let rejected = self.rejected.get_or_insert_with(|| {
-            let all = others.values().chain(overgrown.values());
-            let mut rejected: Vec<_> = all.filter_map(|other| other.rejected.clone()).collect();
+            let overgrown_ones = overgrown.values().filter_map(|other| other.rejected.clone());
+            let mut rejected: Vec<_> = others.rejected().chain(overgrown_ones).collect();
             if !overgrown.is_empty() {
                 rejected.sort_by(|a, b| a.id.cmp(&b.id));
             }
             rejected.into()
         });
         Some(Snapshot::new(Contents {
-            service: self.service.clone(),
+            service: self.judge.service.clone(),
             members: self.members.clone(),
             suspects: self.suspects.as_ref().map(Suspects::current).unwrap_or_default(),
             rejected: rejected.clone(),
@@ -503,100 +576,10 @@ impl View {
     fn propose(&mut self, zxid: Zxid) {
         self.changed |= self.watermark.propose(zxid, &self.marks);
     }
-
-    /// What a child turned out to be.
-    fn judge(&self, name: &str, answer: Result<Node, Fault>) -> Judged {
-        let other = |identity: Option<(i64, i64)>, reason: String| {
-            let rejected = Some(Arc::new(Rejected { id: name.to_owned(), reason }));
-            // What may not be read says as little again.
-            Other { identity, rejected, depends_on_children: identity.is_some() }
-        };
-        let reject = |identity, reason| {
-            let other = other(identity, reason);
-            if self.others.get(name) == Some(&other) { Judged::Kept } else { Judged::Other(other) }
-        };
-        let node = match answer {
-            Ok(node) => node,
-            Err(Fault::NoNode) => return Judged::Gone,
-            Err(Fault::NoAuth) => return reject(None, "it may not be read with our identity".to_owned()),
-            Err(fault) => return reject(None, format!("it cannot be read: {fault:?}")),
-        };
-        let identity = (node.stat.czxid, node.stat.mzxid);
-        let kind = NodeKind { ephemeral: node.stat.owner != 0, children: node.stat.children };
-        if self.format.is_namespace(kind, &node.data) {
-            let alone = NodeKind { children: 0, ..kind };
-            let depends_on_children = !self.format.is_namespace(alone, &node.data);
-            let namespace = Other { identity: Some(identity), rejected: None, depends_on_children };
-            return if self.others.get(name) == Some(&namespace) {
-                Judged::Kept
-            } else {
-                Judged::Other(namespace)
-            };
-        }
-        let seen = |other: &Other| other.identity == Some(identity) && other.rejected.is_some();
-        if self.others.get(name).is_some_and(seen) || self.overgrown.get(name).is_some_and(seen) {
-            return Judged::Kept;
-        }
-        let node_name = match name.parse::<NodeName>() {
-            Ok(node_name) => node_name,
-            Err(error) => return reject(Some(identity), error.to_string()),
-        };
-        let same = |member: &Arc<Member>| (member.created.0, member.modified.0) == identity;
-        if self.names.id(name).and_then(|id| self.members.get(&id)).is_some_and(same) {
-            return Judged::Kept;
-        }
-        if node.data.len() > MAX_RECORD {
-            let reason = format!("its record is larger than {MAX_RECORD} bytes, the most that is read");
-            let is_known = |member: &Arc<Member>| member.created.0 == identity.0;
-            if self.member(name).is_some_and(is_known) {
-                let reason = format!("{reason}; its last good record stays in use");
-                return Judged::Overgrown(other(Some(identity), reason));
-            }
-            return reject(Some(identity), reason);
-        }
-        let decoded = match self.format.decode(&self.service, &node_name, &node.data) {
-            Ok(decoded) => decoded,
-            Err(reason) => return reject(Some(identity), reason),
-        };
-        match decoded.instance.id() {
-            Err(error) => reject(Some(identity), error.to_string()),
-            Ok(id) => Judged::Member(
-                node_name,
-                Arc::new(Member {
-                    id,
-                    instance: decoded.instance,
-                    incarnation: decoded.owner.map_or_else(
-                        || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
-                        |owner| Incarnation(owner.incarnation.as_u128()),
-                    ),
-                    session: node.stat.owner,
-                    created: Zxid(node.stat.czxid),
-                    modified: Zxid(node.stat.mzxid),
-                }),
-            ),
-        }
-    }
 }
 
 fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
     times.into_iter().flatten().min()
-}
-
-enum Judged {
-    Gone,
-    /// As it was.
-    Kept,
-    Member(NodeName, Arc<Member>),
-    Other(Other),
-    /// The record of a member has become too large.
-    Overgrown(Other),
-}
-
-impl Other {
-    /// Whether a snapshot shows the difference between this and what was known before.
-    fn is_news_after(&self, before: Option<&Self>) -> bool {
-        before.is_none_or(|before| before.rejected != self.rejected)
-    }
 }
 
 #[cfg(test)]

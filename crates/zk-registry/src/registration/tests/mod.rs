@@ -15,7 +15,7 @@ use super::take_over::largest_record;
 use super::{ForeignWrites, OnConflict, Registering, Registration, RegistrationState};
 use crate::error::ErrorKind;
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
-use crate::options::{Acl, Chroot, Options};
+use crate::options::{Acl, Chroot, Options, RecordLimits};
 use crate::registry::Registry;
 use crate::registry::background::Background;
 use crate::resolve::{Closed, Resolve as _};
@@ -334,15 +334,33 @@ async fn intervals_and_timeouts_that_no_clock_can_add_are_refused() {
     }
 }
 
+/// Makes a record longer by so many bytes.
+fn fill(bytes: usize) -> impl Fn(&mut Attributes) + Send {
+    move |attributes| drop(attributes.metadata.insert("fill".to_owned(), "x".repeat(bytes)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_readers_reject_is_not_written() {
+    let world = World::new();
+    let most = RecordLimits::default().record;
+    let registration = world.registered().await;
+    let refused = registration.update(fill(most)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge);
+    registration.update(fill(most - 1_000)).await.unwrap();
+    assert_eq!(world.registry.watch(&time()).live().await.unwrap().rejected(), []);
+
+    let mut attributes = Attributes::default();
+    fill(most)(&mut attributes);
+    let mut larger = world.registry.register(&time(), Instance::new("h", 2).with_attributes(attributes));
+    let refused = larger.registered().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_largest_record_that_is_taken_is_taken_over_at_every_version() {
-    let world = World::new();
+    let all = RecordLimits::default().with_record(1 << 20);
+    let world = World::with(|options| options.with_record_limits(all));
     let mut registration = world.registered().await;
-    let fill = |bytes: usize| {
-        move |attributes: &mut Attributes| {
-            drop(attributes.metadata.insert("fill".to_owned(), "x".repeat(bytes)));
-        }
-    };
     let most = largest_record(NODE);
     let refused = registration.update(fill(most)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TooLarge);

@@ -12,13 +12,15 @@ use crate::instance::Instance;
 use crate::snapshot::Change;
 
 const SESSION: Duration = Duration::from_secs(10);
+/// The most bytes of a record by default.
+const MAX_RECORD: usize = 256 << 10;
 
 fn service() -> ServiceName {
     "time".parse().unwrap()
 }
 
 fn view() -> View {
-    View::new(service(), Arc::new(Curator), Suspicion::Keep, SESSION)
+    View::new(service(), Arc::new(Curator), Suspicion::Keep, RecordLimits::default(), SESSION)
 }
 
 /// A record that names the port, by a writer without an incarnation of its own.
@@ -277,10 +279,86 @@ fn a_member_whose_record_becomes_too_large_keeps_its_last_good_one_and_is_marked
 
 #[test]
 fn of_a_record_no_more_is_kept_than_tells_that_it_is_too_large() {
-    let cut = bounded(Ok(node(1, Bytes::from(vec![b' '; MAX_RECORD * 4])))).unwrap();
+    let cut = bounded(Ok(node(1, Bytes::from(vec![b' '; MAX_RECORD * 4]))), MAX_RECORD).unwrap();
     assert_eq!(cut.data.len(), MAX_RECORD + 1);
-    let whole = bounded(Ok(node(1, Bytes::from(vec![b' '; MAX_RECORD])))).unwrap();
+    let whole = bounded(Ok(node(1, Bytes::from(vec![b' '; MAX_RECORD]))), MAX_RECORD).unwrap();
     assert_eq!(whole.data.len(), MAX_RECORD);
+}
+
+/// A view with room for five instances of the host `h` with ports of four digits.
+fn small_view() -> View {
+    let limits = RecordLimits::default().with_record(256).with_service(5 * (256 + "h:1000".len() + 1));
+    View::new(service(), Arc::new(Curator), Suspicion::Forget, limits, SESSION)
+}
+
+fn numbered(czxid: u16) -> (String, Result<Node, Fault>) {
+    let port = 1_000 + czxid;
+    (format!("h:{port}"), Ok(node(czxid.into(), record(port))))
+}
+
+fn load(view: &mut View, items: Vec<(String, Result<Node, Fault>)>) {
+    view.loaded(Batch { items, parent: None, gapless: false }, Instant::now());
+}
+
+/// Reads what is marked, from nodes whose `czxid` is the port less 1,000.
+fn read_marks(view: &mut View) {
+    while view.is_dirty() {
+        let names = view.take_marks(3);
+        let number = |name: &String| name.strip_prefix("h:1").unwrap().parse().unwrap();
+        load(view, names.iter().map(|name| numbered(number(name))).collect());
+    }
+}
+
+fn listed(view: &mut View) -> Vec<String> {
+    let snapshot = view.publish().expect("there is news");
+    snapshot.instances().map(|member| member.id().to_string()).collect()
+}
+
+#[test]
+fn of_more_instances_than_there_is_room_for_the_oldest_stay_and_the_others_are_rejected() {
+    let mut view = small_view();
+    view.begin_resync(Instant::now());
+    let items: Vec<_> = (1..=9).rev().map(numbered).collect();
+    view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
+    let snapshot = view.publish().unwrap();
+    assert_eq!((snapshot.len(), snapshot.rejected().len(), view.children()), (5, 4, 9));
+    assert!(
+        snapshot.get(&"h:1005".parse().unwrap()).is_some()
+            && snapshot.get(&"h:1006".parse().unwrap()).is_none()
+    );
+    assert!(snapshot.rejected()[0].reason.contains("older instances"), "{:?}", snapshot.rejected());
+
+    load(&mut view, vec![numbered(30)]);
+    assert_eq!(listed(&mut view).len(), 5, "one that is younger still finds no room");
+    // Two go: the oldest that waited are read again, and come.
+    load(
+        &mut view,
+        vec![("h:1001".to_owned(), Err(Fault::NoNode)), ("h:1004".to_owned(), Err(Fault::NoNode))],
+    );
+    read_marks(&mut view);
+    assert_eq!(listed(&mut view), ["h:1002", "h:1003", "h:1005", "h:1006", "h:1007"]);
+    // An older node than any takes the place of the youngest.
+    load(&mut view, vec![numbered(0)]);
+    assert_eq!(listed(&mut view), ["h:1000", "h:1002", "h:1003", "h:1005", "h:1006"]);
+    assert_eq!(view.children(), 9);
+}
+
+#[test]
+fn listing_again_takes_in_those_that_wait_once_there_is_room() {
+    let mut view = small_view();
+    let relist = |view: &mut View, numbers: &mut dyn Iterator<Item = u16>| {
+        view.begin_resync(Instant::now());
+        let items = numbers.map(numbered).collect();
+        view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
+        read_marks(view);
+        view.publish()
+    };
+    assert_eq!(relist(&mut view, &mut (1..=9)).unwrap().len(), 5);
+    assert!(relist(&mut view, &mut (1..=9)).is_none(), "nothing changed");
+    let snapshot = relist(&mut view, &mut (4..=9)).unwrap();
+    assert_eq!((snapshot.len(), snapshot.rejected().len()), (5, 1));
+    let snapshot = relist(&mut view, &mut (6..=9)).unwrap();
+    assert_eq!((snapshot.len(), snapshot.rejected().len()), (4, 0));
 }
 
 #[test]

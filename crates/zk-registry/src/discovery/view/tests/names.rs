@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::format::sealed::Codec;
 use crate::format::{Curator, Decoded, Format, NodeKind, Owner, Parents};
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
-use crate::options::Suspicion;
+use crate::options::{RecordLimits, Suspicion};
 use crate::store::{Fault, Node, Stat};
 
 /// The records of `curator` under numbered nodes: `member_` and a number, as serversets have them.
@@ -72,7 +72,13 @@ fn batch(items: Vec<(&str, Result<Node, Fault>)>, children: u32) -> Batch {
 fn an_instance_is_listed_by_its_id_and_goes_with_its_node() {
     let now = Instant::now();
     let service: ServiceName = "time".parse().unwrap();
-    let mut view = View::new(service, Arc::new(Numbered), Suspicion::Forget, Duration::from_secs(10));
+    let mut view = View::new(
+        service,
+        Arc::new(Numbered),
+        Suspicion::Forget,
+        RecordLimits::default(),
+        Duration::from_secs(10),
+    );
     view.begin_resync(now);
     let both = vec![("member_1", Ok(node(1, 1))), ("member_2", Ok(node(2, 2)))];
     assert!(view.listed(batch(both, 2), now).is_empty());

@@ -1,0 +1,145 @@
+//! What a child of a service turns out to be, judged by what a read of it said.
+
+use std::sync::Arc;
+
+use crate::format::{Format, NodeKind};
+use crate::instance::{NodeName, ServiceName};
+use crate::options::RecordLimits;
+use crate::snapshot::{Incarnation, Member, Rejected, Zxid};
+use crate::store::{Fault, Node};
+
+/// Which node of a name, and which write of it: `czxid` and `mzxid`.
+type Identity = (i64, i64);
+
+/// The judge of a service's children.
+#[derive(Debug)]
+pub(super) struct Judge {
+    pub(super) service: ServiceName,
+    pub(super) format: Arc<dyn Format>,
+    pub(super) limits: RecordLimits,
+}
+
+/// A view's knowledge of a child before it is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub(super) member: Option<&'a Arc<Member>>,
+    /// The child, if it is no instance.
+    pub(super) other: Option<&'a Other>,
+    /// Why the member's present record cannot be used.
+    pub(super) overgrown: Option<&'a Other>,
+}
+
+/// What a read makes of a child.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// The node does not exist.
+    Gone,
+    /// The child is as it was.
+    Kept,
+    /// An instance.
+    Member(NodeName, Arc<Member>),
+    /// No instance.
+    Other(Other),
+    /// The record of a member has become too large.
+    Overgrown(Other),
+}
+
+/// A child that is no instance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Other {
+    /// `None`: the child could not be read.
+    pub(super) identity: Option<Identity>,
+    /// `None`: a namespace, neither listed nor rejected.
+    pub(super) rejected: Option<Arc<Rejected>>,
+    /// Whether having children or none makes a difference to what it is.
+    pub(super) depends_on_children: bool,
+    /// The bytes for which there was no room. `None`: the child is no instance for another reason.
+    pub(super) room: Option<usize>,
+}
+
+impl Other {
+    /// A child that is rejected for this reason.
+    pub(super) fn rejected(name: &str, identity: Option<Identity>, reason: String) -> Self {
+        let rejected = Some(Arc::new(Rejected { id: name.to_owned(), reason }));
+        // A child that may not be read says as little with children as without.
+        Self { identity, rejected, depends_on_children: identity.is_some(), room: None }
+    }
+
+    /// Whether a snapshot shows the difference between this and what was known before.
+    pub(super) fn is_news_after(&self, before: Option<&Self>) -> bool {
+        before.is_none_or(|before| before.rejected != self.rejected)
+    }
+
+    /// Whether this is a rejection of the same record.
+    fn rejects(&self, identity: Identity) -> bool {
+        self.identity == Some(identity) && self.rejected.is_some()
+    }
+}
+
+impl Judge {
+    /// What a child turned out to be.
+    pub(super) fn judge(&self, known: Known<'_>, name: &str, answer: Result<Node, Fault>) -> Judged {
+        let other = |other: Other| {
+            if known.other == Some(&other) { Judged::Kept } else { Judged::Other(other) }
+        };
+        let reject = |identity, reason| other(Other::rejected(name, identity, reason));
+        let node = match answer {
+            Ok(node) => node,
+            Err(Fault::NoNode) => return Judged::Gone,
+            Err(Fault::NoAuth) => return reject(None, "it may not be read with our identity".to_owned()),
+            Err(fault) => return reject(None, format!("it cannot be read: {fault:?}")),
+        };
+        let identity = (node.stat.czxid, node.stat.mzxid);
+        let kind = NodeKind { ephemeral: node.stat.owner != 0, children: node.stat.children };
+        if self.format.is_namespace(kind, &node.data) {
+            let alone = NodeKind { children: 0, ..kind };
+            let depends_on_children = !self.format.is_namespace(alone, &node.data);
+            return other(Other {
+                identity: Some(identity),
+                rejected: None,
+                depends_on_children,
+                room: None,
+            });
+        }
+        if [known.other, known.overgrown].into_iter().flatten().any(|other| other.rejects(identity)) {
+            return Judged::Kept;
+        }
+        let node_name = match name.parse::<NodeName>() {
+            Ok(node_name) => node_name,
+            Err(error) => return reject(Some(identity), error.to_string()),
+        };
+        if known.member.is_some_and(|member| (member.created.0, member.modified.0) == identity) {
+            return Judged::Kept;
+        }
+        let most = self.limits.record;
+        if node.data.len() > most {
+            let reason = format!("its record is larger than {most} bytes, the most that is read");
+            if known.member.is_some_and(|member| member.created.0 == identity.0) {
+                let reason = format!("{reason}; its last good record stays in use");
+                return Judged::Overgrown(Other::rejected(name, Some(identity), reason));
+            }
+            return reject(Some(identity), reason);
+        }
+        let decoded = match self.format.decode(&self.service, &node_name, &node.data) {
+            Ok(decoded) => decoded,
+            Err(reason) => return reject(Some(identity), reason),
+        };
+        match decoded.instance.id() {
+            Err(error) => reject(Some(identity), error.to_string()),
+            Ok(id) => Judged::Member(
+                node_name,
+                Arc::new(Member {
+                    id,
+                    instance: decoded.instance,
+                    incarnation: decoded.owner.map_or_else(
+                        || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
+                        |owner| Incarnation(owner.incarnation.as_u128()),
+                    ),
+                    session: node.stat.owner,
+                    created: Zxid(node.stat.czxid),
+                    modified: Zxid(node.stat.mzxid),
+                }),
+            ),
+        }
+    }
+}

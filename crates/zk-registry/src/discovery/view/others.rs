@@ -1,0 +1,77 @@
+//! The children of a service that are no instances, and those among them that wait for room.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::child::Other;
+use crate::snapshot::Rejected;
+
+/// Children that are no instances, by name.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    children: BTreeMap<String, Other>,
+    /// Those that found no room, the oldest first: `czxid` and name.
+    waiting: BTreeSet<(i64, String)>,
+}
+
+impl Others {
+    pub(super) fn len(&self) -> usize {
+        self.children.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Other> {
+        self.children.get(name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.children.keys()
+    }
+
+    pub(super) fn insert(&mut self, name: String, other: Other) {
+        self.remove(&name);
+        if let (Some(_), Some((czxid, _))) = (other.room, other.identity) {
+            self.waiting.insert((czxid, name.clone()));
+        }
+        self.children.insert(name, other);
+    }
+
+    pub(super) fn remove(&mut self, name: &str) -> Option<Other> {
+        let other = self.children.remove(name)?;
+        if let (Some(_), Some((czxid, _))) = (other.room, other.identity) {
+            self.waiting.remove(&(czxid, name.to_owned()));
+        }
+        Some(other)
+    }
+
+    /// Replaces what is known of a child that is rejected for the same reason as before; what snapshots show of it stays
+    /// shared with them. `false`: it is not rejected for the same reason.
+    pub(super) fn renew(&mut self, name: &str, other: &Other) -> bool {
+        let Some(old) = self.children.get(name).filter(|old| !other.is_news_after(Some(old))) else {
+            return false;
+        };
+        let renewed = Other { rejected: old.rejected.clone(), ..other.clone() };
+        self.insert(name.to_owned(), renewed);
+        true
+    }
+
+    /// The oldest child that found no room: `czxid`, name, and the bytes that it waits for.
+    pub(super) fn first_waiting(&self) -> Option<(i64, &str, usize)> {
+        let (czxid, name) = self.waiting.first()?;
+        Some((*czxid, name, self.children.get(name)?.room?))
+    }
+
+    /// The children that could not be read.
+    pub(super) fn unreadable(&self) -> Vec<String> {
+        let unreadable = self.children.iter().filter(|(_, other)| other.identity.is_none());
+        unreadable.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What snapshots show of these children, by name.
+    pub(super) fn rejected(&self) -> impl Iterator<Item = Arc<Rejected>> {
+        self.children.values().filter_map(|other| other.rejected.clone())
+    }
+}
