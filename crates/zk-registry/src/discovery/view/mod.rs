@@ -4,6 +4,7 @@
 //! connection; the output is the next snapshot. It never asks for anything: the driver does.
 
 mod child;
+mod children;
 mod marks;
 mod names;
 mod others;
@@ -17,30 +18,22 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use self::child::{Judge, Judged, Known, Other};
+use self::child::Judge;
+use self::children::{Children, Effect, Reads};
 pub(crate) use self::marks::Barrier;
 use self::marks::{Marks, Watermark};
-use self::names::Names;
-use self::others::Others;
 use self::suspects::Suspects;
 use crate::format::Format;
 use crate::instance::ServiceName;
 use crate::options::{RecordLimits, Suspicion};
 use crate::snapshot::members::Members;
-use crate::snapshot::{Change, Contents, Freshness, Member, Rejected, Snapshot, Zxid};
+use crate::snapshot::{Contents, Freshness, Snapshot, Zxid};
 use crate::store::{Fault, Node, Stat};
 
 /// A view of one service.
 #[derive(Debug)]
 pub(crate) struct View {
-    judge: Judge,
-    members: Members,
-    names: Names,
-    /// The bytes that the members count with.
-    used: usize,
-    others: Others,
-    /// Why a member's present record cannot be used, of those that keep their last good one.
-    overgrown: BTreeMap<String, Other>,
+    children: Children,
     suspects: Option<Suspects>,
     marks: Marks,
     /// Children whose own children changed while reads were under way, when what was known of them may have been older.
@@ -58,13 +51,14 @@ pub(crate) struct View {
     foreign: bool,
     /// Whether the next snapshot would differ from the last one.
     changed: bool,
-    rejected: Option<Arc<[Arc<Rejected>]>>,
+    /// The version of the children that the last snapshot showed.
+    shown: u64,
 }
 
 /// The answer to one batch of reads.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    pub(crate) items: Vec<(String, Result<Node, Fault>)>,
+    pub(crate) items: Reads,
     /// The service's own node; `None`: it does not exist.
     pub(crate) parent: Option<Stat>,
     /// Whether the watch was armed all the while. What was read is true anyway, but only then is the batch a point of
@@ -100,12 +94,7 @@ impl View {
         session_timeout: Duration,
     ) -> Self {
         Self {
-            judge: Judge { service, format, limits },
-            members: Members::default(),
-            names: Names::default(),
-            used: 0,
-            others: Others::default(),
-            overgrown: BTreeMap::new(),
+            children: Children::new(Judge { service, format, limits }),
             suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
             marks: Marks::default(),
             stirred: BTreeMap::new(),
@@ -117,14 +106,13 @@ impl View {
             revision: 0,
             foreign: false,
             changed: false,
-            rejected: None,
+            shown: 0,
         }
     }
 
     /// Begins with what a file remembered.
     pub(crate) fn restore(&mut self, members: Members, written: SystemTime) {
-        self.used = room::total(members.iter());
-        self.members = members;
+        self.children.restore(members);
         self.foreign = true;
         self.freshness = Freshness::Disk { written };
         self.changed = true;
@@ -153,14 +141,9 @@ impl View {
     pub(crate) fn child_changed(&mut self, name: &str, now: Instant) {
         if self.reading.is_some() || self.sweeping {
             self.stirred.entry(name.to_owned()).or_insert(now);
-        } else if self.depends_on_children(name) {
+        } else if self.children.depends_on_children(name) {
             self.marks.push(name, now);
         }
-    }
-
-    fn depends_on_children(&self, name: &str) -> bool {
-        let is_member = || self.member(name).is_some();
-        self.others.get(name).map_or_else(is_member, |other| other.depends_on_children)
     }
 
     /// The reads that were under way are known.
@@ -201,90 +184,22 @@ impl View {
     /// A full listing came back, with every child read: this, and nothing else, is the service. Returns the names of the
     /// instances that went or changed, not of those that came.
     pub(crate) fn listed(&mut self, batch: Batch, now: Instant) -> Vec<String> {
-        let mut members = Vec::with_capacity(batch.items.len());
-        let (mut others, mut overgrown) = (Others::default(), BTreeMap::new());
-        let (mut gone, mut came) = (Vec::new(), Vec::new());
         let (reach, gapless) = (batch.reach(), batch.gapless);
         // What is about another ZooKeeper, or was written by a release that read records in another way, proves nothing.
-        let forgotten = if std::mem::take(&mut self.foreign) { self.forget() } else { false };
-        let mut rejects = forgotten;
+        if std::mem::take(&mut self.foreign) {
+            self.children.forget();
+        }
         let asked = self.reading.take().unwrap_or(now);
         if matches!(self.freshness, Freshness::Disk { .. } | Freshness::Pending) {
             self.become_fresh(Freshness::Stale { since: asked });
         }
-        for (name, answer) in batch.items {
-            match self.judge.judge(self.known(&name), &name, answer) {
-                Judged::Gone => {}
-                Judged::Kept => {
-                    if let Some(other) = self.others.remove(&name) {
-                        others.insert(name, other);
-                    } else if let Some(member) = self.member(&name) {
-                        members.push(member.clone());
-                        if let Some(other) = self.overgrown.remove(&name) {
-                            overgrown.insert(name, other);
-                        }
-                    }
-                }
-                Judged::Member(node, member) => {
-                    self.names.insert(node, &member.id);
-                    came.push(member.clone());
-                    members.push(member);
-                }
-                Judged::Other(other) => {
-                    rejects |= other.is_news_after(self.others.remove(&name).as_ref());
-                    others.insert(name, other);
-                }
-                Judged::Overgrown(other) => {
-                    members.extend(self.member(&name).cloned());
-                    rejects |= other.is_news_after(self.overgrown.remove(&name).as_ref());
-                    overgrown.insert(name, other);
-                }
-            }
-        }
-        members.sort_by(|a, b| a.id.cmp(&b.id));
-        let evicted = self.overflow(members.iter(), &others);
-        if !evicted.is_empty() {
-            let ids: HashSet<_> = evicted.iter().map(|member| &member.id).collect();
-            members.retain(|member| !ids.contains(&member.id));
-            came.retain(|member| !ids.contains(&member.id));
-            for member in &evicted {
-                let (name, other) = self.crowd_out(member);
-                overgrown.remove(&name);
-                others.insert(name, other);
-            }
-            rejects = true;
-        }
-        self.used = room::total(members.iter());
-        let members = Members::from_sorted(members);
-        for change in self.members.diff(&members) {
-            match change {
-                Change::Removed(member) | Change::Updated { old: member, .. } => gone.push(member),
-                Change::Added(_) => {}
-            }
-        }
-        let news = !gone.is_empty() || !came.is_empty();
-        // Those that are left are no children any more, or instances by now.
-        rejects |= !self.others.is_empty() || !self.overgrown.is_empty();
-        self.changed |= news || rejects;
-        // With no news, the leaves stay shared with the snapshots that are out.
-        if news {
-            self.members = members;
-        }
-        (self.others, self.overgrown) = (others, overgrown);
-        self.rejected = self.rejected.take().filter(|_| !rejects);
-        self.suspect(&gone, &came, now);
+        let effect = self.children.replace(batch.items);
+        self.suspect(&effect, now);
         self.end_reading();
         if gapless {
             self.propose(reach);
         }
-        let gone: Vec<_> = gone.iter().map(|member| self.names.node(&member.id).to_string()).collect();
-        for name in &gone {
-            if self.names.id(name).is_none_or(|id| self.members.get(&id).is_none()) {
-                self.names.remove(name);
-            }
-        }
-        self.offer_room(now);
-        gone
+        self.read_again(effect, now)
     }
 
     /// Marked children were read; returns the names of those that changed.
@@ -303,12 +218,10 @@ impl View {
     /// Returns the names of the instances that went.
     pub(crate) fn reconcile(&mut self, names: &[String], now: Instant) -> Vec<String> {
         let listed: HashSet<&str> = names.iter().map(String::as_str).collect();
-        let gone: Vec<String> = (self.members.iter().map(|member| self.names.node(&member.id).to_string()))
-            .chain(self.others.names().cloned())
-            .filter(|name| !listed.contains(name.as_str()))
-            .collect();
+        let gone: Vec<String> =
+            self.children.names().filter(|name| !listed.contains(name.as_str())).collect();
         for name in names {
-            if self.member(name).is_none() && self.others.get(name).is_none() {
+            if !self.children.is_known(name) {
                 self.marks.push(name, now);
             }
         }
@@ -321,7 +234,7 @@ impl View {
     }
 
     /// Children were read that no mark stands for; returns the names of those that changed.
-    pub(crate) fn swept(&mut self, items: Vec<(String, Result<Node, Fault>)>, now: Instant) -> Vec<String> {
+    pub(crate) fn swept(&mut self, items: Reads, now: Instant) -> Vec<String> {
         let changed = self.apply(items, now);
         self.end_reading();
         changed
@@ -335,139 +248,18 @@ impl View {
     }
 
     /// Takes up what reads said; returns the names of the children that changed.
-    fn apply(&mut self, items: Vec<(String, Result<Node, Fault>)>, now: Instant) -> Vec<String> {
-        let (mut gone, mut came) = (Vec::new(), Vec::new());
-        let mut changed = Vec::new();
-        for (name, answer) in items {
-            let judged = match self.judge.judge(self.known(&name), &name, answer) {
-                Judged::Member(_, member) if self.is_younger_than_one_that_waits(&member) => {
-                    Judged::Other(room::rejected(&name, &member, self.judge.limits.service))
-                }
-                judged => judged,
-            };
-            match judged {
-                Judged::Kept => continue,
-                Judged::Overgrown(other) => {
-                    if other.is_news_after(self.overgrown.get(&name)) {
-                        (self.changed, self.rejected) = (true, None);
-                    }
-                    self.overgrown.insert(name.clone(), other);
-                    changed.push(name);
-                    continue;
-                }
-                // Another record that is no instance for the same reason is no news.
-                Judged::Other(ref other) if self.others.renew(&name, other) => {
-                    changed.push(name);
-                    continue;
-                }
-                Judged::Gone | Judged::Member(..) | Judged::Other(_) => {}
-            }
-            let removed = self.names.id(&name).and_then(|id| self.members.remove(&id));
-            self.names.remove(&name);
-            self.used -= removed.as_deref().map_or(0, room::size);
-            let other = self.others.remove(&name);
-            let overgrown = self.overgrown.remove(&name);
-            let news = removed.is_some() || other.is_some() || !matches!(judged, Judged::Gone);
-            gone.extend(removed);
-            self.rejected = self.rejected.take().filter(|_| other.is_none() && overgrown.is_none());
-            match judged {
-                Judged::Gone | Judged::Kept | Judged::Overgrown(_) => {}
-                Judged::Member(node, member) => {
-                    self.names.insert(node, &member.id);
-                    self.used += room::size(&member);
-                    let replaced = self.members.insert(member.clone());
-                    self.used -= replaced.as_deref().map_or(0, room::size);
-                    came.push(member);
-                }
-                Judged::Other(other) => {
-                    self.rejected = None;
-                    self.others.insert(name.clone(), other);
-                }
-            }
-            if news {
-                self.changed = true;
-                changed.push(name);
-            }
+    fn apply(&mut self, items: Reads, now: Instant) -> Vec<String> {
+        let effect = self.children.apply(items);
+        self.suspect(&effect, now);
+        self.read_again(effect, now)
+    }
+
+    /// Marks the children that have to be read again; returns the names of those that changed.
+    fn read_again(&mut self, effect: Effect, now: Instant) -> Vec<String> {
+        for name in &effect.again {
+            self.marks.push(name, now);
         }
-        self.make_room(&mut gone, &mut came);
-        self.offer_room(now);
-        self.suspect(&gone, &came, now);
-        changed
-    }
-
-    /// Whether an older child waits for room, so that this one does too.
-    fn is_younger_than_one_that_waits(&self, member: &Member) -> bool {
-        self.others.first_waiting().is_some_and(|(czxid, ..)| member.created.0 > czxid)
-    }
-
-    /// The youngest of these instances, for which there is no room.
-    fn overflow<'a>(
-        &self,
-        members: impl Iterator<Item = &'a Arc<Member>> + Clone,
-        others: &Others,
-    ) -> Vec<Arc<Member>> {
-        let (most, waiting) = (self.judge.limits.service, others.first_waiting().map(|(czxid, ..)| czxid));
-        if waiting.is_none() && room::total(members.clone()) <= most {
-            return Vec::new();
-        }
-        room::overflow(members, most, waiting)
-    }
-
-    /// An instance becomes a child that is rejected for want of room.
-    fn crowd_out(&mut self, member: &Member) -> (String, Other) {
-        let node = self.names.node(&member.id);
-        self.names.remove(node.as_str());
-        (node.to_string(), room::rejected(node.as_str(), member, self.judge.limits.service))
-    }
-
-    /// Rejects the youngest instances if there are more than there is room for.
-    fn make_room(&mut self, gone: &mut Vec<Arc<Member>>, came: &mut Vec<Arc<Member>>) {
-        if self.used <= self.judge.limits.service {
-            return;
-        }
-        for member in self.overflow(self.members.iter(), &self.others) {
-            self.members.remove(&member.id);
-            self.used -= room::size(&member);
-            let (name, other) = self.crowd_out(&member);
-            self.overgrown.remove(&name);
-            self.others.insert(name, other);
-            match came.iter().position(|other| Arc::ptr_eq(other, &member)) {
-                Some(at) => drop(came.swap_remove(at)),
-                None => gone.push(member),
-            }
-        }
-        (self.changed, self.rejected) = (true, None);
-    }
-
-    /// Has the oldest children that found no room read again, as many as fit by now.
-    fn offer_room(&mut self, now: Instant) {
-        let mut used = self.used;
-        while let Some((_, name, bytes)) = self.others.first_waiting()
-            && used + bytes <= self.judge.limits.service
-        {
-            let name = name.to_owned();
-            used += bytes;
-            self.others.remove(&name);
-            self.marks.push(&name, now);
-            (self.changed, self.rejected) = (true, None);
-        }
-    }
-
-    /// Forgets what is known. Whether there was anything.
-    fn forget(&mut self) -> bool {
-        let members = std::mem::take(&mut self.members);
-        let others = std::mem::take(&mut self.others);
-        self.overgrown.clear();
-        (self.used, self.rejected) = (0, None);
-        members.len() > 0 || !others.is_empty()
-    }
-
-    fn known(&self, name: &str) -> Known<'_> {
-        Known { member: self.member(name), other: self.others.get(name), overgrown: self.overgrown.get(name) }
-    }
-
-    fn member(&self, name: &str) -> Option<&Arc<Member>> {
-        self.members.get(&self.names.id(name)?)
+        effect.changed
     }
 
     /// Every change that was acknowledged before now has sent its mark. It is in the view once that [`Barrier`] has passed.
@@ -510,12 +302,12 @@ impl View {
 
     /// How many children the service has, as far as known.
     pub(crate) fn children(&self) -> usize {
-        self.members.len() + self.others.len()
+        self.children.count()
     }
 
     /// The children that could not be read.
     pub(crate) fn unreadable(&self) -> Vec<String> {
-        self.others.unreadable()
+        self.children.unreadable()
     }
 
     pub(crate) fn watermark(&self) -> Zxid {
@@ -524,30 +316,21 @@ impl View {
 
     /// Whether [`publish`](Self::publish) would give something.
     pub(crate) fn has_news(&self) -> bool {
-        self.changed
+        self.changed || self.shown != self.children.version()
     }
 
     /// The next snapshot, if it differs from the last one.
     pub(crate) fn publish(&mut self) -> Option<Snapshot> {
-        if !self.changed {
+        if !self.has_news() {
             return None;
         }
-        self.changed = false;
+        (self.changed, self.shown) = (false, self.children.version());
         self.revision += 1;
-        let (others, overgrown) = (&self.others, &self.overgrown);
-        let rejected = self.rejected.get_or_insert_with(|| {
-            let overgrown_ones = overgrown.values().filter_map(|other| other.rejected.clone());
-            let mut rejected: Vec<_> = others.rejected().chain(overgrown_ones).collect();
-            if !overgrown.is_empty() {
-                rejected.sort_by(|a, b| a.id.cmp(&b.id));
-            }
-            rejected.into()
-        });
         Some(Snapshot::new(Contents {
-            service: self.judge.service.clone(),
-            members: self.members.clone(),
+            service: self.children.judge.service.clone(),
+            members: self.children.members().clone(),
             suspects: self.suspects.as_ref().map(Suspects::current).unwrap_or_default(),
-            rejected: rejected.clone(),
+            rejected: self.children.rejected(),
             freshness: self.freshness,
             revision: self.revision,
             watermark: self.watermark.zxid(),
@@ -564,11 +347,11 @@ impl View {
         self.freshness = freshness;
     }
 
-    fn suspect(&mut self, gone: &[Arc<Member>], came: &[Arc<Member>], now: Instant) {
+    fn suspect(&mut self, Effect { gone, came, .. }: &Effect, now: Instant) {
         if let Some(suspects) = &mut self.suspects
             && !(gone.is_empty() && came.is_empty())
         {
-            self.changed |= suspects.changed(gone, came, &self.members, now);
+            self.changed |= suspects.changed(gone, came, self.children.members(), now);
         }
     }
 
