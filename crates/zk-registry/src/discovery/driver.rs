@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::epoch::{Epoch, Need, Over, Replies, Step, Sweep, lost_epoch};
 use super::keeper::{Keeper, ViewSettings};
-use super::pace::Pace;
+use super::pace::{Pace, SUSPICIOUS};
 use super::requests::{is_about_the_request, read_all};
 use super::snapshot_file::Stored;
 use super::subscriptions::{Channel, Subscriptions};
@@ -78,9 +78,13 @@ impl Driver {
     async fn next_session(&mut self) -> Result<(Arc<dyn Store>, u64), Over> {
         loop {
             let link = self.keeper.link.borrow_and_update().clone();
-            match (link.phase, link.store) {
-                (Phase::Closed, _) => return Err(Over::View),
-                (Phase::Up, Some(store)) => return Ok((store, link.epoch)),
+            match (link.phase, link.store, link.refused) {
+                (Phase::Closed, ..) => return Err(Over::View),
+                (Phase::Up, Some(store), _) => return Ok((store, link.epoch)),
+                (.., Some(refused)) => {
+                    self.keeper.view.hindered(refused);
+                    self.keeper.publish();
+                }
                 _ => {}
             }
             let wake = OptionFuture::from(self.keeper.next_wake().map(sleep_until));
@@ -121,6 +125,10 @@ impl Driver {
                 }
                 Err(fault) => {
                     debug!(root, ?fault, "arming the watch failed, trying again");
+                    if is_about_the_request(&fault) {
+                        self.keeper.hindered(&fault);
+                        self.keeper.publish();
+                    }
                     pace.failed(&mut self.keeper.rng);
                     let again = pace.until(Instant::now()).unwrap_or_else(Instant::now);
                     tokio::select! {
@@ -245,20 +253,21 @@ impl Driver {
 
     /// What is missing was not read: everything has to be, after a while.
     fn reading_failed(&mut self, epoch: &mut Epoch, fault: &Fault) {
-        let root = &self.keeper.settings.root;
-        if matches!(fault, Fault::NoAuth) {
-            warn!(root, "the service may not be listed with our identity, trying on");
-        } else {
-            debug!(root, ?fault, "reading the service failed, trying again");
-        }
         if is_about_the_request(fault) {
             self.keeper.portion.refused();
+            self.keeper.hindered(fault);
         }
         let heard = self.keeper.heard_until();
         self.keeper.view.failed(heard);
         self.keeper.publish();
         (epoch.need, epoch.sweep) = (Need::Everything, None);
-        epoch.reads.failed(&mut self.keeper.rng);
+        let failures = epoch.reads.failed(&mut self.keeper.rng);
+        let (root, at_once) = (&self.keeper.settings.root, self.keeper.portion.count());
+        if failures == SUSPICIOUS {
+            warn!(root, ?fault, at_once, "reading the service failed several times in a row, trying on");
+        } else {
+            debug!(root, ?fault, at_once, "reading the service failed, trying again");
+        }
     }
 
     /// Lists the service: who came and who went is known with the answer. Every child is read again in a sweep, or, in an audit
@@ -505,6 +514,7 @@ impl Driver {
 impl Drop for Driver {
     /// A view that does not run, or runs no more, must not be waited for.
     fn drop(&mut self) {
+        self.keeper.last_words();
         self.keeper.forget();
     }
 }

@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::epoch::{Epoch, Line, Need, Over, Replies, lost_epoch};
 use super::portion::Portion;
@@ -242,6 +242,23 @@ impl Keeper {
     /// Up to when the server is known to have been heard.
     pub(super) fn heard_until(&self) -> Option<Instant> {
         self.settings.last_heard.until(self.received_at).or(self.received_at)
+    }
+
+    /// The service cannot be read: ZooKeeper said why.
+    pub(super) fn hindered(&mut self, fault: &Fault) {
+        let cause = fault.clone().while_reading(&self.settings.root);
+        if self.view.hindered(cause.clone()) {
+            warn!(%cause, "the service cannot be read, trying on");
+        }
+    }
+
+    /// The registry is closed, or failed: publishes why, if waiting cannot cure it.
+    pub(super) fn last_words(&mut self) {
+        let failed = self.link.borrow().failed.clone();
+        if let Some(error) = failed {
+            self.view.hindered(error);
+            self.publish();
+        }
     }
 
     fn next_publication(&self) -> Instant {

@@ -460,7 +460,12 @@ impl Driver {
                 let keys: Vec<_> = self.entries.keys().copied().collect();
                 keys.into_iter().for_each(|key| self.give_up_if_hopeless(key));
             }
-            Phase::Connecting => self.entries.values().for_each(Entry::unlisted),
+            Phase::Connecting => {
+                self.entries.values().for_each(Entry::unlisted);
+                if let Some(refused) = link.refused {
+                    self.entries.values_mut().for_each(|entry| entry.refused(&refused));
+                }
+            }
             // The session is being closed: the answer to that says what became of the nodes.
             Phase::Closed => {}
         }
@@ -529,6 +534,11 @@ impl Driver {
         let may_inherit = self.context.holders.may_inherit(&new.path);
         self.entries.insert(key, Entry::new(new, may_inherit));
         self.rewrite(key);
+        if let Some(refused) = &self.link.borrow().refused
+            && let Some(entry) = self.entries.get_mut(&key)
+        {
+            entry.refused(refused);
+        }
         self.give_up_if_hopeless(key);
     }
 
@@ -540,6 +550,10 @@ impl Driver {
             return;
         }
         entry.update(done);
+        let refused = self.link.borrow().refused.clone();
+        if let Some(refused) = refused {
+            entry.refused(&refused);
+        }
         self.rewrite(key);
     }
 

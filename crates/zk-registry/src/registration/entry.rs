@@ -398,6 +398,18 @@ impl Entry {
         }
     }
 
+    /// Says that no server takes our credentials.
+    pub(super) fn refused(&mut self, cause: &Error) {
+        if !self.is_failed() && self.intent.record.is_some() {
+            for done in self.updates.drain(..) {
+                // The caller may have stopped waiting.
+                let _ = done.send(Err(cause.clone()));
+            }
+            let standing = self.standing();
+            self.say(RegistrationState::Retrying { cause: cause.clone(), standing });
+        }
+    }
+
     /// The write that made what our node says, if it stands.
     fn standing(&self) -> Option<Zxid> {
         match *self.states.borrow() {

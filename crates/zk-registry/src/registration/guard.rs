@@ -79,7 +79,8 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// The reason of [`RegistrationState::Failed`]; [`ErrorKind::Closed`] after the registry was closed.
+    /// The reason of [`RegistrationState::Failed`]; [`ErrorKind::Closed`] after the registry was closed;
+    /// [`ErrorKind::AuthFailed`] while no server takes our credentials: it is tried on, and can be waited for again.
     ///
     /// # Cancel safety
     ///
@@ -90,6 +91,9 @@ impl Registration {
                 RegistrationState::Registered { zxid } => return Ok(*zxid),
                 RegistrationState::Failed(error) => return Err(error.clone()),
                 RegistrationState::Withdrawn(_) => return Err(closed()),
+                RegistrationState::Retrying { cause, .. } if cause.kind() == ErrorKind::AuthFailed => {
+                    return Err(cause.clone());
+                }
                 _ => {}
             }
             self.states.changed().await.map_err(|_| closed())?;

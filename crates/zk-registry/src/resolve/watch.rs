@@ -7,10 +7,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::error::{Error, ErrorKind};
 use crate::session::last_heard::LastHeard;
 use crate::snapshot::{Freshness, Snapshot, Zxid};
 
-/// The view will not change any more: its registry was closed.
+/// The view will not change any more: its registry was closed, or has failed for the [cause](Snapshot::cause) that the last
+/// snapshot states.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Closed;
 
@@ -21,6 +23,12 @@ impl fmt::Display for Closed {
 }
 
 impl std::error::Error for Closed {}
+
+impl From<Closed> for Error {
+    fn from(closed: Closed) -> Self {
+        Self::new(ErrorKind::Closed, closed.to_string())
+    }
+}
 
 /// A live view of one service: always the latest snapshot, never a queue. A slow consumer skips what it was too slow for,
 /// and slows no other consumer down.
@@ -100,12 +108,13 @@ impl ServiceWatch {
     ///
     /// # Errors
     ///
-    /// [`Closed`] when there will be none.
+    /// [`ErrorKind::Closed`] when there will be none, or the cause for which the registry has failed;
+    /// [`ErrorKind::AuthFailed`] while no server takes our credentials: the watch goes on, and can be waited for again.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
-    pub async fn ready(&mut self) -> Result<&Snapshot, Closed> {
+    pub async fn ready(&mut self) -> Result<&Snapshot, Error> {
         self.until(|snapshot| snapshot.freshness() != Freshness::Pending).await
     }
 
@@ -113,12 +122,12 @@ impl ServiceWatch {
     ///
     /// # Errors
     ///
-    /// [`Closed`] when there will be none.
+    /// As those of [`ready`](Self::ready).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
-    pub async fn live(&mut self) -> Result<&Snapshot, Closed> {
+    pub async fn live(&mut self) -> Result<&Snapshot, Error> {
         self.until(|snapshot| snapshot.freshness() == Freshness::Live).await
     }
 
@@ -132,12 +141,12 @@ impl ServiceWatch {
     ///
     /// # Errors
     ///
-    /// [`Closed`] when there will be none.
+    /// As those of [`ready`](Self::ready).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
-    pub async fn wait_for(&mut self, zxid: Zxid) -> Result<&Snapshot, Closed> {
+    pub async fn wait_for(&mut self, zxid: Zxid) -> Result<&Snapshot, Error> {
         if self.current().watermark() < zxid
             && let Some(wanted) = &self.wanted
         {
@@ -164,9 +173,15 @@ impl ServiceWatch {
         }
     }
 
-    async fn until(&mut self, enough: impl Fn(&Snapshot) -> bool) -> Result<&Snapshot, Closed> {
+    async fn until(&mut self, enough: impl Fn(&Snapshot) -> bool) -> Result<&Snapshot, Error> {
         while !enough(self.current()) {
-            self.changed().await?;
+            if let Some(refused) = self.current.cause().filter(|cause| cause.kind() == ErrorKind::AuthFailed)
+            {
+                return Err(refused.clone());
+            }
+            if let Err(closed) = self.changed().await {
+                return Err(self.current().cause().cloned().unwrap_or_else(|| closed.into()));
+            }
         }
         Ok(&self.current)
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 pub use self::member::{Change, Incarnation, Member, Zxid};
 use self::members::Members;
+use crate::error::Error;
 use crate::instance::{Instance, InstanceId, ServiceName};
 
 /// How much a snapshot may be trusted to be current.
@@ -57,6 +58,8 @@ pub(crate) struct Contents {
     pub(crate) suspects: Members,
     pub(crate) rejected: Arc<[Arc<Rejected>]>,
     pub(crate) freshness: Freshness,
+    /// Why the service cannot be read, if ZooKeeper said so.
+    pub(crate) cause: Option<Error>,
     pub(crate) revision: u64,
     pub(crate) watermark: Zxid,
 }
@@ -86,6 +89,7 @@ impl Snapshot {
             suspects: Members::default(),
             rejected: Arc::default(),
             freshness: Freshness::Live,
+            cause: None,
             revision: 1,
             watermark: Zxid(0),
         })
@@ -99,6 +103,7 @@ impl Snapshot {
             suspects: Members::default(),
             rejected: Arc::default(),
             freshness: Freshness::Pending,
+            cause: None,
             revision: 0,
             watermark: Zxid(0),
         })
@@ -108,6 +113,13 @@ impl Snapshot {
     #[must_use]
     pub fn with_freshness(mut self, freshness: Freshness) -> Self {
         Arc::make_mut(&mut self.0).freshness = freshness;
+        self
+    }
+
+    /// The same contents, with the reason why the service cannot be read.
+    #[must_use]
+    pub fn with_cause(mut self, cause: Error) -> Self {
+        Arc::make_mut(&mut self.0).cause = Some(cause);
         self
     }
 
@@ -184,6 +196,13 @@ impl Snapshot {
     /// How much this may be trusted to be current, as of its publication.
     pub fn freshness(&self) -> Freshness {
         self.0.freshness
+    }
+
+    /// Why the snapshot is not [`Freshness::Live`], where ZooKeeper or the registry said so: the service may not be listed, say,
+    /// or no server takes our credentials. `None` for a live snapshot, and while ZooKeeper is merely not heard:
+    /// [`Registry::connection`](crate::Registry::connection) tells of that. It is tried on, unless the watch has ended.
+    pub fn cause(&self) -> Option<&Error> {
+        self.0.cause.as_ref()
     }
 
     /// Counts the publications of this view, from 1; 0 is the pending snapshot before the first.

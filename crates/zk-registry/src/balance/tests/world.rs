@@ -78,6 +78,7 @@ impl Listing {
             suspects: Members::from_sorted(members(self.suspects)),
             rejected: Arc::default(),
             freshness: self.freshness,
+            cause: None,
             revision: 1,
             watermark: Zxid(0),
         })

@@ -49,6 +49,7 @@ fn snapshot(ports: impl IntoIterator<Item = u16>) -> Snapshot {
         suspects: Default::default(),
         rejected: Default::default(),
         freshness: Freshness::Live,
+        cause: None,
         revision: 7,
         watermark: Zxid(9),
     })

@@ -23,6 +23,7 @@ use self::children::{Children, Effect, Reads};
 pub(crate) use self::marks::Barrier;
 use self::marks::{Marks, Watermark};
 use self::suspects::Suspects;
+use crate::error::Error;
 use crate::format::Format;
 use crate::instance::ServiceName;
 use crate::options::{RecordLimits, Suspicion};
@@ -40,6 +41,8 @@ pub(crate) struct View {
     stirred: BTreeMap<String, Instant>,
     watermark: Watermark,
     freshness: Freshness,
+    /// Why the service cannot be read.
+    cause: Option<Error>,
     /// Since when something may be missing that no mark stands for.
     doubted: Option<Instant>,
     /// Since when what is being read has been missing.
@@ -100,6 +103,7 @@ impl View {
             stirred: BTreeMap::new(),
             watermark: Watermark::default(),
             freshness: Freshness::Pending,
+            cause: None,
             doubted: None,
             reading: None,
             sweeping: false,
@@ -193,6 +197,7 @@ impl View {
         if matches!(self.freshness, Freshness::Disk { .. } | Freshness::Pending) {
             self.become_fresh(Freshness::Stale { since: asked });
         }
+        self.changed |= self.cause.take().is_some();
         let effect = self.children.replace(batch.items);
         self.suspect(&effect, now);
         self.end_reading();
@@ -274,8 +279,17 @@ impl View {
         self.watermark.has_passed(barrier)
     }
 
+    /// The service cannot be read, for this reason. Whether that is news.
+    pub(crate) fn hindered(&mut self, cause: Error) -> bool {
+        let news = self.cause.as_ref() != Some(&cause);
+        self.changed |= news;
+        self.cause = Some(cause);
+        news
+    }
+
     /// The view agrees with a server that was heard within its connection timeout.
     pub(crate) fn live(&mut self) {
+        self.changed |= self.cause.take().is_some();
         self.become_fresh(Freshness::Live);
     }
 
@@ -332,6 +346,7 @@ impl View {
             suspects: self.suspects.as_ref().map(Suspects::current).unwrap_or_default(),
             rejected: self.children.rejected(),
             freshness: self.freshness,
+            cause: self.cause.clone(),
             revision: self.revision,
             watermark: self.watermark.zxid(),
         }))

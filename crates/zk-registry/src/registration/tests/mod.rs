@@ -19,6 +19,7 @@ use crate::options::{Acl, Chroot, Options, RecordLimits};
 use crate::registry::Registry;
 use crate::registry::background::Background;
 use crate::resolve::{Closed, Resolve as _};
+use crate::session::ConnectionState;
 use crate::snapshot::Freshness;
 use crate::store::memory::{Cluster, Connector, Fate, Foreign};
 use crate::store::{ConnectFault, Fault};
@@ -240,18 +241,19 @@ async fn what_waiting_cannot_cure_is_told_by_every_call() {
             async { registration.registered().await.map(|_| ()) },
             async { world.registry.lookup(&time()).await.map(|_| ()) },
             async { world.registry.services().await.map(|_| ()) },
-            async { Err(watch.live().await.map(|_| ()).unwrap_err()) },
+            async { watch.live().await.map(|_| ()) },
         );
         let (connected, registered, lookup, services, live) = refusals;
         for refusal in [connected, registered, lookup, services] {
             assert_eq!(refusal.unwrap_err().kind(), ErrorKind::Invalid);
         }
-        assert_eq!(live, Err::<(), _>(Closed));
+        assert_eq!(live.unwrap_err().kind(), ErrorKind::Invalid);
         let mut late = world.register(Registering::default());
         assert_eq!(late.registered().await.unwrap_err().kind(), ErrorKind::Invalid);
         let update = registration.update(|attributes| attributes.status = Status::Draining).await;
         assert_eq!(update.unwrap_err().kind(), ErrorKind::Invalid);
-        assert_eq!(world.registry.watch(&time()).ready().await.unwrap_err(), Closed);
+        let unready = world.registry.watch(&time()).ready().await.unwrap_err();
+        assert_eq!(unready.kind(), ErrorKind::Invalid);
         assert_eq!(registration.withdraw(SESSION).await, Withdrawn::Confirmed);
         assert_eq!(world.registry.close(SESSION).await, Withdrawn::Confirmed);
     };
@@ -262,8 +264,54 @@ async fn what_waiting_cannot_cure_is_told_by_every_call() {
 async fn a_registry_whose_options_cannot_work_ends_its_watches() {
     let world = World::with(|options| options.with_audit_interval(Duration::ZERO));
     let mut watch = world.registry.watch(&time());
+    assert_eq!(watch.current().cause().unwrap().kind(), ErrorKind::Invalid);
     let ended = timeout(SOON, watch.changed()).await.expect("answered in time");
     assert_eq!(ended.map(|_| ()), Err(Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_credentials_are_told_by_every_call_and_each_works_once_they_are_taken() {
+    let world = World::new();
+    let mut before = world.registered().await;
+    let mut watched = world.registry.watch(&time());
+    watched.live().await.unwrap();
+    world.network.refuse(Some(ConnectFault::Auth("the password is wrong".to_owned())));
+    world.cluster.expire(world.network.session().unwrap());
+    let mut registration = world.registry.register(&time(), Instance::new("h", 2));
+    let update_of = world.registry.register(&time(), Instance::new("h", 3));
+    let mut watch = world.registry.watch(&"other".parse().unwrap());
+    let refused = async {
+        let told = |state: &ConnectionState| matches!(state, ConnectionState::Connecting { last: Some(_) });
+        world.registry.connection().wait_for(told).await.unwrap();
+        let refusals = tokio::join!(
+            async { before.registered().await.map(|_| ()) },
+            async { registration.registered().await.map(|_| ()) },
+            async { update_of.update(|attributes| attributes.status = Status::Draining).await.map(|_| ()) },
+            async { world.registry.lookup(&time()).await.map(|_| ()) },
+            async { world.registry.services().await.map(|_| ()) },
+            async { watch.live().await.map(|_| ()) },
+            async { watched.live().await.map(|_| ()) },
+        );
+        let (a, b, c, d, e, f, g) = refusals;
+        for refusal in [a, b, c, d, e, f, g] {
+            assert_eq!(refusal.unwrap_err().kind(), ErrorKind::AuthFailed);
+        }
+    };
+    timeout(SOON, refused).await.expect("answered in time");
+    assert_eq!(watched.current().len(), 1, "what was known stays");
+    world.network.refuse(None);
+    sleep(Duration::from_secs(60)).await;
+    before.registered().await.unwrap();
+    assert!(
+        world
+            .cluster
+            .node("/services/time/h:3")
+            .is_some_and(|node| node.data.windows(8).any(|part| part == b"DRAINING" || part == b"draining"))
+    );
+    registration.registered().await.unwrap();
+    watch.live().await.unwrap();
+    assert_eq!(watched.live().await.unwrap().cause(), None);
+    world.registry.lookup(&time()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
