@@ -36,7 +36,7 @@ pub(crate) enum Unavailable {
     /// The registry says so.
     NoInstance { service: ServiceName, base: BasePath },
     /// ZooKeeper was reached, but the service could not be read in time.
-    NotRead { service: ServiceName, within: Duration },
+    NotRead { service: ServiceName, within: Duration, cause: Option<Error> },
     /// ZooKeeper was not reached in time.
     NotReached { to: ConnectString, within: Duration, cause: Option<Error> },
 }
@@ -109,7 +109,7 @@ impl Target {
         };
         match known {
             Some(()) => Ok(watch),
-            None => Err(self.diagnose(&registry.connection().borrow())),
+            None => Err(self.diagnose(&registry.connection().borrow(), watch.current().cause())),
         }
     }
 
@@ -117,10 +117,11 @@ impl Target {
         Unavailable::NoInstance { service: self.service.clone(), base: self.options.base.clone() }
     }
 
-    fn diagnose(&self, connection: &ConnectionState) -> Unavailable {
+    fn diagnose(&self, connection: &ConnectionState, unread: Option<&Error>) -> Unavailable {
         let cause = match connection {
             ConnectionState::Connected { .. } => {
-                return Unavailable::NotRead { service: self.service.clone(), within: self.wait };
+                let (service, cause) = (self.service.clone(), unread.cloned());
+                return Unavailable::NotRead { service, within: self.wait, cause };
             }
             ConnectionState::Connecting { last } => last.clone(),
             ConnectionState::Failed(cause) => {
@@ -141,18 +142,20 @@ impl fmt::Display for Unavailable {
                 let base = base.to_string();
                 write!(f, "no instance of {service} at {}/{service}", base.trim_end_matches('/'))
             }
-            Self::NotRead { service, within } => {
-                write!(f, "ZooKeeper was reached, but {service} could not be read within {within:?}")
+            Self::NotRead { service, within, cause } => {
+                write!(f, "ZooKeeper was reached, but {service} could not be read within {within:?}")?;
+                because(f, cause.as_ref())
             }
             Self::NotReached { to, within, cause } => {
                 write!(f, "ZooKeeper was not reached at {to} within {within:?}")?;
-                match cause {
-                    Some(cause) => write!(f, ": {cause}"),
-                    None => Ok(()),
-                }
+                because(f, cause.as_ref())
             }
         }
     }
+}
+
+fn because(f: &mut fmt::Formatter<'_>, cause: Option<&Error>) -> fmt::Result {
+    cause.map_or(Ok(()), |cause| write!(f, ": {cause}"))
 }
 
 /// Creates a directory, with its parents, for this user alone: in one that others could write no snapshot file is believed.

@@ -77,6 +77,9 @@ enum Event {
         freshness: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         true_until_ns: Option<u64>,
+        /// Why it is not live, where ZooKeeper said so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         at_ns: u64,
     },
     Ready {
@@ -108,23 +111,27 @@ fn changes(older: &Snapshot, newer: &Snapshot) -> Vec<Event> {
         Change::Removed(member) => Event::Down { id: member.id().to_string(), at_ns },
         Change::Updated { new, .. } => Event::Update { id: new.id().to_string(), at_ns },
     });
-    let turned = freshness::word(older.freshness()) != freshness::word(newer.freshness());
+    let turned = freshness::word(older.freshness()) != freshness::word(newer.freshness())
+        || (newer.cause().is_some() && older.cause() != newer.cause());
     members.chain(turned.then(|| freshness_of(newer))).collect()
 }
 
 fn freshness_of(snapshot: &Snapshot) -> Event {
     let freshness = snapshot.freshness();
     let (word, true_until_ns) = (freshness::word(freshness), freshness::true_until(freshness));
-    Event::Freshness { freshness: word, true_until_ns, at_ns: wall_clock::now() }
+    let reason = snapshot.cause().map(ToString::to_string);
+    Event::Freshness { freshness: word, true_until_ns, reason, at_ns: wall_clock::now() }
 }
 
 impl Event {
     fn text(&self, paint: Paint) -> String {
         let (at_ns, what) = match self {
             Self::Down { id, at_ns } => (at_ns, format!("{}  {}", paint.bad("down  "), Printable(id))),
-            Self::Freshness { freshness, true_until_ns, at_ns } => {
+            Self::Freshness { freshness, true_until_ns, reason, at_ns } => {
                 let until = true_until_ns.map(|until| format!(", true until {}", wall_clock::text(until)));
-                (at_ns, format!("now {freshness}{}", until.unwrap_or_default()))
+                let reason = reason.as_ref().map(|reason| format!(": {}", Printable(reason)));
+                let (until, reason) = (until.unwrap_or_default(), reason.unwrap_or_default());
+                (at_ns, format!("now {freshness}{until}{reason}"))
             }
             Self::Ready { count, at_ns } => {
                 (at_ns, format!("ready   {count} instance{}", if *count == 1 { "" } else { "s" }))
@@ -184,6 +191,16 @@ pub(crate) mod tests {
         assert_eq!(json(&changes(&older, &older)), [""; 0]);
     }
 
+    #[test]
+    fn why_the_service_cannot_be_read_is_told_once() {
+        let pending = Snapshot::pending(&"time".parse().unwrap());
+        let kind = zk_registry::ErrorKind::NoAuth;
+        let hindered = pending.clone().with_cause(zk_registry::Error::new(kind, "it is forbidden"));
+        let expected = [r#"{"event":"freshness","freshness":"pending","reason":"it is forbidden"}"#];
+        assert_eq!(json(&changes(&pending, &hindered)), expected);
+        assert_eq!(json(&changes(&hindered, &hindered)), [""; 0]);
+    }
+
     pub(crate) fn lines() -> Vec<String> {
         let (id, at_ns) = ("127.0.0.1:8897".to_owned(), 1_795_380_726_123_456_789);
         let true_until_ns = Some(1_795_380_722_000_000_000);
@@ -192,8 +209,19 @@ pub(crate) mod tests {
             documented::line(&Event::Up { id: id.clone(), at_ns }),
             documented::line(&Event::Update { id: id.clone(), at_ns }),
             documented::line(&Event::Down { id, at_ns }),
-            documented::line(&Event::Freshness { freshness: "live", true_until_ns: None, at_ns }),
-            documented::line(&Event::Freshness { freshness: "stale", true_until_ns, at_ns }),
+            documented::line(&Event::Freshness {
+                freshness: "live",
+                true_until_ns: None,
+                reason: None,
+                at_ns,
+            }),
+            documented::line(&Event::Freshness { freshness: "stale", true_until_ns, reason: None, at_ns }),
+            documented::line(&Event::Freshness {
+                freshness: "stale",
+                true_until_ns,
+                reason: Some("reading /services/time: ZooKeeper's access control forbids it".to_owned()),
+                at_ns,
+            }),
         ]
     }
 }

@@ -10,6 +10,7 @@ use super::schedules::{
     AUDIT, NO_AUDIT, ROOT, SESSION, becomes, record, registry, registry_over, service, watching,
 };
 use super::via::Via;
+use crate::error::ErrorKind;
 use crate::options::{Acl, Suspicion};
 use crate::registry::Registry;
 use crate::resolve::{Resolve, ServiceWatch};
@@ -332,4 +333,23 @@ async fn large_records_are_read_a_few_at_a_time_and_small_ones_by_hundreds() {
         assert!(reads >= least, "{reads} requests");
         assert!(reads <= 6 + (count as u64).div_ceil(most) * 3, "{reads} requests");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_cannot_be_read_says_why_until_it_can() {
+    let cluster = Cluster::new(0);
+    cluster.put_as(ROOT, b"", Foreign { user: Some("else"), acl: Acl::Creator, ..Foreign::default() });
+    let registry = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0);
+    let mut watch = registry.watch(&service());
+    let hindered = watch.changed().await.unwrap();
+    assert_eq!(hindered.cause().unwrap().kind(), ErrorKind::NoAuth);
+    assert_eq!(hindered.freshness(), Freshness::Pending);
+    assert_eq!(hindered.revision(), 1);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(watch.current().revision(), 1, "the same reason is told once");
+    let owner = cluster.connector_as(Some("else"), SESSION).connect().await.unwrap();
+    owner.delete(ROOT, None).await.unwrap();
+    cluster.put(&format!("{ROOT}/h:1"), &record(1, 1));
+    let live = timeout(SESSION, watch.live()).await.expect("it is tried on").unwrap();
+    assert_eq!((live.len(), live.cause()), (1, None));
 }
