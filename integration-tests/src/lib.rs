@@ -13,6 +13,7 @@
 //! | a readable, repeatable failure | [`replay`], and what is left of it [`artifacts`] |
 //! | a fleet under load, restarted or killed | [`under_load`] |
 //! | bad weather for hours | [`soak`] |
+//! | our server beside Apache ZooKeeper | [`mod@diff`] |
 //! | figures | [`mod@bench`] |
 //!
 //! A helper that cannot do its job panics and says why: that fails the test.
@@ -20,6 +21,7 @@
 pub mod artifacts;
 pub mod bench;
 pub mod checkout;
+pub mod diff;
 pub mod eventually;
 pub mod fair_time;
 pub mod four_letter;

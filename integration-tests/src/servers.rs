@@ -25,6 +25,8 @@ pub struct Launch {
     tick: Duration,
     client_certificate: &'static str,
     config: Vec<String>,
+    /// The flags of the JVM, if they are not those of `docker/zk`.
+    jvm: Option<String>,
     /// Whether the data lies in memory, where the host can do that.
     memory: bool,
 }
@@ -52,6 +54,7 @@ impl Launch {
             tick: Duration::from_millis(500),
             client_certificate: "want",
             config: Vec::new(),
+            jvm: None,
             memory: true,
         }
     }
@@ -65,6 +68,12 @@ impl Launch {
     /// One more line of `zoo.cfg`.
     pub fn config(mut self, key: &str, value: &str) -> Self {
         self.config.push(format!("{key}={value}"));
+        self
+    }
+
+    /// Flags of the server's JVM, instead of those with which `docker/zk` starts one.
+    pub fn jvm(mut self, flags: &str) -> Self {
+        self.jvm = Some(flags.to_owned());
         self
     }
 
@@ -122,6 +131,7 @@ impl Launch {
             ("ZK_CLIENT_AUTH", self.client_certificate.to_owned()),
             ("ZK_MEMORY", if self.memory { "yes" } else { "no" }.to_owned()),
         ];
+        environment.extend(self.jvm.iter().map(|flags| ("ZK_JVM", flags.clone())));
         if !self.config.is_empty() {
             environment.push(("ZK_CFG_EXTRA", self.config.join(" ")));
         }

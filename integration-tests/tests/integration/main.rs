@@ -7,6 +7,7 @@ mod behaviours;
 mod client;
 mod client_faults;
 mod conformance;
+mod diff;
 mod first_contact;
 mod frozen;
 mod half_reconnect;

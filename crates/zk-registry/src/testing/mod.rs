@@ -41,7 +41,7 @@ pub mod fuzzing;
 pub mod internal;
 mod server;
 
-pub use server::{Frozen, Server};
+pub use server::{Frozen, Reach, Server, ServerOptions};
 
 use std::fmt;
 use std::ops::Deref;

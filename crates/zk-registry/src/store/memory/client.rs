@@ -179,7 +179,7 @@ impl Store for Session {
     }
 
     fn sync(&self, path: &str) -> Reply<()> {
-        self.send(Request::Sync(self.full(path)), |_| Some(()))
+        self.send(Request::Sync(Some(self.full(path))), |_| Some(()))
     }
 
     fn ephemerals(&self) -> Reply<Vec<String>> {

@@ -92,6 +92,7 @@ impl State {
             session: 0x1000,
             tick: Duration::ZERO,
             container_check,
+            superuser: None,
         });
         Self {
             engine,

@@ -83,7 +83,7 @@ impl State {
                 self.engine.hold(session);
                 if let Some(user) = user {
                     let auth = credentials(user);
-                    let asked = record::Request::Auth { scheme: "digest".to_owned(), auth };
+                    let asked = record::Request::Auth { scheme: "digest".to_owned(), auth: Some(auth) };
                     self.engine.request(connection, &asked, now);
                 }
                 Some((session, connection, password))

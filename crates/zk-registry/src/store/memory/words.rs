@@ -14,7 +14,13 @@ pub(super) fn write(op: Op) -> Write {
                 Kind::Ephemeral => (1, Form::WithStat),
                 Kind::Persistent => (0, Form::WithStat),
             };
-            Write::Create(Create { path, data: Some(data), acl: entries(acl), flags, form })
+            Write::Create(Create {
+                path: Some(path),
+                data: Some(data),
+                acl: entries(acl).into_iter().map(Ok).collect(),
+                flags,
+                form,
+            })
         }
         Op::Delete { path, version } => Write::Delete { path, version: version.unwrap_or(-1) },
         Op::Set { path, data, version } => {

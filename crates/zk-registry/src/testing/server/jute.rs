@@ -1,12 +1,9 @@
-//! ZooKeeper's encoding: requests out of bytes, replies and events into bytes. Integers are big-endian; a string or buffer has
-//! its length in front, -1 meaning null.
+//! ZooKeeper's encoding: what a packet is read by, and replies and events into bytes. Integers are big-endian; a string or
+//! buffer has its length in front, -1 meaning null.
 
 use bytes::Bytes;
 
-use crate::store::memory::engine::record::{
-    AclEntry, Answer, Code, Create, Event, EventKind, Form, Id, Read, Reply, Request, SetWatches, Stat,
-    WatchKind, Write,
-};
+use crate::store::memory::engine::record::{Answer, Code, Event, EventKind, Id, Reply, Stat};
 
 /// What is left of a packet. Every method answers `None` when the packet is too short or makes no sense.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
@@ -41,141 +38,17 @@ impl Reader<'_> {
         Some(Some(Bytes::copy_from_slice(taken)))
     }
 
-    fn string(&mut self) -> Option<String> {
-        self.buffer()?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    /// The text, or that it is null. What is no UTF-8 is replaced.
+    pub(super) fn text(&mut self) -> Option<Option<String>> {
+        Some(self.buffer()?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    /// A list; null is an empty one.
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    /// A list, or that it is null.
+    pub(super) fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Option<Vec<T>>> {
         let count = self.int()?;
         // Nothing is reserved for a number that a client may have made up.
-        (0..count).map(|_| item(self)).collect()
+        Some(if count == -1 { None } else { Some((0..count).map(|_| item(self)).collect::<Option<_>>()?) })
     }
-
-    fn strings(&mut self) -> Option<Vec<String>> {
-        self.list(Self::string)
-    }
-
-    fn acl(&mut self) -> Option<Vec<AclEntry>> {
-        self.list(|reader| {
-            let perms = reader.int()?;
-            let scheme = reader.buffer()?.unwrap_or_default();
-            let id = reader.buffer()?.unwrap_or_default();
-            let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-            Some(AclEntry { perms, id: Id { scheme: text(&scheme), id: text(&id) } })
-        })
-    }
-
-    fn create(&mut self, form: Form) -> Option<Create> {
-        let (path, data, acl, flags) = (self.string()?, self.buffer()?, self.acl()?, self.int()?);
-        let form = if let Form::Ttl(_) = form { Form::Ttl(self.long()?) } else { form };
-        Some(Create { path, data, acl, flags, form })
-    }
-
-    fn kind(&mut self) -> Option<WatchKind> {
-        Some(match self.int()? {
-            1 => WatchKind::Children,
-            2 => WatchKind::Data,
-            3 => WatchKind::Any,
-            4 => WatchKind::Persistent,
-            5 => WatchKind::Recursive,
-            _ => return None,
-        })
-    }
-
-    fn write(&mut self, operation: i32) -> Option<Write> {
-        Some(match operation {
-            1 => Write::Create(self.create(Form::Plain)?),
-            2 => Write::Delete { path: self.string()?, version: self.int()? },
-            5 => Write::SetData { path: self.string()?, data: self.buffer()?, version: self.int()? },
-            13 => Write::Check { path: self.string()?, version: self.int()? },
-            15 => Write::Create(self.create(Form::WithStat)?),
-            19 => Write::Create(self.create(Form::Container)?),
-            21 => Write::Create(self.create(Form::Ttl(0))?),
-            _ => return None,
-        })
-    }
-
-    fn read(&mut self, operation: i32) -> Option<Read> {
-        Some(match operation {
-            4 => Read::Data { path: self.string()?, watch: self.boolean()? },
-            8 => Read::Children { path: self.string()?, watch: self.boolean()? },
-            _ => return None,
-        })
-    }
-
-    /// The operations of a multi or a multi-read: each has a header, and one that says so ends them.
-    fn operations<T>(&mut self, mut item: impl FnMut(&mut Self, i32) -> Option<T>) -> Option<Vec<T>> {
-        let mut all = Vec::new();
-        loop {
-            let (operation, done, _) = (self.int()?, self.boolean()?, self.int()?);
-            if done {
-                return Some(all);
-            }
-            all.push(item(self, operation)?);
-        }
-    }
-
-    fn set_watches(&mut self, with_persistent: bool) -> Option<SetWatches> {
-        let mut watches = SetWatches {
-            since: self.long()?,
-            data: self.strings()?,
-            exist: self.strings()?,
-            child: self.strings()?,
-            ..SetWatches::default()
-        };
-        if with_persistent {
-            (watches.persistent, watches.recursive) = (self.strings()?, self.strings()?);
-        }
-        Some(watches)
-    }
-
-    fn body(&mut self, operation: i32) -> Option<Request> {
-        Some(match operation {
-            3 => Request::Exists { path: self.string()?, watch: self.boolean()? },
-            4 | 8 => Request::Read(self.read(operation)?),
-            1 | 2 | 5 | 15 | 19 | 21 => Request::Write(self.write(operation)?),
-            6 => Request::Acl(self.string()?),
-            7 => Request::SetAcl { path: self.string()?, acl: self.acl()?, version: self.int()? },
-            9 => Request::Sync(self.string()?),
-            11 => Request::Ping,
-            12 => Request::ChildrenWithStat { path: self.string()?, watch: self.boolean()? },
-            14 => Request::Multi(self.operations(Self::write)?),
-            16 => Request::Reconfig,
-            17 => Request::CheckWatches { path: self.string()?, kind: self.kind()? },
-            18 => Request::RemoveWatches { path: self.string()?, kind: self.kind()? },
-            20 => Request::DeleteContainer(self.string()?),
-            22 => Request::MultiRead(self.operations(Self::read)?),
-            100 => {
-                let (_, scheme, auth) = (self.int()?, self.string()?, self.buffer()?.unwrap_or_default());
-                Request::Auth { scheme, auth }
-            }
-            101 => Request::SetWatches(Box::new(self.set_watches(false)?)),
-            103 => Request::Ephemerals(self.string()?),
-            104 => Request::AllChildrenNumber(self.string()?),
-            105 => Request::SetWatches(Box::new(self.set_watches(true)?)),
-            106 => {
-                let (path, mode) = (self.string()?, self.int()?);
-                let recursive = match mode {
-                    0 => false,
-                    1 => true,
-                    _ => return None,
-                };
-                Request::AddWatch { path, recursive }
-            }
-            107 => Request::WhoAmI,
-            -11 => Request::CloseSession,
-            _ => Request::Unknown,
-        })
-    }
-}
-
-/// A packet after the handshake: the number of the request, and the request. `None`: it lacks even a header.
-pub(super) fn request(packet: &[u8]) -> Option<(i32, Request)> {
-    let mut reader = Reader(packet);
-    let (xid, operation) = (reader.int()?, reader.int()?);
-    // A multi takes its zxid before it is read.
-    Some((xid, reader.body(operation).unwrap_or(Request::Malformed { takes_zxid: operation == 14 })))
 }
 
 /// A frame that is being written.
@@ -220,7 +93,21 @@ impl Writer {
     }
 
     fn string(&mut self, text: &str) -> &mut Self {
-        self.buffer(Some(text.as_bytes()))
+        if text.chars().all(|character| character <= '\u{ffff}') {
+            return self.buffer(Some(text.as_bytes()));
+        }
+        // A server writes each unit of UTF-16 by itself: a character above U+FFFF is two of them, of three bytes each.
+        let mut bytes = Vec::with_capacity(text.len() + text.len() / 2);
+        for unit in text.encode_utf16() {
+            match char::from_u32(unit.into()) {
+                Some(character) => bytes.extend(character.encode_utf8(&mut [0; 4]).bytes()),
+                None => {
+                    let [high, low] = unit.to_be_bytes();
+                    bytes.extend([0xe0 | high >> 4, 0x80 | (high & 0xf) << 2 | low >> 6, 0x80 | low & 0x3f]);
+                }
+            }
+        }
+        self.buffer(Some(&bytes))
     }
 
     fn strings(&mut self, all: &[String]) {
@@ -255,7 +142,11 @@ impl Writer {
                 self.strings(names);
                 self.stat(stat);
             }
-            Answer::Created(path) | Answer::Path(path) => drop(self.string(path)),
+            Answer::Created(path) => drop(self.string(path)),
+            Answer::Path(path) => match path {
+                Some(path) => drop(self.string(path)),
+                None => drop(self.buffer(None)),
+            },
             Answer::CreatedWithStat(path, stat) => self.string(path).stat(stat),
             Answer::Data(data, stat) => self.buffer(data.as_deref()).stat(stat),
             Answer::Identities(ids) => {

@@ -1,5 +1,6 @@
 //! A server for tests that speaks ZooKeeper's protocol: one process, in memory, on this machine only.
 
+mod decode;
 mod jute;
 mod words;
 
@@ -40,21 +41,37 @@ impl Server {
     ///
     /// When no port can be had.
     pub async fn start() -> io::Result<Self> {
-        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0)), Duration::from_secs(2)).await
+        Self::with(SocketAddr::from(([127, 0, 0, 1], 0)), ServerOptions::default()).await
     }
 
-    /// Starts a server at this address, with this tick: sessions get timeouts of 2 to 20 ticks.
+    /// Starts a server at this address of this machine, with this tick: sessions get timeouts of 2 to 20 ticks.
     ///
     /// # Errors
     ///
-    /// When the tick is shorter than a millisecond, or the address cannot be had.
+    /// As [`with`](Self::with).
     pub async fn listen(address: SocketAddr, tick: Duration) -> io::Result<Self> {
-        if tick < Duration::from_millis(1) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "tick: use a millisecond or more"));
+        Self::with(address, ServerOptions { tick, ..ServerOptions::default() }).await
+    }
+
+    /// Starts a server at this address.
+    ///
+    /// # Errors
+    ///
+    /// When an interval is shorter than a millisecond, the address is one that the [reach](ServerOptions::reach) forbids, or it
+    /// cannot be had.
+    pub async fn with(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
+        let refused = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        let shortest = Duration::from_millis(1);
+        if options.tick < shortest || options.container_interval < shortest {
+            return refused("tick, container_interval: use a millisecond or more".to_owned());
+        }
+        if options.reach == Reach::ThisMachine && !address.ip().is_loopback() {
+            return refused(format!("{address} is not a loopback address: see `ServerOptions::reach`"));
         }
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let core = Arc::new(Mutex::new(Core::new(tick)));
+        let tick = options.tick;
+        let core = Arc::new(Mutex::new(Core::new(options)));
         let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, core.clone(), tick)));
         Ok(Self { address, core, _accepting: accepting })
     }
@@ -107,6 +124,40 @@ impl Server {
     }
 }
 
+/// How a [`Server`] behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    /// The unit of session timeouts, which are 2 to 20 of it. Defaults to 2 seconds.
+    pub tick: Duration,
+    /// How long a container is left after it has lost its last child. Defaults to 60 seconds.
+    pub container_interval: Duration,
+    /// The user who may do everything, as `user:hash`; ZooKeeper's `superDigest`. Defaults to none.
+    pub superuser: Option<String>,
+    /// Who can connect. Defaults to this machine.
+    pub reach: Reach,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_secs(2),
+            container_interval: Duration::from_secs(60),
+            superuser: None,
+            reach: Reach::ThisMachine,
+        }
+    }
+}
+
+/// Who can connect to a [`Server`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// An address that other machines reach is taken as well: a client there may write anything.
+    OtherMachines,
+    /// An address that is not of loopback is refused.
+    ThisMachine,
+}
+
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
@@ -147,7 +198,7 @@ struct Outbox {
 }
 
 impl Core {
-    fn new(tick: Duration) -> Self {
+    fn new(options: ServerOptions) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(wall.as_secs()).unwrap_or_default();
         let wall = i64::try_from(wall.as_millis()).unwrap_or_default();
@@ -157,8 +208,9 @@ impl Core {
             // Later than all of an earlier life, as an election's epoch is: a client that has seen that life is not stranded.
             zxid: seconds << 32,
             session: 1 << 56 | (wall & 0xff_ffff_ffff) << 16,
-            tick,
-            container_check: Duration::from_secs(60),
+            tick: options.tick,
+            container_check: options.container_interval,
+            superuser: options.superuser,
         });
         let member = engine.add_member();
         Self {
@@ -201,7 +253,7 @@ impl Core {
     /// Answers a packet. `false`: the connection is over.
     fn packet(&mut self, connection: ConnectionId, session: i64, packet: &[u8]) -> bool {
         let now = Instant::now();
-        let Some((xid, request)) = jute::request(packet) else { return false };
+        let Some((xid, request)) = decode::request(packet) else { return false };
         let Some(outbox) = self.outboxes.get(&connection).cloned() else { return false };
         self.engine.touch(session, now);
         let reply = self.engine.request(connection, &request, now);
@@ -239,7 +291,7 @@ impl Outbox {
 /// The replies to these packets, of one connection of a new server: what the fuzz target asks for.
 #[cfg(feature = "testing")]
 pub(super) fn replies<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
-    let mut core = Core::new(Duration::from_secs(2));
+    let mut core = Core::new(ServerOptions::default());
     let hello = Hello { last_zxid: 0, timeout: Duration::from_secs(10), session: 0, password: &[] };
     core.last_connection = 1;
     let member = core.member;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha1::{Digest, Sha1};
 
-use super::record::{AclEntry, AclList, Code, Id, perms};
+use super::record::{AclEntry, AclList, AskedEntry, Code, Id, perms};
 
 /// The list of a node that anyone may change.
 pub(super) fn open() -> AclList {
@@ -24,10 +24,10 @@ pub(super) fn of_address(address: IpAddr) -> Id {
     Id::new("ip", address.to_string())
 }
 
-/// The identity that an authentication proves; `None`: the scheme is unknown.
-pub(super) fn authenticate(scheme: &str, auth: &[u8], address: IpAddr) -> Option<Id> {
+/// The identity that an authentication proves; `None`: the scheme is unknown, or there is nothing that it could prove.
+pub(super) fn authenticate(scheme: &str, auth: Option<&[u8]>, address: IpAddr) -> Option<Id> {
     match scheme {
-        "digest" => Some(digest_id(auth)),
+        "digest" => auth.map(digest_id),
         "ip" => Some(of_address(address)),
         _ => None,
     }
@@ -51,12 +51,13 @@ pub(super) fn user(id: &Id) -> Id {
 }
 
 /// The list as a node gets it: each entry once, `auth` replaced by the authenticated identities of the connection.
-pub(super) fn resolve(asked: &[AclEntry], ids: &[Id]) -> Result<AclList, Code> {
+pub(super) fn resolve(asked: &[AskedEntry], ids: &[Id]) -> Result<AclList, Code> {
     let mut entries: Vec<AclEntry> = Vec::new();
-    for (n, entry) in asked.iter().enumerate() {
-        if asked[..n].contains(entry) {
+    for (n, asked_entry) in asked.iter().enumerate() {
+        if asked[..n].contains(asked_entry) {
             continue;
         }
+        let entry = asked_entry.as_ref().map_err(|code| *code)?;
         match (entry.id.scheme.as_str(), entry.id.id.as_str()) {
             ("world", "anyone") => entries.push(entry.clone()),
             ("auth", _) => {
@@ -90,7 +91,7 @@ pub(super) fn permits(acl: &[AclEntry], asked: i32, ids: &[Id]) -> bool {
                 ("digest", _) => ids.contains(&entry.id),
                 ("ip", network) => Network::parse(network).is_some_and(|network| {
                     let addresses = ids.iter().filter(|id| id.scheme == "ip");
-                    addresses.filter_map(|id| id.id.parse().ok()).any(|address| network.contains(address))
+                    addresses.filter_map(|id| ipv4(&id.id)).any(|address| network.contains(address))
                 }),
                 _ => false,
             }
@@ -108,35 +109,32 @@ pub(super) fn masked(acl: &[AclEntry]) -> Vec<AclEntry> {
     acl.iter().map(mask).collect()
 }
 
-/// An address, or the addresses that share its first bits.
+/// An address, or the addresses that share its first bits. ZooKeeper 3.9 knows IPv4 alone.
 struct Network {
-    address: Vec<u8>,
-    bits: usize,
+    address: u32,
+    bits: u32,
 }
 
 impl Network {
     fn parse(text: &str) -> Option<Self> {
-        let (address, bits) =
-            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address = octets(address.parse().ok()?);
-        let all = address.len() * 8;
-        let bits = bits.map_or(Some(all), |bits| bits.parse().ok().filter(|bits| *bits <= all))?;
-        Some(Self { address, bits })
+        let (address, bits) = match text.split_once('/') {
+            None => (text, 32),
+            Some((address, bits)) => (address, bits.parse().ok().filter(|bits| *bits <= 32)?),
+        };
+        Some(Self { address: ipv4(address)?, bits })
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
-        let address = octets(address);
-        let bit = |octets: &[u8], n: usize| octets[n / 8] >> (7 - n % 8) & 1;
-        address.len() == self.address.len()
-            && (0..self.bits).all(|n| bit(&address, n) == bit(&self.address, n))
+    fn contains(&self, address: u32) -> bool {
+        // The bits that do not count are shifted out; all of them are more than a shift takes.
+        (self.address ^ address).checked_shr(32 - self.bits).is_none_or(|differs| differs == 0)
     }
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
+/// Four numbers with dots between them, written as one likes: `1.02.+3.4`.
+fn ipv4(text: &str) -> Option<u32> {
+    let mut octets = text.split('.').map(|octet| octet.parse::<u8>().ok());
+    let address = [octets.next()??, octets.next()??, octets.next()??, octets.next()??];
+    octets.next().is_none().then(|| u32::from_be_bytes(address))
 }
 
 #[cfg(test)]
@@ -156,15 +154,18 @@ mod tests {
     #[test]
     fn a_list_is_taken_or_refused_as_a_server_does() {
         let ids = [Id::new("ip", "127.0.0.1"), Id::new("digest", "u:h")];
-        let resolved = |entries: &[AclEntry]| resolve(entries, &ids).map(|acl| acl.to_vec());
+        let resolved = |entries: &[AclEntry]| {
+            let asked: Vec<AskedEntry> = entries.iter().cloned().map(Ok).collect();
+            resolve(&asked, &ids).map(|acl| acl.to_vec())
+        };
         assert_eq!(resolved(&[entry("auth", ""), entry("auth", "")]), Ok(vec![entry("digest", "u:h")]));
-        assert_eq!(resolve(&[entry("auth", "")], &ids[..1]), Err(Code::InvalidAcl));
+        assert_eq!(resolve(&[Ok(entry("auth", ""))], &ids[..1]), Err(Code::InvalidAcl));
         for good in [
             entry("world", "anyone"),
             entry("digest", ":x"),
             entry("digest", "a:b:"),
             entry("ip", "10.0.0.0/8"),
-            entry("ip", "::1"),
+            entry("ip", "1.02.+3.4/0"),
         ] {
             assert_eq!(resolved(std::slice::from_ref(&good)), Ok(vec![good]));
         }
@@ -174,6 +175,7 @@ mod tests {
             entry("digest", "u"),
             entry("digest", "a:b:c"),
             entry("ip", "1.2.3"),
+            entry("ip", "::1"),
             entry("ip", "1.2.3.4/33"),
             entry("x509", "CN=a"),
             entry("", ""),

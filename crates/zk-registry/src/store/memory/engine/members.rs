@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::identity;
-use super::record::{AclList, Event, EventKind, Id, SetWatches, perms};
+use super::record::{AclList, Code, Event, EventKind, Id, SetWatches, perms};
 use super::transaction::Change;
 use super::tree::{Tree, parent_key};
 use super::watches::{ConnectionId, Mode, Watches};
@@ -129,15 +129,22 @@ impl Members {
     }
 
     /// Sets the watches of an earlier connection again; tells at once what they have missed.
-    pub(super) fn set_watches(&mut self, id: ConnectionId, asked: &SetWatches, leader: &Tree) {
-        let Some(connection) = self.connections.get(&id) else { return };
+    pub(super) fn set_watches(
+        &mut self,
+        id: ConnectionId,
+        asked: &SetWatches,
+        leader: &Tree,
+    ) -> Result<(), Code> {
+        let Some(connection) = self.connections.get(&id) else { return Ok(()) };
         let Member { watches, behind } = &mut self.all[connection.member];
         let tree = behind.as_ref().map_or(leader, |behind| &behind.tree);
         let effects = &mut self.effects;
         let mut tell = |kind, path: &str| {
             effects.push(Effect::Event(id, Event { kind, path: path.into(), zxid: -1 }));
         };
+        let there = |path: &Option<String>| path.clone().ok_or(Code::Marshalling);
         for path in &asked.data {
+            let path = &there(path)?;
             match tree.get(path) {
                 Err(_) => tell(EventKind::Deleted, path),
                 Ok(node) if node.stat.mzxid > asked.since => tell(EventKind::DataChanged, path),
@@ -145,12 +152,14 @@ impl Members {
             }
         }
         for path in &asked.exist {
+            let path = &there(path)?;
             match tree.get(path) {
                 Ok(_) => tell(EventKind::Created, path),
                 Err(_) => watches.data.add(path, id, Mode::Standard),
             }
         }
         for path in &asked.child {
+            let path = &there(path)?;
             match tree.get(path) {
                 Err(_) => tell(EventKind::Deleted, path),
                 Ok(node) if node.stat.pzxid > asked.since => tell(EventKind::ChildrenChanged, path),
@@ -163,6 +172,7 @@ impl Members {
         for path in &asked.recursive {
             watches.data.add(path, id, Mode::Recursive);
         }
+        Ok(())
     }
 
     pub(super) fn behind(&self, member: usize) -> Option<&Behind> {

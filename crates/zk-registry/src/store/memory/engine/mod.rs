@@ -36,7 +36,7 @@ use self::tree::{Tree, parent_key};
 pub(crate) use self::watches::ConnectionId;
 
 /// How an engine begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// When it begins.
     pub(crate) began: Instant,
@@ -51,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) tick: Duration,
     /// The time that a container stays after it has lost its last child.
     pub(crate) container_check: Duration,
+    /// The digest of the user who may do everything, as `user:hash`.
+    pub(crate) superuser: Option<String>,
 }
 
 /// The state of an ensemble.
@@ -156,12 +158,16 @@ impl Engine {
             }
             id => {
                 let granted = self.sessions.granted(hello.timeout);
-                let known = self.sessions.all.get_mut(&id).filter(|_| hello.password == password(id));
-                let Some(session) = known else { return Greeting::Expired };
-                session.timeout = granted;
-                if let Some(older) = session.connection.replace(connection) {
+                let Some(session) = self.sessions.all.get_mut(&id) else { return Greeting::Expired };
+                // A server closes the older connection before it looks at the password.
+                if let Some(older) = session.connection.take() {
                     self.members.close(older);
                 }
+                if hello.password != password(id) {
+                    return Greeting::Expired;
+                }
+                session.timeout = granted;
+                session.connection = Some(connection);
                 self.sessions.touch(id, now);
                 id
             }

@@ -24,6 +24,9 @@ pub(crate) struct AclEntry {
     pub(crate) id: Id,
 }
 
+/// An entry of a list as it is asked for; one that has nulls where it may not is refused so.
+pub(crate) type AskedEntry = Result<AclEntry, Code>;
+
 /// A node's access control list. Nodes with the same list share it.
 pub(crate) type AclList = Arc<[AclEntry]>;
 
@@ -109,10 +112,11 @@ pub(crate) enum Write {
 /// The creation of a node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Create {
-    pub(crate) path: String,
+    /// `None`: null, which is refused when it is looked at.
+    pub(crate) path: Option<String>,
     /// The data; null is told from empty.
     pub(crate) data: Option<Bytes>,
-    pub(crate) acl: Vec<AclEntry>,
+    pub(crate) acl: Vec<AskedEntry>,
     /// The mode's number: 0 persistent, 1 ephemeral, 2 and 3 the same, sequential, 4 container, 5 and 6 with a time to live.
     pub(crate) flags: i32,
     pub(crate) form: Form,
@@ -149,7 +153,7 @@ pub(crate) enum Request {
     AllChildrenNumber(String),
     Auth {
         scheme: String,
-        auth: Bytes,
+        auth: Option<Bytes>,
     },
     CheckWatches {
         path: String,
@@ -181,11 +185,12 @@ pub(crate) enum Request {
     },
     SetAcl {
         path: String,
-        acl: Vec<AclEntry>,
+        acl: Vec<AskedEntry>,
         version: i32,
     },
     SetWatches(Box<SetWatches>),
-    Sync(String),
+    /// The path is answered as it is asked; null is, too.
+    Sync(Option<String>),
     /// An operation that the server does not know.
     Unknown,
     WhoAmI,
@@ -228,9 +233,10 @@ impl Request {
 pub(crate) struct SetWatches {
     /// The last transaction of which the client knows.
     pub(crate) since: i64,
-    pub(crate) data: Vec<String>,
-    pub(crate) exist: Vec<String>,
-    pub(crate) child: Vec<String>,
+    /// Paths; at one that is null the server stops, and refuses the request.
+    pub(crate) data: Vec<Option<String>>,
+    pub(crate) exist: Vec<Option<String>>,
+    pub(crate) child: Vec<Option<String>>,
     pub(crate) persistent: Vec<String>,
     pub(crate) recursive: Vec<String>,
 }
@@ -262,7 +268,7 @@ pub(crate) enum Answer {
     Multi(Vec<Result<Self, Code>>),
     Nothing,
     Number(i32),
-    Path(String),
+    Path(Option<String>),
     Paths(Vec<String>),
     /// A multi of which this operation was refused: none of them is executed.
     Refused {
@@ -278,7 +284,7 @@ pub(crate) enum Answer {
 /// What became of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Reply {
-    /// The last transaction that the server had applied.
+    /// The last transaction that the server had applied; 0 of an authentication, -1 of an operation that is not known.
     pub(crate) zxid: i64,
     pub(crate) result: Result<Answer, Code>,
     /// The server closes the connection once the reply is sent.

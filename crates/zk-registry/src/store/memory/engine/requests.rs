@@ -28,10 +28,13 @@ impl Engine {
             }
             Request::AllChildrenNumber(path) => self.view(member).all_children_number(path, &ids),
             Request::Auth { scheme, auth } => {
-                let proved = identity::authenticate(scheme, auth, address);
+                let proved = identity::authenticate(scheme, auth.as_deref(), address);
                 closes = proved.is_none();
                 let result = match proved {
                     Some(id) => {
+                        if id.scheme == "digest" && self.settings.superuser.as_ref() == Some(&id.id) {
+                            self.members.identify(connection, identity::superuser());
+                        }
                         self.members.identify(connection, id);
                         Ok(Answer::Nothing)
                     }
@@ -69,7 +72,7 @@ impl Engine {
                 self.zxid += i64::from(*takes_zxid);
                 Err(Code::Marshalling)
             }
-            Request::Multi(writes) => Ok(self.multi(actor, writes, now)),
+            Request::Multi(writes) => self.multi(actor, writes, now),
             Request::MultiRead(reads) => Ok(Answer::Multi(
                 reads.iter().map(|read| self.read(connection, member, &ids, read)).collect(),
             )),
@@ -89,16 +92,14 @@ impl Engine {
                 .transact(now, |transaction| transaction.set_acl(actor, path, acl, *version))
                 .map(Answer::Stat),
             Request::SetWatches(watches) => {
-                self.members.set_watches(connection, watches, &self.tree);
-                Ok(Answer::Nothing)
+                self.members.set_watches(connection, watches, &self.tree).map(|()| Answer::Nothing)
             }
             Request::Sync(path) => {
                 self.members.catch_up(member);
                 Ok(Answer::Path(path.clone()))
             }
             Request::Unknown => {
-                closes = true;
-                Err(Code::Unimplemented)
+                return Reply { zxid: -1, result: Err(Code::Unimplemented), closes: true };
             }
             Request::WhoAmI => Ok(Answer::Identities(ids.iter().map(identity::user).collect())),
             Request::Write(write) => {
@@ -152,14 +153,16 @@ impl Engine {
         }
     }
 
-    fn multi(&mut self, actor: Actor<'_>, writes: &[Write], now: Instant) -> Answer {
+    fn multi(&mut self, actor: Actor<'_>, writes: &[Write], now: Instant) -> Result<Answer, Code> {
         let all = |transaction: &mut Transaction<'_>| {
             let each = writes.iter().enumerate();
             each.map(|(index, write)| transaction.apply(actor, write).map_err(|code| (index, code))).collect()
         };
         match self.transact::<Vec<Answer>, _>(now, all) {
-            Ok(answers) => Answer::Multi(answers.into_iter().map(Ok).collect()),
-            Err((index, code)) => Answer::Refused { index, code, of: writes.len() },
+            Ok(answers) => Ok(Answer::Multi(answers.into_iter().map(Ok).collect())),
+            // What a server trips on is the fault of all.
+            Err((_, Code::Marshalling)) => Err(Code::Marshalling),
+            Err((index, code)) => Ok(Answer::Refused { index, code, of: writes.len() }),
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::identity;
 use super::path::{self, key};
-use super::record::{AclEntry, AclList, Answer, Code, Create, EventKind, Form, Id, Stat, Write, perms};
+use super::record::{AclList, Answer, AskedEntry, Code, Create, EventKind, Form, Id, Stat, Write, perms};
 use super::tree::{Kept, Kind, Node, Tree, parent_key};
 
 /// Who acts: a session and the identities of its connection.
@@ -98,13 +98,14 @@ impl<'a> Transaction<'a> {
     fn create(&mut self, actor: Actor<'_>, create: &Create) -> Result<Answer, Code> {
         let Create { path, data, acl, flags, form } = create;
         let (sequential, kind) = mode(*flags, *form, actor.session)?;
+        let path = path.as_deref().ok_or(Code::Marshalling)?;
         let parent = path::parent(path).filter(|_| !path.contains('\0')).ok_or(Code::BadArguments)?;
         let acl = identity::resolve(acl, actor.ids)?;
         let parent = self.tree.get(parent)?;
         parent.permits(perms::CREATE, actor.ids)?;
         let path: Arc<str> = match sequential {
             true => format!("{path}{:010}", parent.stat.creations).into(),
-            false => path.as_str().into(),
+            false => path.into(),
         };
         if !path::is_valid(&path) {
             return Err(Code::BadArguments);
@@ -190,7 +191,7 @@ impl<'a> Transaction<'a> {
         &mut self,
         actor: Actor<'_>,
         path: &str,
-        acl: &[AclEntry],
+        acl: &[AskedEntry],
         version: i32,
     ) -> Result<Stat, Code> {
         if !path::is_valid(path) {
@@ -289,15 +290,13 @@ fn mode(flags: i32, form: Form, session: i64) -> Result<(bool, Kind), Code> {
         6 => (true, false, true),
         _ => return Err(Code::BadArguments),
     };
-    let ttl = if let Form::Ttl(ttl) = form { ttl } else { -1 };
-    // A time to live needs a mode that has one, and that mode needs a time to live.
-    let fits = if mortal { (1..=MOST_TTL).contains(&ttl) } else { ttl < 0 };
-    if !fits {
-        return Err(Code::BadArguments);
-    }
+    // A time to live needs a mode that has one, and that mode needs a time to live. (Apache ZooKeeper ends itself when the time
+    // is negative and the mode has none.)
     let kind = match form {
+        Form::Ttl(ttl) if mortal && (1..=MOST_TTL).contains(&ttl) => Kind::Ttl(ttl),
+        Form::Ttl(_) => return Err(Code::BadArguments),
+        _ if mortal => return Err(Code::BadArguments),
         Form::Container => Kind::Container,
-        Form::Ttl(ttl) if mortal => Kind::Ttl(ttl),
         _ if ephemeral => Kind::Ephemeral(session),
         _ => Kind::Persistent,
     };

@@ -91,11 +91,13 @@ impl Tree {
         ] {
             let acl = if path.ends_with("config") { readable.clone() } else { tree.open.clone() };
             let children = names.iter().map(|name| Box::from(*name)).collect();
+            // A server has the list of its configuration set as one that was never changed.
+            let aversion = if path.ends_with("config") { -1 } else { 0 };
             let node = Node {
                 data: Some(Bytes::new()),
                 acl,
                 kind: Kind::Persistent,
-                stat: Kept::default(),
+                stat: Kept { aversion, ..Kept::default() },
                 children,
             };
             tree.nodes.insert(path.into(), node);
@@ -143,7 +145,9 @@ impl Tree {
     pub(super) fn all_children_number(&self, path: &str, ids: &[Id]) -> Result<Answer, Code> {
         self.readable(path, ids)?;
         let below = match path {
-            "" | "/" => self.nodes.len() - 1,
+            "/" => self.nodes.len() - 1,
+            // The name of the root that is empty has the other one below it.
+            "" => self.nodes.len(),
             path => self
                 .nodes
                 .keys()

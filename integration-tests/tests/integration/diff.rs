@@ -1,0 +1,16 @@
+//! The server for tests beside Apache ZooKeeper, over the bytes of the wire. `make diff` runs more of it.
+
+use integration_tests::diff::{Pair, Script, Tally};
+
+/// A few seconds of what `make diff` does for as long as one likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_for_tests_answers_as_zookeeper_does() {
+    let pair = Pair::start().await;
+    let mut tally = Tally::default();
+    for seed in 1..=25 {
+        if let Some(difference) = pair.run(&Script::of(seed), &mut tally).await {
+            panic!("seed {seed}, `SEED={seed} make diff SEEDS=1` shrinks it:\n{difference}");
+        }
+    }
+    println!("{tally}");
+}
