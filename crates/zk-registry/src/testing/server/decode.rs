@@ -1,6 +1,6 @@
 //! Requests out of bytes, with what a server makes of those that are cut off, have nulls, or mix what does not belong together.
 
-use super::jute::Reader;
+use super::reader::Reader;
 use crate::store::memory::engine::record::{
     AclEntry, AskedEntry, Code, Create, Form, Id, Read, Request, SetWatches, WatchKind, Write,
 };

@@ -1,7 +1,8 @@
 //! A server for tests that speaks ZooKeeper's protocol: one process, in memory, on this machine only.
 
 mod decode;
-mod jute;
+mod encode;
+mod reader;
 mod words;
 
 use std::collections::HashMap;
@@ -20,7 +21,8 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::jute::{Reader, Writer};
+use self::encode::Writer;
+use self::reader::Reader;
 use crate::store::memory::engine::record::Request;
 use crate::store::memory::engine::{ConnectionId, Effect, Engine, Greeting, Hello, Settings};
 
@@ -243,7 +245,7 @@ impl Core {
                 }
                 Effect::Event(connection, event) => {
                     if let Some(outbox) = self.outboxes.get(&connection) {
-                        outbox.put(&jute::event(&event));
+                        outbox.put(&encode::event(&event));
                     }
                 }
             }
@@ -262,7 +264,7 @@ impl Core {
             outbox.cut.cancel();
             return false;
         }
-        outbox.put(&jute::reply(xid, &reply));
+        outbox.put(&encode::reply(xid, &reply));
         !reply.closes
     }
 }
