@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use crate::proxy::{Direction, Proxy};
+use crate::proxy::{Direction, Proxy, Rules};
 
 /// One fault of a client's links, and how long it lasts.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,12 @@ pub enum LinkFault {
     CutRst,
     /// One direction is dead.
     Freeze(Direction, Duration),
+    /// Connections are cut. New ones get the answer to their handshake and no other; after the first duration they are cut, and
+    /// connecting is refused.
+    HalfReconnect(Duration, Duration),
+    /// What the client sends is held back for the first duration. Then its connections end, connecting is refused, and what was
+    /// held back reaches the servers within the second.
+    LateWrites(Duration, Duration),
     /// Connections are cut, and connecting is refused.
     Refuse(Duration),
     /// Everything arrives late.
@@ -36,9 +42,16 @@ const FAULTS: &[(u32, Draw)] = &[
     (2, |_, _| LinkFault::CutFin),
     (2, |_, _| LinkFault::CutRst),
     (1, |rng, lasting| LinkFault::Freeze(Direction::BOTH[rng.random_range(0..2)], lasting)),
+    (1, |rng, lasting| LinkFault::HalfReconnect(Duration::from_millis(rng.random_range(100..800)), lasting)),
+    (2, |rng, lasting| {
+        LinkFault::LateWrites(Duration::from_millis(rng.random_range(20..500)), lasting.min(MOST_LATE))
+    }),
     (1, |_, lasting| LinkFault::Refuse(lasting)),
     (1, |rng, lasting| LinkFault::Slow(Duration::from_millis(rng.random_range(1..100)), lasting)),
 ];
+
+/// The longest time after a cut at which a server still gets a request: a packet does not travel for longer.
+const MOST_LATE: Duration = Duration::from_millis(1_500);
 
 impl LinkFault {
     /// Draws a fault. One in six of those that last does so for longer than a session of `timeout`.
@@ -56,7 +69,8 @@ impl LinkFault {
     pub fn outlasts(&self, timeout: Duration) -> bool {
         match self {
             Self::BlackHole(lasting) | Self::Freeze(_, lasting) | Self::Refuse(lasting) => *lasting > timeout,
-            Self::CutFin | Self::CutRst | Self::Slow(..) => false,
+            Self::HalfReconnect(handshakes, lasting) => *handshakes + *lasting > timeout,
+            Self::CutFin | Self::CutRst | Self::LateWrites(..) | Self::Slow(..) => false,
         }
     }
 
@@ -81,11 +95,27 @@ impl LinkFault {
                 links.iter().for_each(|link| link.freeze(direction));
                 tokio::time::sleep(lasting).await;
             }
-            Self::Refuse(lasting) => {
+            Self::HalfReconnect(handshakes, lasting) => {
                 for link in links {
-                    link.refuse().await;
+                    link.impose(Rules::answer_handshakes_only);
                     link.cut_rst().await;
                 }
+                tokio::time::sleep(handshakes).await;
+                refuse(links).await;
+                tokio::time::sleep(lasting).await;
+            }
+            Self::LateWrites(held, late) => {
+                links.iter().for_each(|link| link.freeze(Direction::ToServer));
+                tokio::time::sleep(held).await;
+                for link in links {
+                    link.refuse().await;
+                    link.cut_client(late).await;
+                    link.thaw();
+                }
+                tokio::time::sleep(late).await;
+            }
+            Self::Refuse(lasting) => {
+                refuse(links).await;
                 tokio::time::sleep(lasting).await;
             }
             Self::Slow(delay, lasting) => {
@@ -105,9 +135,18 @@ impl fmt::Display for LinkFault {
             Self::CutRst => "connection cut by RST",
             Self::Freeze(Direction::ToClient, _) => "link frozen towards the client",
             Self::Freeze(Direction::ToServer, _) => "link frozen towards the server",
+            Self::HalfReconnect(..) => "handshake answered, then nothing",
+            Self::LateWrites(..) => "writes executed after the cut",
             Self::Refuse(_) => "connecting refused",
             Self::Slow(..) => "link slow",
         })
+    }
+}
+
+async fn refuse(links: &[Proxy]) {
+    for link in links {
+        link.refuse().await;
+        link.cut_rst().await;
     }
 }
 

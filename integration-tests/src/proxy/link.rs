@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::direction::Direction;
 use super::frames;
-use super::route::{Answers, Cut, Framing, Route, Rules};
+use super::route::{Framing, Route};
+use super::rules::{Connects, Cut, Rules};
 use super::trip::MessageFate;
 
 /// A connection in the list of those that a cut must end; it leaves the list however it ends.
@@ -81,7 +82,7 @@ async fn connect_and_pump(mut client: TcpStream, link: &ProxiedConnection) -> (C
 
     let connected = async {
         // It fails only when the proxy is gone.
-        let _ = rules.wait_for(|rules| !rules.black_hole).await;
+        let _ = rules.wait_for(|rules| rules.connects == Connects::ToServer).await;
         TcpStream::connect(route.server).await
     };
     let mut server = tokio::select! {
@@ -162,18 +163,13 @@ impl Pump<'_> {
 
     /// Delivers until the queue is empty and its other end is gone.
     async fn write(&mut self, mut due: mpsc::Receiver<Piece>, sink: &mut WriteHalf<'_>) -> Result<(), Reset> {
-        let mut is_handshake = true;
-        while let Some((at, mut bytes)) = due.recv().await {
+        let mut delivered = 0;
+        while let Some((at, bytes)) = due.recv().await {
             sleep_until(at).await;
-            self.thawed(self.direction).await;
-            if self.direction == Direction::ToClient && !std::mem::take(&mut is_handshake) {
-                // As there.
-                let _ = self.rules.wait_for(|rules| rules.answers == Answers::All).await;
-            }
-            let lacking = self.rules.borrow().lacking.filter(|_| self.direction == Direction::ToServer);
-            if lacking.is_some_and(|request| request.matches(&bytes)) {
-                bytes = frames::unknown(&bytes);
-            }
+            // As in `thawed`.
+            let _ = self.rules.wait_for(|rules| rules.passes(self.direction, delivered)).await;
+            delivered += 1;
+            let bytes = self.rules.borrow().delivered(self.direction, bytes);
             let fate = self.route.trips.judge(self.link, self.direction, &bytes);
             let pass = match fate {
                 MessageFate::Pass => bytes.len(),
@@ -194,7 +190,7 @@ impl Pump<'_> {
 
     async fn thawed(&mut self, direction: Direction) {
         // It fails only when the proxy is gone, and this task with it.
-        let _ = self.rules.wait_for(|rules| !rules.frozen[direction as usize]).await;
+        let _ = self.rules.wait_for(|rules| !rules.is_frozen(direction)).await;
     }
 }
 

@@ -7,7 +7,7 @@
 //! | a host that swallows packets | [`Proxy::black_hole`], undone by [`Proxy::thaw`] |
 //! | a port without a listener | [`Proxy::refuse`], undone by [`Proxy::accept`] |
 //! | a slow link | [`Proxy::delay`] |
-//! | half a reconnect: the handshake, and no answer after it | [`Proxy::answer_handshakes_only`], undone by [`Proxy::thaw`] |
+//! | half a reconnect: the handshake, and no answer after it | [`Rules::answer_handshakes_only`], undone by [`Proxy::thaw`] |
 //! | a connection that breaks mid-message | [`Proxy::cut_after`] |
 //! | a request that was executed and whose reply is lost | [`Proxy::lose_reply`] |
 //! | a request that is executed after its connection was cut | [`Proxy::cut_client`] |
@@ -20,6 +20,7 @@ mod direction;
 mod frames;
 mod link;
 mod route;
+mod rules;
 mod trip;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,7 +37,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::eventually::eventually;
 pub use direction::Direction;
 use link::ProxiedConnection;
-use route::{Answers, Cut, Framing, Route, Rules};
+use route::{Framing, Route};
+use rules::Cut;
+pub use rules::Rules;
 pub use trip::{Request, Trip};
 use trip::{TripWire, Trips};
 
@@ -120,42 +123,29 @@ impl Proxy {
         .await;
     }
 
+    /// Changes the rules for present and future connections: `link.impose(Rules::answer_handshakes_only)`.
+    pub fn impose(&self, change: impl FnOnce(&mut Rules)) {
+        self.route.rules.send_modify(change);
+    }
+
     /// Holds back everything that flows in `direction`, of present and future connections. Connecting still works.
     pub fn freeze(&self, direction: Direction) {
-        self.route.rules.send_modify(|rules| rules.frozen[direction as usize] = true);
+        self.impose(|rules| rules.freeze(direction));
     }
 
     /// Holds back everything, and does not even reach the server for new connections, which the kernel still accepts.
     pub fn black_hole(&self) {
-        self.route.rules.send_modify(|rules| {
-            rules.frozen = [true; 2];
-            rules.black_hole = true;
-        });
+        self.impose(Rules::black_hole);
     }
 
-    /// Lets only the first message of the server pass on each connection, the answer to the handshake, and holds back all
-    /// that come after it. Requests reach the server.
-    ///
-    /// # Panics
-    ///
-    /// When this is not a [`Proxy::zookeeper`].
-    pub fn answer_handshakes_only(&self) {
-        self.must_know_messages();
-        self.route.rules.send_modify(|rules| rules.answers = Answers::Handshake);
-    }
-
-    /// Ends [`Proxy::freeze`], [`Proxy::black_hole`] and [`Proxy::answer_handshakes_only`]: what was held back is delivered.
+    /// Ends [`Proxy::freeze`], [`Proxy::black_hole`] and [`Rules::answer_handshakes_only`]: what was held back is delivered.
     pub fn thaw(&self) {
-        self.route.rules.send_modify(|rules| {
-            rules.frozen = [false; 2];
-            rules.black_hole = false;
-            rules.answers = Answers::All;
-        });
+        self.impose(Rules::thaw);
     }
 
     /// Delivers everything that is read from now on this much later, in each direction: latency, not throughput.
     pub fn delay(&self, one_way: Duration) {
-        self.route.rules.send_modify(|rules| rules.delay = one_way);
+        self.impose(|rules| rules.delay = one_way);
     }
 
     /// Closes the listener: connecting is refused. Present connections go on; [`Proxy::cut_rst`] ends them.
@@ -217,7 +207,7 @@ impl Proxy {
     /// When this is not a [`Proxy::zookeeper`].
     pub fn lacks(&self, request: Request) {
         self.must_know_messages();
-        self.route.rules.send_modify(|rules| rules.lacking = Some(request));
+        self.impose(|rules| rules.lacks(request));
     }
 
     fn must_know_messages(&self) {

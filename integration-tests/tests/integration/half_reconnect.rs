@@ -9,7 +9,7 @@ use integration_tests::eventually::eventually;
 use integration_tests::fair_time::{Stopwatch, within};
 use integration_tests::line_process::LineProcess;
 use integration_tests::process::{Program, Resource};
-use integration_tests::proxy::{Direction, Proxy};
+use integration_tests::proxy::{Direction, Proxy, Rules};
 use integration_tests::raw::Raw;
 use integration_tests::zookeeper::ZooKeeper;
 use tokio::time::sleep;
@@ -59,7 +59,7 @@ impl Registrant {
 async fn half_a_reconnect_does_not_keep_a_session_beyond_the_client_crates_deadline() {
     let mut registrant = Registrant::start().await;
     let (accepted, lost) = (registrant.link.accepted(), Stopwatch::start());
-    registrant.link.answer_handshakes_only();
+    registrant.link.impose(Rules::answer_handshakes_only);
     registrant.link.cut_rst().await;
     let before = registrant.link.carried(Direction::ToClient);
     eventually(SOON, "a handshake is answered", async || {

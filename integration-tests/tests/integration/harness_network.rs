@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use integration_tests::eventually::{always, eventually};
 use integration_tests::fair_time::{Stopwatch, within};
-use integration_tests::proxy::{Direction, Proxy};
+use integration_tests::proxy::{Direction, Proxy, Rules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -207,7 +207,7 @@ async fn what_was_sent_before_a_cut_of_the_client_reaches_the_server_after_it() 
 async fn half_a_reconnect_is_the_answer_to_the_handshake_and_nothing_after_it() {
     let proxy = Proxy::zookeeper(echo().await).await;
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-    proxy.answer_handshakes_only();
+    proxy.impose(Rules::answer_handshakes_only);
     assert_eq!(ask(&mut stream, b"\0\0\0\x01A").await, b"\0\0\0\x01A");
     stream.write_all(b"\0\0\0\x01B").await.unwrap();
     silent(&mut stream).await;
