@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::{Either, select};
+use futures_util::FutureExt;
+use futures_util::future::{Either, FusedFuture, select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -108,7 +109,7 @@ async fn connect_and_pump(mut client: TcpStream, link: &ProxiedConnection) -> (C
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         let pump = |direction| Pump { direction, route, link: link.id, rules: rules.clone() };
-        let mut to_server = pin!(pump(Direction::ToServer).run(from_client, to_server));
+        let mut to_server = pin!(pump(Direction::ToServer).run(from_client, to_server).fuse());
         let to_client = pump(Direction::ToClient).run(from_server, to_client);
         let how = tokio::select! {
             how = &mut cut => how,
@@ -119,8 +120,10 @@ async fn connect_and_pump(mut client: TcpStream, link: &ProxiedConnection) -> (C
             let _ = ending.shutdown(Shutdown::Both);
             route.trips.leave(link.id);
             sleep(hold).await;
-            // Whether or not the server still wants it.
-            let _ = to_server.await;
+            if !to_server.is_terminated() {
+                // Whether or not the server still wants it.
+                let _ = to_server.await;
+            }
             Cut::Rst
         } else {
             how

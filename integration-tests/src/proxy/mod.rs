@@ -7,7 +7,7 @@
 //! | a host that swallows packets | [`Proxy::black_hole`], undone by [`Proxy::thaw`] |
 //! | a port without a listener | [`Proxy::refuse`], undone by [`Proxy::accept`] |
 //! | a slow link | [`Proxy::delay`] |
-//! | half a reconnect: the handshake, and no answer after it | [`Rules::answer_handshakes_only`], undone by [`Proxy::thaw`] |
+//! | anything else that [`Rules`] can hold back | [`Proxy::impose`], undone by [`Proxy::thaw`] |
 //! | a connection that breaks mid-message | [`Proxy::cut_after`] |
 //! | a request that was executed and whose reply is lost | [`Proxy::lose_reply`] |
 //! | a request that is executed after its connection was cut | [`Proxy::cut_client`] |

@@ -5,90 +5,128 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tracing::debug;
-use zk_registry::{RegistrationState, Withdrawn, Zxid};
+use zk_registry::{RegistrationState, ServiceName, Withdrawn, Zxid};
 
 use crate::fair_time::Stopwatch;
 
-/// Every instance that ever was; ids are never used twice.
+/// Every instance that ever was, by service; ids are never used twice.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<BTreeMap<String, LedgerEntry>>);
+pub(super) struct Ledger(Mutex<BTreeMap<ServiceName, ServiceLedger>>);
+
+#[derive(Debug, Default)]
+struct ServiceLedger {
+    present: BTreeMap<String, Presence>,
+    /// When it was acknowledged that an instance is gone.
+    gone: BTreeMap<String, Stopwatch>,
+}
 
 #[derive(Debug)]
-enum LedgerEntry {
+enum Presence {
     /// The registration lives, and says where it stands.
     Kept(watch::Receiver<RegistrationState>),
     /// It is being withdrawn, or was without an acknowledgement.
     Leaving,
-    /// It was withdrawn, acknowledged.
-    Gone(Stopwatch),
+    /// It needs no session, and was created by this write.
+    Stands(Zxid),
+}
+
+/// What a snapshot of one service should show.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Expected {
+    /// The ids that are registered, each with the write that made it so.
+    pub(super) registered: BTreeMap<String, Zxid>,
+    /// Of the ids that were asked about: when it was acknowledged that the instance is gone.
+    pub(super) gone: BTreeMap<String, Stopwatch>,
 }
 
 impl Ledger {
-    pub(super) fn joins(&self, id: &str, states: watch::Receiver<RegistrationState>) {
-        self.entries().insert(id.to_owned(), LedgerEntry::Kept(states));
+    pub(super) fn joins(&self, service: &ServiceName, id: &str, states: watch::Receiver<RegistrationState>) {
+        self.set(service, id, Presence::Kept(states));
     }
 
-    pub(super) fn leaves(&self, id: &str) {
+    pub(super) fn stands(&self, service: &ServiceName, id: &str, zxid: Zxid) {
+        self.set(service, id, Presence::Stands(zxid));
+    }
+
+    pub(super) fn leaves(&self, service: &ServiceName, id: &str) {
         debug!(id, "leaves");
-        self.entries().insert(id.to_owned(), LedgerEntry::Leaving);
+        self.set(service, id, Presence::Leaving);
     }
 
-    pub(super) fn left(&self, id: &str, outcome: Withdrawn) {
+    pub(super) fn left(&self, service: &ServiceName, id: &str, outcome: Withdrawn) {
         debug!(id, ?outcome, "left");
         match outcome {
             Withdrawn::Confirmed => {
-                self.entries().insert(id.to_owned(), LedgerEntry::Gone(Stopwatch::start()))
+                let mut services = self.services();
+                let service = services.entry(service.clone()).or_default();
+                service.present.remove(id);
+                service.gone.insert(id.to_owned(), Stopwatch::start());
             }
-            Withdrawn::Unconfirmed { .. } => self.entries().insert(id.to_owned(), LedgerEntry::Leaving),
-            other => panic!("{id} was withdrawn: {other:?}, but nobody else uses its id"),
-        };
+            Withdrawn::Unconfirmed { .. } => self.set(service, id, Presence::Leaving),
+            other => panic!("{id} was withdrawn: {other:?}, but nothing else uses its id"),
+        }
     }
 
     /// The instances that were leaving have left: every reader agrees.
     pub(super) fn bury(&self) {
-        for entry in self.entries().values_mut() {
-            if matches!(entry, LedgerEntry::Leaving) {
-                *entry = LedgerEntry::Gone(Stopwatch::start());
-            }
+        for service in self.services().values_mut() {
+            let (left, present) = std::mem::take(&mut service.present)
+                .into_iter()
+                .partition::<BTreeMap<_, _>, _>(|(_, presence)| matches!(presence, Presence::Leaving));
+            service.present = present;
+            service.gone.extend(left.into_keys().map(|id| (id, Stopwatch::start())));
         }
     }
 
-    /// The ids that are registered at this moment, each with the write that made it so.
-    pub(super) fn registered(&self) -> Vec<(String, Zxid)> {
-        let registered = |(id, entry): (&String, &LedgerEntry)| match entry {
-            LedgerEntry::Kept(states) => match *states.borrow() {
+    /// What is known of a service at this moment, and of the `listed` ids.
+    pub(super) fn expected<'a>(
+        &self,
+        service: &ServiceName,
+        listed: impl Iterator<Item = &'a str>,
+    ) -> Expected {
+        let services = self.services();
+        let Some(service) = services.get(service) else { return Expected::default() };
+        let registered = |(id, presence): (&String, &Presence)| match presence {
+            Presence::Kept(states) => match *states.borrow() {
                 RegistrationState::Registered { zxid } => Some((id.clone(), zxid)),
                 _ => None,
             },
-            _ => None,
+            Presence::Leaving => None,
+            Presence::Stands(zxid) => Some((id.clone(), *zxid)),
         };
-        self.entries().iter().filter_map(registered).collect()
+        let gone = |id: &'a str| service.gone.get(id).map(|gone| (id.to_owned(), *gone));
+        Expected {
+            registered: service.present.iter().filter_map(registered).collect(),
+            gone: listed.filter_map(gone).collect(),
+        }
     }
 
-    /// The ids of all registrations, sorted, if every one of them is registered.
-    pub(super) fn all_registered(&self) -> Result<Vec<String>, String> {
+    /// The ids of all registrations of a service, sorted, if every one of them is registered.
+    pub(super) fn all_registered(&self, service: &ServiceName) -> Result<Vec<String>, String> {
+        let services = self.services();
+        let Some(service) = services.get(service) else { return Ok(Vec::new()) };
         let mut ids = Vec::new();
-        for (id, entry) in &*self.entries() {
-            if let LedgerEntry::Kept(states) = entry {
-                let state = states.borrow();
-                if !matches!(*state, RegistrationState::Registered { .. }) {
-                    return Err(format!("{id} is {state:?}"));
+        for (id, presence) in &service.present {
+            match presence {
+                Presence::Kept(states) => {
+                    let state = states.borrow();
+                    if !matches!(*state, RegistrationState::Registered { .. }) {
+                        return Err(format!("{id} is {state:?}"));
+                    }
+                    ids.push(id.clone());
                 }
-                ids.push(id.clone());
+                Presence::Leaving => {}
+                Presence::Stands(_) => ids.push(id.clone()),
             }
         }
         Ok(ids)
     }
 
-    /// When it was acknowledged that the instance is gone.
-    pub(super) fn gone(&self, id: &str) -> Option<Stopwatch> {
-        match self.entries().get(id) {
-            Some(LedgerEntry::Gone(since)) => Some(*since),
-            _ => None,
-        }
+    fn set(&self, service: &ServiceName, id: &str, presence: Presence) {
+        self.services().entry(service.clone()).or_default().present.insert(id.to_owned(), presence);
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, LedgerEntry>> {
+    fn services(&self) -> MutexGuard<'_, BTreeMap<ServiceName, ServiceLedger>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

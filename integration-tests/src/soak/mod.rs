@@ -1,9 +1,11 @@
 //! Random faults for any length of time around many clients of three real servers, and what must hold all the time.
 //!
 //! Rounds of random faults, of links and of servers, alternate with quiet. The ledger knows what is registered; watchers
-//! compare what each reader sees with it all the time; and at the end of each quiet period every reader must see exactly
-//! what ZooKeeper holds, which must be exactly what is registered. The first violation panics.
+//! check the guarantees of every reader's watches against it all the time; and at the end of each quiet period every reader must
+//! see exactly what ZooKeeper holds, which must be exactly what is registered. One of the readers watches thousands of services.
+//! The first violation panics.
 
+mod guarantees;
 mod ledger;
 mod registrant;
 mod report;
@@ -20,26 +22,29 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::sleep;
 use tracing::info;
-use zk_registry::Freshness;
+use zk_registry::{Freshness, Registry, Snapshot, Zxid};
 
 use crate::eventually::eventually;
 use crate::fair_time::Stopwatch;
 use crate::link_faults::{self, LinkFault};
 use crate::proxy::{Proxy, hosts};
-use crate::raw::Raw;
+use crate::raw::{self, Raw};
 use crate::servers::{Launch, Servers};
-use crate::truth::Truth;
+use crate::truth::{TestRecord, Truth};
 use crate::zookeeper::Chroot;
 use ledger::Ledger;
 use registrant::Registrant;
 pub use report::SoakReport;
 use server_faults::ServerFault;
-use service::{SERVICE, T};
+use service::{MANY, T, one_of_many, open, path, service};
 use watcher::CheckedReader;
 
 /// Within what a quiet fleet is as it should be: the longest pause between two attempts to connect, two sessions, and
 /// what a busy machine adds.
 const CONVERGED: Duration = Duration::from_secs(20);
+
+/// The id of the instance of each of the many services that needs no session.
+const STANDING: &str = "standing";
 
 const REGISTRANTS: usize = 8;
 const READERS: usize = 4;
@@ -65,9 +70,15 @@ pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<SoakReport> {
     let mut readers = Vec::new();
     for _ in 0..READERS {
         let proxies = zk.proxies().await;
-        readers.push(CheckedReader::new(&chroot.through(hosts(&proxies)), &ledger, &report));
+        let registry = open(&chroot.through(hosts(&proxies)));
+        readers.push(CheckedReader::new(&registry, [service()].into_iter(), &ledger, &report));
         links.push(proxies);
     }
+    let proxies = zk.proxies().await;
+    let many = settle_many(&chroot, &chroot.through(hosts(&proxies)), &ledger).await;
+    readers.push(CheckedReader::new(&many, (0..MANY).map(one_of_many), &ledger, &report));
+    assert!(many.sessions() > 1, "one session is enough for {MANY} services");
+    links.push(proxies);
     while watch.fair() < lasting {
         let quiet = Arc::new(AtomicBool::new(false));
         let changing: Vec<_> =
@@ -91,6 +102,28 @@ pub async fn run(lasting: Duration, rng: &mut StdRng) -> Arc<SoakReport> {
         report.quiet(took);
     }
     report
+}
+
+/// Creates the many services, with an instance each that needs no session, and opens the registry that is to watch them.
+async fn settle_many(chroot: &Chroot, to: &str, ledger: &Ledger) -> Registry {
+    let raw = chroot.raw().await;
+    let services = || (0..MANY).map(one_of_many);
+    let instance = |service| format!("{}/{STANDING}", path(&service));
+    raw.mkdir("/services").await.expect("the chroot is ours");
+    raw.create_many(services().map(|service| (path(&service), Vec::new())))
+        .await
+        .expect("the chroot is ours");
+    let record = TestRecord::Instance(1).bytes();
+    raw.create_many(services().map(|service| (instance(service), record.clone()))).await.expect("it is ours");
+    for services in services().collect::<Vec<_>>().chunks(500) {
+        let paths: Vec<_> = services.iter().cloned().map(instance).collect();
+        for (service, node) in services.iter().zip(raw.get_many(&paths).await.expect("it serves")) {
+            let (_, stat) = node.expect("it was created");
+            ledger.stands(service, STANDING, Zxid(stat.czxid));
+        }
+    }
+    raw.close().await;
+    open(to)
 }
 
 /// One fault after the other on the links of one client, with pauses.
@@ -140,22 +173,41 @@ async fn converge(chroot: &Chroot, ledger: &Ledger, readers: &mut [CheckedReader
 }
 
 async fn disagreement(raw: &Raw, ledger: &Ledger, readers: &mut [CheckedReader]) -> Result<(), String> {
-    let expected = ledger.all_registered()?;
-    let truth = Truth::read(raw, SERVICE).await.map_err(|error| format!("reading the truth: {error}"))?;
+    let read_failed = |error: raw::Error| format!("reading the truth: {error}");
+    let (service, expected) = (service(), ledger.all_registered(&service())?);
+    let truth = Truth::read(raw, &path(&service)).await.map_err(read_failed)?;
     let held: Vec<_> = truth.names().collect();
     if held != expected {
         return Err(format!("registered are {expected:?}, but ZooKeeper holds {held:?}"));
     }
-    for (number, reader) in readers.iter_mut().enumerate() {
-        reader.check();
-        let snapshot = reader.current();
-        if snapshot.freshness() != Freshness::Live {
-            return Err(format!("reader {number} is {:?}", snapshot.freshness()));
+    let many: Vec<_> = (0..MANY).map(one_of_many).collect();
+    let listings = join_all(many.iter().map(|service| async { raw.list(&path(service)).await })).await;
+    for (service, held) in many.iter().zip(listings) {
+        let (held, expected) = (held.map_err(read_failed)?, ledger.all_registered(service)?);
+        if held.as_ref() != Some(&expected) {
+            return Err(format!("of {service}, registered are {expected:?}, but ZooKeeper holds {held:?}"));
         }
-        let found = truth.differences(snapshot);
-        if !found.is_empty() {
-            return Err(format!("reader {number}: {found:?}"));
+    }
+    for (number, reader) in readers.iter_mut().enumerate() {
+        for watch in reader.watches() {
+            let snapshot = watch.current();
+            let of = snapshot.service();
+            if snapshot.freshness() != Freshness::Live {
+                return Err(format!("reader {number} of {of} is {:?}", snapshot.freshness()));
+            }
+            let found =
+                if *of == service { truth.differences(snapshot) } else { unlisted(ledger, snapshot)? };
+            if !found.is_empty() {
+                return Err(format!("reader {number} of {of}: {found:?}"));
+            }
         }
     }
     Ok(())
+}
+
+/// In what a snapshot differs from what is registered.
+fn unlisted(ledger: &Ledger, snapshot: &Snapshot) -> Result<Vec<String>, String> {
+    let expected = ledger.all_registered(snapshot.service())?;
+    let listed: Vec<_> = snapshot.instances().map(|member| member.id().to_string()).collect();
+    Ok(if listed == expected { Vec::new() } else { vec![format!("{listed:?} instead of {expected:?}")] })
 }

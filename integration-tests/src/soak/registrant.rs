@@ -8,11 +8,11 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{sleep, timeout};
-use zk_registry::{Instance, Registration, Registry};
+use zk_registry::{Instance, Registration, Registry, ServiceName};
 
 use super::ledger::Ledger;
 use super::report::SoakReport;
-use super::service::{T, open, service};
+use super::service::{MANY, T, one_of_many, open, service};
 
 /// The next act of a registrant.
 enum Act {
@@ -30,7 +30,7 @@ pub(super) struct Registrant {
     host: String,
     to: String,
     registry: Registry,
-    registrations: Vec<Registration>,
+    registrations: Vec<(ServiceName, Registration)>,
     port: u16,
     rng: StdRng,
     ledger: Arc<Ledger>,
@@ -70,26 +70,28 @@ impl Registrant {
     fn register(&mut self) {
         let instance = Instance::new(self.host.as_str(), self.port);
         self.port = self.port.checked_add(1).expect("fewer changes than ports");
-        let registration = self.registry.register(&service(), instance);
-        self.ledger.joins(registration.id().as_str(), registration.states());
+        let service =
+            if self.rng.random_ratio(1, 4) { one_of_many(self.rng.random_range(0..MANY)) } else { service() };
+        let registration = self.registry.register(&service, instance);
+        self.ledger.joins(&service, registration.id().as_str(), registration.states());
         self.report.change("registered");
-        self.registrations.push(registration);
+        self.registrations.push((service, registration));
     }
 
     async fn withdraw(&mut self) {
         let chosen = self.rng.random_range(0..self.registrations.len());
-        let registration = self.registrations.swap_remove(chosen);
+        let (service, registration) = self.registrations.swap_remove(chosen);
         let id = registration.id().clone();
-        self.ledger.leaves(id.as_str());
+        self.ledger.leaves(&service, id.as_str());
         let outcome = registration.withdraw(T).await;
-        self.ledger.left(id.as_str(), outcome);
+        self.ledger.left(&service, id.as_str(), outcome);
         self.report.change("withdrawn");
     }
 
     /// Updates an attribute, and waits for the acknowledgement for a quarter of a session at most: the newest update wins.
     async fn update(&mut self) {
         let zone = format!("zone {}", self.rng.random_range(0..1_000));
-        if let Some(registration) = self.registrations.first() {
+        if let Some((_, registration)) = self.registrations.first() {
             let update = registration.update(|attributes| attributes.zone = Some(zone));
             match timeout(T / 4, update).await {
                 Ok(written) => drop(written.expect("nothing is wrong with a zone")),
@@ -100,13 +102,13 @@ impl Registrant {
     }
 
     async fn start_again(&mut self) {
-        for registration in &self.registrations {
-            self.ledger.leaves(registration.id().as_str());
+        for (service, registration) in &self.registrations {
+            self.ledger.leaves(service, registration.id().as_str());
         }
         let registry = std::mem::replace(&mut self.registry, open(&self.to));
         let outcome = registry.close(T).await;
-        for registration in self.registrations.drain(..) {
-            self.ledger.left(registration.id().as_str(), outcome);
+        for (service, registration) in self.registrations.drain(..) {
+            self.ledger.left(&service, registration.id().as_str(), outcome);
         }
         self.report.change("registry closed and opened");
     }

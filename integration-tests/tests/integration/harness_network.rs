@@ -204,6 +204,22 @@ async fn what_was_sent_before_a_cut_of_the_client_reaches_the_server_after_it() 
 }
 
 #[tokio::test]
+async fn a_cut_of_a_client_that_had_said_all_is_an_end_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap()).await;
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    let (mut server, _) = within(SOON, "a connection", listener.accept()).await.unwrap();
+    client.write_all(b"all").await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(hear(&mut server, 3).await, b"all");
+    assert_eq!(within(SOON, "the end", server.read(&mut [0])).await.unwrap(), 0);
+    proxy.cut_client(Duration::ZERO).await;
+    assert_eq!(within(SOON, "the end", client.read(&mut [0])).await.unwrap(), 0);
+    // A task of the proxy that panics would close the server's side, and reset nothing.
+    eventually(SOON, "a reset", async || server.take_error().unwrap().is_some()).await;
+}
+
+#[tokio::test]
 async fn half_a_reconnect_is_the_answer_to_the_handshake_and_nothing_after_it() {
     let proxy = Proxy::zookeeper(echo().await).await;
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
