@@ -24,6 +24,9 @@ struct Args {
     /// The tick: sessions get timeouts of 2 to 20 ticks. A short one lets tests wait less for sessions to expire.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = tick)]
     tick: Duration,
+    /// The longest session timeout, if it is not 20 ticks.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    longest_timeout: Option<Duration>,
     /// How long a container is left after it has lost its last child.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = tick)]
     container_interval: Duration,
@@ -158,6 +161,7 @@ async fn main() -> ExitCode {
     }
     let mut options = ServerOptions::default();
     (options.tick, options.container_interval) = (args.tick, args.container_interval);
+    options.longest_timeout = args.longest_timeout;
     (options.superuser, options.reach) = (args.superuser, reach);
     let server = match Server::with(args.listen, options).await {
         Ok(server) => Arc::new(server),

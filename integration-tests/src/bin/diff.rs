@@ -55,7 +55,10 @@ async fn run(args: &Args) -> bool {
             println!("seed {seed}: a difference after {} steps", found.after());
             pair = Pair::start().await;
             match pair.run(&script, &mut Tally::default()).await {
-                None => tally.unrepeated.push(seed),
+                None => {
+                    println!("not again on new servers; what was seen:\n{}", found.last_step());
+                    tally.unrepeated.push(seed);
+                }
                 Some(again) => {
                     let least = shrink(again).await;
                     println!("seed {seed}:\n{least}");

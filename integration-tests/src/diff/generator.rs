@@ -70,8 +70,9 @@ impl Generator {
             84..134 => {
                 let count = self.rng.random_range(2..6);
                 let mut asks: Vec<Ask> = (0..count).map(|_| self.ask()).collect();
-                // A server answers an authentication before what it has in hand.
-                asks.retain(|ask| !matches!(ask, Ask::Auth { .. }));
+                // A server answers an authentication before what it has in hand, and judges what follows a new list in haste
+                // by the old one.
+                asks.retain(|ask| !matches!(ask, Ask::Auth { .. } | Ask::SetAcl { .. }));
                 Step::Ask { slot, asks }
             }
             _ => {

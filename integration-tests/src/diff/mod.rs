@@ -74,6 +74,12 @@ impl Script {
 }
 
 impl Difference {
+    /// The step after which it was seen, and what each server told.
+    pub fn last_step(&self) -> String {
+        let last = self.script.0.len().saturating_sub(1);
+        Self { script: Script(self.script.0[last..].to_vec()), ..self.clone() }.to_string()
+    }
+
     /// After how many steps it was seen.
     pub fn after(&self) -> usize {
         self.script.0.len()

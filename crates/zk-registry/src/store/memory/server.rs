@@ -91,6 +91,7 @@ impl State {
             zxid: 0,
             session: 0x1000,
             tick: Duration::ZERO,
+            longest_timeout: Duration::MAX,
             container_check,
             superuser: None,
         });

@@ -108,6 +108,10 @@ impl Members {
         self.all.iter().map(|member| member.watches.len()).sum()
     }
 
+    pub(super) fn watched_data(&self) -> impl Iterator<Item = (&str, ConnectionId)> {
+        self.all.iter().flat_map(|member| member.watches.data.all())
+    }
+
     /// Sets a persistent watch.
     pub(super) fn watch(&mut self, id: ConnectionId, path: &str, recursive: bool) {
         if let Some(connection) = self.connections.get(&id) {

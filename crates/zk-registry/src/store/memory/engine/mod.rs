@@ -11,6 +11,7 @@ mod identity;
 mod members;
 mod path;
 pub(crate) mod record;
+mod report;
 mod requests;
 mod session;
 mod transaction;
@@ -22,7 +23,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 pub(crate) use self::identity::digest_id;
@@ -46,9 +46,10 @@ pub(crate) struct Settings {
     pub(crate) zxid: i64,
     /// The number after which sessions are numbered.
     pub(crate) session: i64,
-    /// The unit of timeouts: a session gets 2 to 20 ticks, and expires with the tick that follows. Zero: every timeout is
-    /// granted and exact.
+    /// The unit of timeouts: a session gets 2 ticks or more, and expires with the tick that follows. Zero: every timeout is
+    /// exact.
     pub(crate) tick: Duration,
+    pub(crate) longest_timeout: Duration,
     /// The time that a container stays after it has lost its last child.
     pub(crate) container_check: Duration,
     /// The digest of the user who may do everything, as `user:hash`.
@@ -92,22 +93,17 @@ pub(crate) enum Greeting {
     Expired,
 }
 
-/// What a server tells of itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Census {
-    pub(crate) zxid: i64,
-    pub(crate) nodes: usize,
-    pub(crate) ephemerals: usize,
-    pub(crate) watches: usize,
-    pub(crate) data: usize,
-}
-
 impl Engine {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             tree: Tree::new(),
             zxid: settings.zxid,
-            sessions: Sessions::new(settings.session, settings.tick, settings.began),
+            sessions: Sessions::new(
+                settings.session,
+                settings.tick,
+                settings.longest_timeout,
+                settings.began,
+            ),
             members: Members::default(),
             inspections: BTreeSet::new(),
             settings,
@@ -332,29 +328,6 @@ impl Engine {
         let left = u64::try_from(wall.saturating_sub(self.wall(now))).unwrap_or_default();
         // A time to live may be longer than a clock can add.
         now + Duration::from_millis(left).min(LONGEST)
-    }
-
-    // To look at.
-
-    /// Every node: its path, data and stat.
-    pub(crate) fn dump(&self) -> impl Iterator<Item = (&str, Option<&Bytes>, record::Stat)> {
-        self.tree.nodes.iter().map(|(path, node)| (&**path, node.data.as_ref(), node.stat()))
-    }
-
-    /// A node's data and stat.
-    pub(crate) fn node(&self, path: &str) -> Option<(Option<&Bytes>, record::Stat)> {
-        self.tree.get(path).ok().map(|node| (node.data.as_ref(), node.stat()))
-    }
-
-    pub(crate) fn census(&self) -> Census {
-        Census {
-            zxid: self.zxid,
-            // The root has two names.
-            nodes: self.tree.nodes.len() + 1,
-            ephemerals: self.tree.ephemerals.values().map(BTreeSet::len).sum(),
-            watches: self.members.watched(),
-            data: self.dump().map(|(path, data, _)| path.len() + data.map_or(0, Bytes::len)).sum(),
-        }
     }
 }
 

@@ -32,9 +32,9 @@ pub(super) struct ServerSession {
 pub(crate) type Password = [u8; 16];
 
 impl Sessions {
-    pub(super) fn new(first: i64, tick: Duration, began: Instant) -> Self {
-        let (shortest, longest) = if tick.is_zero() { (tick, Duration::MAX) } else { (tick * 2, tick * 20) };
-        Self { all: BTreeMap::new(), last: first, tick, shortest, longest, began }
+    pub(super) fn new(first: i64, tick: Duration, longest: Duration, began: Instant) -> Self {
+        let shortest = tick * 2;
+        Self { all: BTreeMap::new(), last: first, tick, shortest, longest: longest.max(shortest), began }
     }
 
     /// A new session of this connection, and its id.

@@ -156,6 +156,11 @@ impl Table {
         }
     }
 
+    /// Every path that is watched, by every connection that does.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, ConnectionId)> {
+        self.of.iter().flat_map(|(id, paths)| paths.iter().map(|path| (path.as_str(), *id)))
+    }
+
     fn len(&self) -> usize {
         self.of.values().map(BTreeSet::len).sum()
     }
