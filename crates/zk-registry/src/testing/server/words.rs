@@ -46,7 +46,7 @@ fn mntr(text: &mut String, core: &Core) -> fmt::Result {
     let mut figure = |name, value: &dyn Display| writeln!(text, "zk_{name}\t{value}");
     figure("version", &format_args!("{VERSION}, {BUILT}"))?;
     figure("server_state", &"standalone")?;
-    figure("avg_latency", &0.0)?;
+    figure("avg_latency", &"0.0")?;
     figure("max_latency", &0)?;
     figure("min_latency", &0)?;
     figure("packets_received", &core.received)?;
