@@ -8,6 +8,7 @@ mod client;
 mod client_faults;
 mod conformance;
 mod diff;
+mod far_away;
 mod first_contact;
 mod frozen;
 mod half_reconnect;

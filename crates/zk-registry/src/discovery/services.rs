@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::format::{Format, NodeKind};
 use crate::instance::{BasePath, NodeName, ServiceName};
-use crate::store::pipeline::{in_order, read_all, settled};
+use crate::store::pipeline::{SINGLES, in_order, read_all, settled};
 use crate::store::{Fault, Node, Store};
 
 /// A node whose children are looked at; `None` is the base path.
@@ -21,7 +21,7 @@ pub(crate) async fn walk(
     let mut services = Vec::new();
     let mut level: Vec<Parent> = vec![None];
     while !level.is_empty() {
-        let listings = settled(level.iter().map(|parent| store.list(&path(base, parent)))).await;
+        let listings = settled(level.iter().map(|parent| store.list(&path(base, parent))), SINGLES).await;
         let mut children: Vec<(usize, String)> = Vec::new();
         for (n, listing) in listings.into_iter().enumerate() {
             match listing {
