@@ -15,15 +15,17 @@ use futures_util::future::{BoxFuture, OptionFuture};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::answers::{self, Circumstances};
+use super::audit::Audits;
+use super::connection::{Connection, SameSession, Turn};
 use super::context::{Context, path_load};
 use super::entry::{Entry, Next, Stage, Trouble};
 use super::holders::{Hold, Key};
 use super::parents::Parents;
-use super::registrar::{Command, Goodbye, NewRegistration, Registrar, millis};
+use super::registrar::{Command, NewRegistration, Registrar, millis};
 use super::round::{Answer, Answers, Round, Write};
 use super::schedule::Schedule;
 use super::state::{OnConflict, RegistrationState};
@@ -39,22 +41,16 @@ use crate::withdrawn::Withdrawn;
 const ROUND: usize = 4_000;
 /// The delay after which a registration that found a foreign node looks again.
 const CONFLICT_RECHECK: Duration = Duration::from_secs(1);
-/// How many audits in a row must find no leftover after the last entry went: a create that was under way may be executed later
-/// than its withdrawal was answered, and the delete of a leftover may be refused or lost.
-const LAST_AUDITS: u8 = 2;
-
 /// The task behind a [`Registrar`]. `run` it once.
 pub(crate) struct Driver {
     context: Context,
     commands: mpsc::UnboundedReceiver<Command>,
-    link: watch::Receiver<Link>,
+    connection: Connection,
     supervisor: mpsc::WeakUnboundedSender<session::Command>,
     session_timeout: Arc<AtomicU64>,
     load: Arc<AtomicUsize>,
     rng: SmallRng,
     entries: HashMap<Key, Entry>,
-    /// Nodes that our session owns and no registration wants: read, and deleted if they are ours.
-    leftovers: HashMap<Key, String>,
     schedule: Schedule,
     /// Registrations whose path has become free.
     freed: (mpsc::UnboundedSender<Key>, mpsc::UnboundedReceiver<Key>),
@@ -62,31 +58,7 @@ pub(crate) struct Driver {
     writes: Vec<(Key, Write)>,
     parents: Parents,
     round: Option<BoxFuture<'static, Answers>>,
-    /// The epoch and the connection count that the entries were last checked in.
-    seen: (u64, u64),
-    /// The last epoch beside which no node of an earlier one stands.
-    settled: u64,
-    /// The connection on which the round was sent, as in `seen`.
-    asked_on: (u64, u64),
-    audit: Audit,
-    /// How many audits are still to come without any entry, if they find nothing.
-    last_audits: u8,
-}
-
-/// When everything is compared with ZooKeeper again.
-#[derive(Clone, Copy, Debug)]
-enum Audit {
-    /// At this time.
-    At(Instant),
-    /// The next round lists what the session owns; the audit after it is at this time. A round that is not sent leaves it so.
-    Owed(Instant),
-}
-
-impl Audit {
-    fn next(self) -> Instant {
-        let (Self::At(at) | Self::Owed(at)) = self;
-        at
-    }
+    audits: Audits,
 }
 
 /// A registrar and the driver behind it, which has to be run.
@@ -106,24 +78,19 @@ pub(crate) fn registrar(
     };
     let driver = Driver {
         rng: SmallRng::seed_from_u64(context.seed),
-        audit: Audit::At(Instant::now() + context.audit_interval),
+        audits: Audits::new(context.audit_interval),
         context,
         commands,
-        link,
+        connection: Connection::new(link),
         supervisor,
         session_timeout,
         load,
         entries: HashMap::new(),
-        leftovers: HashMap::new(),
         schedule: Schedule::default(),
         freed: mpsc::unbounded_channel(),
         writes: Vec::new(),
         parents: Parents::default(),
         round: None,
-        seen: (0, 0),
-        settled: 0,
-        asked_on: (0, 0),
-        last_audits: 0,
     };
     (registrar, driver)
 }
@@ -138,7 +105,7 @@ impl Driver {
             let timer = OptionFuture::from(self.schedule.next_timer().map(sleep_until));
             tokio::select! {
                 biased;
-                changed = self.link.changed() => match changed {
+                changed = self.connection.changed() => match changed {
                     Ok(()) => self.relink(),
                     // The supervisor is gone, and so is the session.
                     Err(_) => return self.end(),
@@ -155,7 +122,7 @@ impl Driver {
                 }
                 Some(key) = self.freed.1.recv() => self.schedule.due(key),
                 Some(()) = timer => self.schedule.wake(Instant::now()),
-                () = sleep_until(self.audit.next()) => self.begin_audit(),
+                () = sleep_until(self.audits.next()) => self.begin_audit(),
             }
         }
     }
@@ -165,15 +132,8 @@ impl Driver {
         if self.round.is_some() {
             return;
         }
-        let store = {
-            let link = self.link.borrow();
-            match (&link.store, link.phase) {
-                (Some(store), Phase::Up) if (link.epoch, link.ups) == self.seen => store.clone(),
-                _ => return,
-            }
-        };
-        let owned = matches!(self.audit, Audit::Owed(_));
-        self.audit = Audit::At(self.audit.next());
+        let Some(store) = self.connection.store() else { return };
+        let owned = self.audits.take_owed();
         let mut round = Round { writes: std::mem::take(&mut self.writes), owned, ..Round::default() };
         self.parents.enlist(&mut round, &self.context);
         while round.creates.len() + round.reads.len() < ROUND
@@ -182,14 +142,14 @@ impl Driver {
             self.enlist(key, &mut round);
         }
         if !round.is_empty() {
-            self.asked_on = self.seen;
+            self.connection.asked();
             self.round = Some(round.send(store, self.context.acl));
         }
     }
 
     /// Adds one registration, or one leftover, to the round.
     fn enlist(&mut self, key: Key, round: &mut Round) {
-        if let Some(path) = self.leftovers.get(&key) {
+        if let Some(path) = self.audits.leftover(key) {
             return round.reads.push((key, path.clone()));
         }
         let Some(entry) = self.entries.get_mut(&key) else { return };
@@ -225,12 +185,12 @@ impl Driver {
     /// Takes up the answers of a round.
     fn learn(&mut self, answers: Answers) {
         let orphans: HashMap<ServiceName, Fault> = answers.orphans.into_iter().collect();
-        let is_current = self.is_current();
+        let is_current = self.connection.is_current();
         for (service, path, acl) in answers.acls {
             self.parents.examine(service, &path, acl, self.context.acl);
         }
         for (key, answer) in answers.items {
-            if let Some(path) = self.leftovers.remove(&key) {
+            if let Some(path) = self.audits.take(key) {
                 if is_current {
                     self.clear(key, path, answer);
                 }
@@ -260,12 +220,6 @@ impl Driver {
         self.settle_session();
     }
 
-    /// Whether the connection on which the round was sent still is the one that is up.
-    fn is_current(&self) -> bool {
-        let link = self.link.borrow();
-        link.phase == Phase::Up && (link.epoch, link.ups) == self.asked_on
-    }
-
     /// Reads, in the next round, the nodes that our session owns and no registration wants. The node of a registration that
     /// has failed stays until its guard is dropped.
     fn look_for_leftovers(&mut self, owned: HashSet<String>) {
@@ -274,13 +228,7 @@ impl Driver {
         let wanted = |path: &str| held.contains(path) || self.context.holders.holder(path).is_some();
         let unwanted: Vec<_> =
             owned.into_iter().filter(|path| base.contains(path) && !wanted(path)).collect();
-        self.last_audits = match self.entries.is_empty() && unwanted.is_empty() {
-            true => self.last_audits.saturating_sub(1),
-            false => LAST_AUDITS,
-        };
-        for path in unwanted {
-            let key = Key::fresh();
-            self.leftovers.insert(key, path);
+        for key in self.audits.found(unwanted, !self.entries.is_empty()) {
             self.schedule.due(key);
         }
     }
@@ -290,17 +238,15 @@ impl Driver {
         let stands = |entry: &Entry| {
             matches!(*entry.states.borrow(), RegistrationState::Registered { .. }) || entry.is_failed()
         };
-        if self.settled == self.seen.0
+        if !self.connection.is_unsettled()
             || !self.writes.is_empty()
-            || !self.leftovers.is_empty()
+            || self.audits.has_leftovers()
             || !self.entries.values().all(stands)
         {
             return;
         }
-        let link = self.link.borrow();
-        if let Some(store) = link.store.as_ref().filter(|_| link.epoch == self.seen.0) {
-            self.settled = self.seen.0;
-            self.context.sessions.settle(store.id());
+        if let Some(session) = self.connection.settle() {
+            self.context.sessions.settle(session);
         }
     }
 
@@ -324,7 +270,7 @@ impl Driver {
             Next::Fail(error) => self.fail(key, error),
             Next::Finish(outcome) => self.finish(key, outcome),
             Next::ListOwned => {
-                self.audit = Audit::Owed(self.audit.next());
+                self.audits.owe();
                 self.schedule.due(key);
             }
             Next::MakeParents => {
@@ -335,7 +281,7 @@ impl Driver {
                 self.context.sessions.disowned(by);
                 if let Some(supervisor) = self.supervisor.upgrade() {
                     // A supervisor that is gone has lost the session too.
-                    let _ = supervisor.send(session::Command::Replaced { epoch: self.seen.0 });
+                    let _ = supervisor.send(session::Command::Replaced { epoch: self.connection.session() });
                 }
                 self.later(key);
             }
@@ -363,18 +309,13 @@ impl Driver {
             self.context.holders.inherited(&entry.path);
         }
         // The answer may have been on its way when the connection, or the session, was lost.
-        let (epoch, phase) = {
-            let link = self.link.borrow();
-            (link.epoch, link.phase)
-        };
-        let news = match phase {
-            _ if epoch != self.seen.0 => false,
-            Phase::Up => entry.listed(stat, true),
-            Phase::Suspended { .. } => {
+        let news = match self.connection.phase() {
+            Some(Phase::Up) => entry.listed(stat, true),
+            Some(Phase::Suspended { .. }) => {
                 entry.listed(stat, false);
                 false
             }
-            Phase::Connecting | Phase::Closed => false,
+            Some(Phase::Connecting | Phase::Closed) | None => false,
         };
         if news {
             debug!(path = entry.path, zxid = stat.mzxid, "registered");
@@ -428,52 +369,41 @@ impl Driver {
             self.context.holders.release(&entry.path, key);
             self.load.fetch_sub(path_load(&entry.path, self.context.chroot_len), Ordering::Relaxed);
             self.schedule.forget(key);
-            self.last_audits = LAST_AUDITS;
+            self.audits.entry_went();
             entry.end(outcome);
         }
     }
 
     /// The session, or its connection, changed.
     fn relink(&mut self) {
-        let link = self.link.borrow_and_update().clone();
-        if link.closed.is_some() {
-            // The supervisor is done, and the last state says how.
-            return;
-        }
-        match link.phase {
-            Phase::Up if (link.epoch, link.ups) != self.seen => {
-                if let Some(store) = &link.store {
-                    self.session_timeout.store(millis(store.timeout()), Ordering::Relaxed);
-                }
-                let same_session = self.seen.0 == link.epoch;
-                self.seen = (link.epoch, link.ups);
-                if !same_session {
+        match self.connection.take_up() {
+            Turn::Up { store, session } => {
+                self.session_timeout.store(millis(store.timeout()), Ordering::Relaxed);
+                if session == SameSession::No {
                     self.start_over();
                 }
                 self.begin_audit();
                 self.settle_session();
             }
-            Phase::Up => {}
-            Phase::Suspended { .. } => self.entries.values().for_each(Entry::suspended),
-            Phase::Closed if link.failed.is_some() => {
+            Turn::Suspended => self.entries.values().for_each(Entry::suspended),
+            Turn::Connecting { refused } => {
+                self.entries.values().for_each(Entry::unlisted);
+                if let Some(refused) = refused {
+                    self.entries.values_mut().for_each(|entry| entry.refused(&refused));
+                }
+            }
+            Turn::Failed => {
                 self.round = None;
                 let keys: Vec<_> = self.entries.keys().copied().collect();
                 keys.into_iter().for_each(|key| self.give_up_if_hopeless(key));
             }
-            Phase::Connecting => {
-                self.entries.values().for_each(Entry::unlisted);
-                if let Some(refused) = link.refused {
-                    self.entries.values_mut().for_each(|entry| entry.refused(&refused));
-                }
-            }
-            // The session is being closed: the answer to that says what became of the nodes.
-            Phase::Closed => {}
+            Turn::Nothing => {}
         }
     }
 
     /// Ends a registration if there will be no session that waiting could bring.
     fn give_up_if_hopeless(&mut self, key: Key) {
-        let Some(error) = self.link.borrow().failed.clone() else { return };
+        let Some(error) = self.connection.failed() else { return };
         let Some(entry) = self.entries.get(&key) else { return };
         if entry.intent.record.is_some() {
             self.fail(key, error);
@@ -486,17 +416,14 @@ impl Driver {
     fn start_over(&mut self) {
         self.round = None;
         self.writes.clear();
-        // Leftovers were the last session's; what it still owns is found, if it matters, by reading what we want.
-        self.leftovers.clear();
+        self.audits.start_over();
         self.entries.values_mut().for_each(Entry::start_over);
         self.entries.values().for_each(Entry::unlisted);
     }
 
     /// Everything is read again, and what the session owns is listed.
     fn begin_audit(&mut self) {
-        let next = Instant::now() + jittered(self.context.audit_interval, &mut self.rng);
-        let is_over = self.entries.is_empty() && self.last_audits == 0;
-        self.audit = if is_over { Audit::At(next) } else { Audit::Owed(next) };
+        self.audits.begin(!self.entries.is_empty(), &mut self.rng);
         for (key, entry) in &mut self.entries {
             if !entry.is_failed() {
                 entry.compare();
@@ -523,7 +450,7 @@ impl Driver {
             Command::Register(new) => self.register(*new),
             Command::Update { key, done } => self.update(key, done),
             Command::Withdraw { key, goodbye } => {
-                let done = goodbye.map(|goodbye| self.in_time(goodbye));
+                let done = goodbye.map(|goodbye| goodbye.in_time(self.session_timeout.clone()));
                 self.withdraw(key, done);
             }
         }
@@ -534,10 +461,10 @@ impl Driver {
         let may_inherit = self.context.holders.may_inherit(&new.path);
         self.entries.insert(key, Entry::new(new, may_inherit));
         self.rewrite(key);
-        if let Some(refused) = &self.link.borrow().refused
+        if let Some(refused) = self.connection.refused()
             && let Some(entry) = self.entries.get_mut(&key)
         {
-            entry.refused(refused);
+            entry.refused(&refused);
         }
         self.give_up_if_hopeless(key);
     }
@@ -550,8 +477,7 @@ impl Driver {
             return;
         }
         entry.update(done);
-        let refused = self.link.borrow().refused.clone();
-        if let Some(refused) = refused {
+        if let Some(refused) = self.connection.refused() {
             entry.refused(&refused);
         }
         self.rewrite(key);
@@ -576,30 +502,10 @@ impl Driver {
         }
     }
 
-    /// Where to send the outcome of a withdrawal: the caller is told that it is unconfirmed once its time is over.
-    fn in_time(&self, Goodbye { within, done }: Goodbye) -> oneshot::Sender<Withdrawn> {
-        let (sender, outcome) = oneshot::channel();
-        let session_timeout = self.session_timeout.clone();
-        tokio::spawn(async move {
-            let outcome = match timeout(within, outcome).await {
-                Ok(Ok(outcome)) => outcome,
-                // The registrar has ended, and said in the last state how.
-                Ok(Err(_)) => return,
-                Err(_) => {
-                    let gone_within = Duration::from_millis(session_timeout.load(Ordering::Relaxed));
-                    Withdrawn::Unconfirmed { gone_within }
-                }
-            };
-            // The caller may have stopped waiting.
-            let _ = done.send(outcome);
-        });
-        sender
-    }
-
     /// Ends every registration, also those whose commands were not taken up yet.
     fn end(mut self) {
         let gone_within = self.granted_timeout();
-        let outcome = self.link.borrow().closed.unwrap_or(Withdrawn::Unconfirmed { gone_within });
+        let outcome = self.connection.closed().unwrap_or(Withdrawn::Unconfirmed { gone_within });
         self.round = None;
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {

@@ -3,6 +3,8 @@
 //! `decision.rs` decides (pure), `driver.rs` drives every registration of one session in rounds.
 
 mod answers;
+mod audit;
+mod connection;
 mod context;
 mod decision;
 mod desired;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::desired::Desired;
 use super::holders::{Holders, Key};
@@ -47,6 +48,28 @@ pub(crate) struct Goodbye {
     /// How long it waits.
     pub(super) within: Duration,
     pub(super) done: oneshot::Sender<Withdrawn>,
+}
+
+impl Goodbye {
+    /// Where to send the outcome: the caller is told that it is unconfirmed once its time is over.
+    pub(super) fn in_time(self, session_timeout: Arc<AtomicU64>) -> oneshot::Sender<Withdrawn> {
+        let Self { within, done } = self;
+        let (sender, outcome) = oneshot::channel();
+        tokio::spawn(async move {
+            let outcome = match timeout(within, outcome).await {
+                Ok(Ok(outcome)) => outcome,
+                // The registrar has ended, and said in the last state how.
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    let gone_within = Duration::from_millis(session_timeout.load(Ordering::Relaxed));
+                    Withdrawn::Unconfirmed { gone_within }
+                }
+            };
+            // The caller may have stopped waiting.
+            let _ = done.send(outcome);
+        });
+        sender
+    }
 }
 
 /// A registration that begins.
