@@ -111,6 +111,7 @@ pub use registry::Registry;
 pub use resolve::{
     AddressKind, Closed, DialPolicy, DialRefused, Resolve, ServiceWatch, SnapshotSender, StaticResolver,
 };
+pub use resolve::{Services, ServicesWatch};
 pub use session::ConnectionState;
 pub use snapshot::{Change, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
 pub use withdrawn::Withdrawn;

@@ -242,13 +242,7 @@ impl Driver {
                 .collect();
         let read = epoch.store.read(&above);
         let Ok(nodes) = self.keeper.answer(epoch, read).await? else { return Ok(false) };
-        let changed = nodes.into_iter().map(|answer| match answer {
-            Ok(node) => Some(node.stat.pzxid),
-            Err(Fault::NoNode) => Some(0),
-            Err(_) => None,
-        });
-        let latest = changed.collect::<Option<Vec<_>>>().map(|zxids| zxids.into_iter().max().unwrap_or(0));
-        Ok(latest.is_some_and(|latest| latest < watermark))
+        Ok(latest_change(&nodes).is_some_and(|latest| latest < watermark))
     }
 
     /// What is missing was not read: everything has to be, after a while.
@@ -511,10 +505,39 @@ impl Driver {
     }
 }
 
+/// The latest zxid that the nodes above a service's node show, the root last. `None` when it cannot be known: one could not be
+/// read, or the root itself does not exist, which is a chroot that was deleted.
+fn latest_change(above: &[Result<Node, Fault>]) -> Option<i64> {
+    let zxid = |answer: &Result<Node, Fault>| match answer {
+        Ok(node) => Some(node.stat.pzxid),
+        Err(Fault::NoNode) => Some(0),
+        Err(_) => None,
+    };
+    let root = above.last()?.as_ref().ok()?.stat.pzxid;
+    above.iter().map(zxid).try_fold(root, |latest, zxid| Some(latest.max(zxid?)))
+}
+
 impl Drop for Driver {
     /// A view that does not run, or runs no more, must not be waited for.
     fn drop(&mut self) {
         self.keeper.last_words();
         self.keeper.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_chroot_that_was_deleted_is_no_other_zookeeper() {
+        let node = |pzxid| Ok(Node { data: Bytes::new(), stat: Stat { pzxid, ..Stat::default() } });
+        assert_eq!(latest_change(&[Err(Fault::NoNode), node(7), node(5)]), Some(7));
+        assert_eq!(latest_change(&[Err(Fault::NoNode), Err(Fault::NoNode), node(5)]), Some(5));
+        assert_eq!(latest_change(&[node(7), Err(Fault::NoAuth), node(5)]), None);
+        assert_eq!(latest_change(&[Err(Fault::NoNode), Err(Fault::NoNode)]), None);
+        assert_eq!(latest_change(&[]), None);
     }
 }

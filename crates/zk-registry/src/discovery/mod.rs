@@ -2,6 +2,8 @@
 //!
 //! One task per watched service (`driver.rs`) feeds a pure [`View`](view::View) from one recursive watch, and publishes.
 
+mod bulk;
+pub(crate) mod catalog;
 mod driver;
 mod epoch;
 mod harvest;

@@ -1,15 +1,23 @@
-//! Which services exist: a walk down the tree, level by level, for people and scripts.
+//! Which services exist: a walk down the tree, level by level.
 
+use std::collections::BTreeMap;
+
+use super::bulk;
 use crate::error::Error;
 use crate::format::{Format, NodeKind};
 use crate::instance::{BasePath, NodeName, ServiceName};
-use crate::store::pipeline::{SINGLES, in_order, read_all, settled};
+use crate::options::RecordLimits;
+use crate::store::pipeline::{SINGLES, settled};
 use crate::store::{Fault, Node, Store};
+
+/// How many children are read at once in search of a witness: one of the first is, as a rule.
+const AT_ONCE: usize = 32;
 
 /// A node whose children are looked at; `None` is the base path.
 type Parent = Option<ServiceName>;
 
-/// The services below the base path: every node with a child that is an instance, or may be one that cannot be read.
+/// The services below the base path, each with a witness: every node with a child that is an instance, or may be one that
+/// cannot be read, and the name of such a child.
 ///
 /// The requests of one level are sent together, so that a level costs two round trips; depth has no limit but the longest
 /// service name.
@@ -17,8 +25,9 @@ pub(crate) async fn walk(
     store: &dyn Store,
     base: &BasePath,
     format: &dyn Format,
-) -> Result<Vec<ServiceName>, Error> {
-    let mut services = Vec::new();
+    limits: RecordLimits,
+) -> Result<BTreeMap<ServiceName, String>, Error> {
+    let mut services = BTreeMap::new();
     let mut level: Vec<Parent> = vec![None];
     while !level.is_empty() {
         let listings = settled(level.iter().map(|parent| store.list(&path(base, parent))), SINGLES).await;
@@ -31,30 +40,70 @@ pub(crate) async fn walk(
             }
         }
         let paths: Vec<_> = children.iter().map(|(n, name)| base.child(level[*n].as_ref(), name)).collect();
-        let nodes = in_order(read_all(store, &paths)).await;
+        let nodes = bulk::read(store, &paths, String::clone, limits).await;
         let nodes = nodes.map_err(|fault| fault.while_reading(&base.to_string()))?;
-        let mut has_instances = vec![false; level.len()];
+        let mut witnesses = vec![None; level.len()];
         let mut below = Vec::new();
-        for ((n, name), node) in children.iter().zip(nodes.into_iter().flatten()) {
+        for ((n, name), (_, node)) in children.iter().zip(nodes) {
             let parent = level[*n].as_ref();
-            match node {
-                Err(Fault::NoNode) => {}
-                Err(_) => has_instances[*n] = true,
-                Ok(node) if node.stat.owner != 0 || is_instance(format, parent, name, &node) => {
-                    has_instances[*n] = true;
-                }
-                Ok(node) if node.stat.children > 0 => {
-                    below.extend(child(base, parent, name).map(Some));
-                }
-                Ok(_) => {}
+            if is_witness(format, parent, name, &node) {
+                witnesses[*n].get_or_insert_with(|| name.clone());
+            } else if node.is_ok_and(|node| node.stat.children > 0) {
+                below.extend(child(base, parent, name).map(Some));
             }
         }
-        let found = level.into_iter().zip(has_instances).filter(|(_, has_instances)| *has_instances);
-        services.extend(found.filter_map(|(parent, _)| parent));
+        let found = level.into_iter().zip(witnesses);
+        services.extend(found.filter_map(|(parent, witness)| Some((parent?, witness?))));
         level = below;
     }
-    services.sort();
     Ok(services)
+}
+
+/// The name of a child of the service's node `root` that is an instance, or may be one that cannot be read: `known`, if it
+/// still is. `None`: there is none.
+pub(super) async fn witness(
+    store: &dyn Store,
+    root: &str,
+    service: &ServiceName,
+    format: &dyn Format,
+    limits: RecordLimits,
+    known: Option<String>,
+) -> Result<Option<String>, Error> {
+    let failed = |fault: Fault| fault.while_reading(root);
+    let path = |name: &String| format!("{root}/{name}");
+    let stands = |(name, node): &(String, Result<Node, Fault>)| is_witness(format, Some(service), name, node);
+    if let Some(known) = known {
+        let nodes = bulk::read(store, &[known], path, limits).await.map_err(failed)?;
+        if let Some((known, _)) = nodes.into_iter().find(stands) {
+            return Ok(Some(known));
+        }
+    }
+    let names = match store.list(root).await {
+        Ok((names, _)) => names,
+        Err(Fault::NoNode) => return Ok(None),
+        Err(fault) => return Err(failed(fault)),
+    };
+    for some in names.chunks(AT_ONCE) {
+        let nodes = bulk::read(store, some, path, limits).await.map_err(failed)?;
+        if let Some((name, _)) = nodes.into_iter().find(stands) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a child is an instance, or may be one that cannot be read.
+fn is_witness(
+    format: &dyn Format,
+    parent: Option<&ServiceName>,
+    name: &str,
+    node: &Result<Node, Fault>,
+) -> bool {
+    match node {
+        Err(Fault::NoNode) => false,
+        Err(_) => true,
+        Ok(node) => node.stat.owner != 0 || is_instance(format, parent, name, node),
+    }
 }
 
 fn path(base: &BasePath, parent: &Parent) -> String {

@@ -52,6 +52,14 @@ impl BasePath {
             .is_some_and(|rest| !rest.is_empty())
     }
 
+    /// The service and the name of the node that a path names: the last segment, below all others. `None` for a path that
+    /// is no node below a service.
+    pub(crate) fn split<'a>(&self, path: &'a str) -> Option<(ServiceName, &'a str)> {
+        let (service, name) = path.strip_prefix(self.prefix())?.strip_prefix('/')?.rsplit_once('/')?;
+        let service = service.parse().ok().filter(|service| self.allows(service))?;
+        Some((service, name))
+    }
+
     /// Whether a service of this name may live here: `zookeeper` at the root is ZooKeeper's own.
     pub(crate) fn allows(&self, service: &ServiceName) -> bool {
         !(self.prefix().is_empty() && is_reserved(service.as_str()))
@@ -146,6 +154,13 @@ mod tests {
             assert!(!base("/services").contains(other), "{other:?}");
         }
         assert!(!base("/").contains("/"));
+        let split = base("/services").split("/services/a/b/c");
+        assert_eq!(split, Some(("a/b".parse().unwrap(), "c")));
+        assert_eq!(base("/").split("/time/x").unwrap().1, "x");
+        for no_instance in ["/services", "/services/time", "/other/time/x", "/servicesX/time/x"] {
+            assert!(base("/services").split(no_instance).is_none(), "{no_instance}");
+        }
+        assert!(base("/").split("/zookeeper/quota/x").is_none());
     }
 
     #[test]

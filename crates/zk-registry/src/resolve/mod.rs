@@ -3,12 +3,14 @@
 
 mod dial;
 mod fixed;
+mod services;
 mod watch;
 
 use std::fmt;
 
 pub use self::dial::{AddressKind, DialPolicy, DialRefused};
 pub use self::fixed::StaticResolver;
+pub use self::services::{Services, ServicesWatch};
 pub(crate) use self::watch::Waiter;
 pub use self::watch::{Closed, ServiceWatch, SnapshotSender};
 use crate::instance::ServiceName;

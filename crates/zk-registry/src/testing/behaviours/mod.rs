@@ -91,6 +91,7 @@ behaviours! {
         an_instance_that_an_operator_deleted_is_back
         a_closed_registry_leaves_nothing_behind;
     readers:
+        which_services_exist_is_seen_beside_a_watch_of_one_of_them
         waiting_for_a_write_shows_it
         a_service_that_nobody_created_is_live_and_empty_and_fills
         an_outage_keeps_the_instances_and_says_since_when

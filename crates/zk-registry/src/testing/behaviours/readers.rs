@@ -89,3 +89,29 @@ pub(super) async fn a_malformed_child_is_rejected_and_its_neighbours_are_served(
     let repaired = shows(&mut watch, |snapshot| snapshot.len() == 2).await;
     assert!(repaired.rejected().is_empty());
 }
+
+pub(super) async fn which_services_exist_is_seen_beside_a_watch_of_one_of_them(world: &dyn World) {
+    let (registrant, reader, service) = (world.process().await, world.process().await, world.service());
+    let mut watch = reader.registry.watch(&service);
+    let mut services = reader.registry.watch_services();
+    soon(services.live()).await.unwrap();
+    for _ in 0..2 {
+        let mut registration = registrant.registry.register(&service, Instance::new("10.0.0.1", 80));
+        soon(registration.registered()).await.unwrap();
+        while !services.current().contains(&service) {
+            soon(services.changed()).await.unwrap();
+        }
+        shows(&mut watch, |snapshot| snapshot.len() == 1).await;
+        assert_eq!(soon(registration.withdraw(SOON)).await, Withdrawn::Confirmed);
+        while services.current().contains(&service) {
+            soon(services.changed()).await.unwrap();
+        }
+        shows(&mut watch, |snapshot| snapshot.is_empty()).await;
+        // The next round is one after a reconnect.
+        reader.network.cut().await;
+        reader.connection(|state| !matches!(state, ConnectionState::Connected { .. })).await;
+        reader.network.heal().await;
+        soon(services.live()).await.unwrap();
+        soon(watch.live()).await.unwrap();
+    }
+}
