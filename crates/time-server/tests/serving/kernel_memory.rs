@@ -108,7 +108,8 @@ async fn rate(server: &Running, window: usize) -> f64 {
             let mut answered = 0;
             while began.elapsed() < ROUND {
                 let (sent, read) = tokio::join!(writer.write_all(&requests), reader.read_exact(&mut replies));
-                (sent.unwrap(), read.unwrap());
+                sent.unwrap();
+                read.unwrap();
                 answered += window;
             }
             answered

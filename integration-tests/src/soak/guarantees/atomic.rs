@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use zk_registry::{Change, Zxid};
 
-use super::{Guarantee, Look, Seen, Worst, instances};
+use super::look::{Guarantee, Look, Seen, Worst, instances};
 
 pub(super) struct Atomic;
 
@@ -45,7 +45,7 @@ fn members(seen: &Seen) -> impl Iterator<Item = (&str, (Zxid, Zxid))> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Trust::Live;
+    use super::super::look::Trust::Live;
     use super::super::tests::{looks, registered, seen};
     use super::*;
 

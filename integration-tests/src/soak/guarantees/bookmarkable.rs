@@ -1,6 +1,6 @@
 //! Bookmarkable: every change up to the watermark is in the snapshot, live or not.
 
-use super::{Guarantee, Look, Worst};
+use super::look::{Guarantee, Look, Worst};
 
 pub(super) struct Bookmarkable;
 
@@ -23,7 +23,7 @@ impl Guarantee for Bookmarkable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Trust::{Live, Not};
+    use super::super::look::Trust::{Live, Not};
     use super::super::tests::{looks, registered, seen};
     use super::*;
 

@@ -3,98 +3,21 @@
 
 mod atomic;
 mod bookmarkable;
+mod look;
 mod ordered;
 mod reliable;
 mod resumable;
 mod unique;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use zk_registry::{Freshness, Snapshot, Zxid};
-
 use super::ledger::Expected;
 use atomic::Atomic;
 use bookmarkable::Bookmarkable;
+use look::Guarantee;
+pub(super) use look::{Look, Seen, Worst};
 use ordered::Ordered;
 use reliable::Reliable;
 use resumable::Resumable;
 use unique::Unique;
-
-/// Everything that a reader sees at one look.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) revision: u64,
-    pub(super) watermark: Zxid,
-    /// As published.
-    pub(super) freshness: Freshness,
-    /// Whether it is live, judged at the look.
-    pub(super) trust: Trust,
-    /// The ids as they are listed, each with the writes that created and changed it.
-    pub(super) instances: Vec<(String, Zxid, Zxid)>,
-    /// The ids of rejected nodes and of suspects.
-    pub(super) others: Vec<String>,
-    /// What it was made from.
-    pub(super) snapshot: Snapshot,
-}
-
-/// Whether a reader may believe what it sees to be current.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    Live,
-    Not,
-}
-
-impl Seen {
-    /// `judged` is the freshness at the look.
-    pub(super) fn new(snapshot: &Snapshot, judged: Freshness) -> Self {
-        let rejected = snapshot.rejected().iter().map(|one| format!("{}: {}", one.id, one.reason));
-        let suspects = snapshot.suspects().map(|one| one.id().to_string());
-        Self {
-            revision: snapshot.revision(),
-            watermark: snapshot.watermark(),
-            freshness: snapshot.freshness(),
-            trust: if judged == Freshness::Live { Trust::Live } else { Trust::Not },
-            instances: instances(snapshot),
-            others: rejected.chain(suspects).collect(),
-            snapshot: snapshot.clone(),
-        }
-    }
-
-    pub(super) fn modified(&self, id: &str) -> Option<Zxid> {
-        let at = self.instances.binary_search_by(|(other, ..)| other.as_str().cmp(id)).ok()?;
-        Some(self.instances[at].2)
-    }
-}
-
-fn instances(snapshot: &Snapshot) -> Vec<(String, Zxid, Zxid)> {
-    snapshot.instances().map(|one| (one.id().to_string(), one.created(), one.modified())).collect()
-}
-
-/// One look of a reader.
-pub(super) struct Look<'a> {
-    /// The look before it.
-    pub(super) before: Option<&'a Seen>,
-    pub(super) now: &'a Seen,
-    /// What should be listed, as known after the look.
-    pub(super) expected: &'a Expected,
-}
-
-impl Look<'_> {
-    /// The look before, if another snapshot was seen at it.
-    fn news(&self) -> Option<&Seen> {
-        self.before.filter(|before| before.revision != self.now.revision)
-    }
-}
-
-/// The worst cases that guarantees with a bound saw.
-pub(super) type Worst = BTreeMap<&'static str, Duration>;
-
-/// One guarantee, checked at every look.
-trait Guarantee: Send {
-    /// What it has seen to be wrong.
-    fn check(&mut self, look: &Look<'_>, worst: &mut Worst) -> Result<(), String>;
-}
 
 /// All guarantees of one watch.
 pub(super) struct Guarantees {
@@ -128,6 +51,12 @@ impl Guarantees {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use zk_registry::{Freshness, Snapshot, Zxid};
+
+    use super::look::Trust;
+
     use super::*;
 
     /// A look at these ids, all written at the zxid beside them.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use zk_registry::Zxid;
 
-use super::{Guarantee, Look, Worst};
+use super::look::{Guarantee, Look, Worst};
 
 /// The newest that was seen of every instance.
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl Guarantee for Ordered {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Trust::Live;
+    use super::super::look::Trust::Live;
     use super::super::tests::{looks, registered, seen};
     use super::*;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zk_registry::Zxid;
 
-use super::{Guarantee, Look, Trust, Worst};
+use super::look::{Guarantee, Look, Trust, Worst};
 use crate::fair_time::Stopwatch;
 
 /// For how long a live snapshot may lack an instance that is registered, or list one that was withdrawn: a server may be
@@ -66,11 +66,12 @@ fn note(worst: &mut Worst, what: &'static str, lasting: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Trust::{Live, Not};
+    use super::super::Seen;
+    use super::super::look::Trust::{Live, Not};
     use super::super::tests::{registered, seen};
-    use super::super::{Expected, Seen};
     use super::*;
     use crate::eventually::eventually;
+    use crate::soak::ledger::Expected;
 
     fn check(reliable: &mut Reliable, now: &Seen, expected: &Expected) -> Result<(), String> {
         reliable.check(&Look { before: None, now, expected }, &mut Worst::new())

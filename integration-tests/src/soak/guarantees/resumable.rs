@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use zk_registry::Zxid;
 
-use super::{Guarantee, Look, Trust, Worst};
+use super::look::{Guarantee, Look, Trust, Worst};
 
 /// What was registered and listed when the watch was last live.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Guarantee for Resumable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Trust::{Live, Not};
+    use super::super::look::Trust::{Live, Not};
     use super::super::tests::{looks, registered, seen};
     use super::*;
 

@@ -1,6 +1,6 @@
 //! Unique: an instance is listed once, and no publication repeats the one before it.
 
-use super::{Guarantee, Look, Worst};
+use super::look::{Guarantee, Look, Worst};
 
 pub(super) struct Unique;
 
@@ -24,7 +24,7 @@ impl Guarantee for Unique {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Trust::Live;
+    use super::super::look::Trust::Live;
     use super::super::tests::{looks, registered, seen};
     use super::*;
 
