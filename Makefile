@@ -25,8 +25,10 @@ bench-page: ## docs/BENCHMARKS.md and docs/plots/ from the last figures
 	@cargo run --quiet --release -p integration-tests --bin bench -- --page docs/BENCHMARKS.md
 fuzz: ## every fuzz target for MINUTES (1); needs cargo-fuzz and Rust nightly
 	@.ci/fuzz
+strangers: ## the tests of other projects' clients (SUITES) on Apache ZooKeeper and on the server for tests
+	@.ci/strangers $(SUITES)
 diff: ## SEEDS (1000) random scripts on Apache ZooKeeper and on the server for tests, reply by reply
 	@cargo run --quiet -p integration-tests --bin diff -- --seeds $${SEEDS:-1000}
 soak: ## random faults over a fleet on real ZooKeeper for MINUTES (10), checked all the time; SEED=n replays
 	@RUST_LOG=$${RUST_LOG:-error} cargo run --quiet -p integration-tests --bin soak -- --minutes $${MINUTES:-10}
-.PHONY: help up up-ensemble up-secure down clean demo test ci ci-deep bench bench-page fuzz diff soak
+.PHONY: help up up-ensemble up-secure down clean demo test ci ci-deep bench bench-page fuzz diff strangers soak
