@@ -40,8 +40,10 @@ pub mod fuzzing;
 #[cfg(feature = "testing")]
 pub mod internal;
 mod server;
+mod storm;
 
 pub use server::{Frozen, Reach, Server, ServerOptions};
+pub use storm::{World, storm};
 
 use std::fmt;
 use std::ops::Deref;
