@@ -1,10 +1,11 @@
 //! The server for tests over its real wire: this library and its client crate see no difference from Apache ZooKeeper.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use zk_registry::testing::{self, Frozen, Server};
+use zk_registry::testing::{self, Frozen, Reach, Server, ServerOptions};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_behaves_as_zookeeper_does_over_the_wire() {
@@ -17,18 +18,31 @@ async fn it_behaves_as_zookeeper_does_over_the_wire() {
 async fn it_answers_four_letter_words() {
     let server = Server::start().await.unwrap();
     let address = server.address();
-    let ask = move |word: &'static str| {
-        tokio::task::spawn_blocking(move || {
-            let mut stream = TcpStream::connect(address).unwrap();
-            stream.write_all(word.as_bytes()).unwrap();
-            let mut text = String::new();
-            stream.read_to_string(&mut text).unwrap();
-            text
-        })
-    };
+    let ask = move |word: &'static str| tokio::task::spawn_blocking(move || ask(address, word));
     assert_eq!(ask("ruok").await.unwrap(), "imok");
     let text = ask("srvr").await.unwrap();
     assert!(text.contains("Mode: standalone") && text.contains("Node count: 5"), "{text}");
+    let (stream, greeting) = tokio::task::block_in_place(|| session(&server, 0));
+    let id = i64::from_be_bytes(greeting[12..20].try_into().unwrap());
+    for (word, expected) in [("cons", format!("sid={id:#x},to=10000")), ("dump", format!("{id:#x}\t10000ms"))]
+    {
+        let text = ask(word).await.unwrap();
+        assert!(text.contains(&expected), "{word}: {text}");
+    }
+    let text = ask("conf").await.unwrap();
+    assert!(text.contains("tickTime=2000\n") && text.contains("maxSessionTimeout=40000\n"), "{text}");
+    let text = ask("mntr").await.unwrap();
+    assert!(text.contains("zk_num_alive_connections\t1\n"), "{text}");
+    assert_eq!(ask("wchs").await.unwrap(), "0 connections watching 0 paths\nTotal watches:0\n");
+    drop(stream);
+}
+
+fn ask(address: SocketAddr, word: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(word.as_bytes()).expect("it listens");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    text
 }
 
 /// Opens a session, byte by byte; without the flag of a read-only client, as old clients do.
@@ -92,4 +106,79 @@ async fn a_frame_past_the_limit_ends_the_connection() {
         stream.write_all(&i32::to_be_bytes(length)).unwrap();
         assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0, "{length}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_answers_within_20_milliseconds_of_its_start() {
+    // The best of some: the machine may do other things, too.
+    let mut best = Duration::MAX;
+    for _ in 0..10 {
+        let began = Instant::now();
+        let server = Server::start().await.unwrap();
+        assert!(!session(&server, 0).1.is_empty());
+        best = best.min(began.elapsed());
+    }
+    assert!(best <= Duration::from_millis(20), "{best:?}");
+}
+
+#[tokio::test]
+async fn it_listens_to_this_machine_alone_unless_told_otherwise() {
+    let everywhere = "0.0.0.0:0".parse().unwrap();
+    let refused = Server::with(everywhere, ServerOptions::default()).await;
+    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    let mut options = ServerOptions::default();
+    options.reach = Reach::OtherMachines;
+    assert!(Server::with(everywhere, options).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_what_it_is() {
+    let server = Server::start().await.unwrap();
+    let address = server.address();
+    let text = tokio::task::spawn_blocking(move || ask(address, "srvr")).await.unwrap();
+    assert!(text.starts_with("Zookeeper version: 3.9.3-in-memory, "), "{text}");
+}
+
+/// What a server of ZooKeeper has in its log and here never is: quorums, disks, TLS, SASL.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_refuses_sasl_and_reconfiguration() {
+    let server = Server::start().await.unwrap();
+    let (mut stream, _) = session(&server, 0);
+    // reconfig: three strings that are null, and a version
+    let mut packet = vec![0, 0, 0, 28, 0, 0, 0, 1, 0, 0, 0, 16];
+    packet.extend([0xff; 20]);
+    stream.write_all(&packet).unwrap();
+    let mut reply = [0; 20];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(reply[16..], (-123_i32).to_be_bytes());
+    // sasl: no token
+    stream.write_all(&[0, 0, 0, 12, 0, 0, 0, 2, 0, 0, 0, 102, 0xff, 0xff, 0xff, 0xff]).unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest[16..], (-6_i32).to_be_bytes());
+}
+
+/// Past 3,000 lines it would have become what it must not be: an engine.
+#[test]
+fn it_stays_small() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut lines = 0;
+    for part in ["src/store/memory/engine", "src/testing/server", "examples/zookeeper.rs"] {
+        let part = root.join(part);
+        let files: Vec<_> = match part.is_dir() {
+            true => std::fs::read_dir(part).unwrap().map(|entry| entry.unwrap().path()).collect(),
+            false => vec![part],
+        };
+        for file in files.iter().filter(|file| !file.ends_with("tests.rs")) {
+            let text = std::fs::read_to_string(file).unwrap();
+            let product = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            lines += product
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with("//"))
+                .count();
+        }
+    }
+    println!("{lines} lines");
+    assert!((1_000..=3_000).contains(&lines), "{lines} lines");
 }

@@ -4,6 +4,7 @@ mod again;
 mod client;
 mod curator;
 mod fleet;
+mod for_tests;
 mod grouped;
 mod pick;
 mod registration;
@@ -25,6 +26,7 @@ use integration_tests::checkout::target_directory;
 /// Every subject, in the order in which they run. A new one is a module beside this file and a line here.
 const SUBJECTS: &[Subject] = &[
     zookeeper::SUBJECT,
+    for_tests::SUBJECT,
     registration::SUBJECT,
     view::SUBJECT,
     pick::SUBJECT,

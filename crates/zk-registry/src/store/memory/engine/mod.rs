@@ -14,6 +14,8 @@ pub(crate) mod record;
 mod report;
 mod requests;
 mod session;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod tree;
 mod watches;
