@@ -216,7 +216,21 @@ impl Side {
                     let text = reading::reply(operation, &frame, &mut self.names);
                     lines.push(format!("{slot}: {text}"));
                     next = expected.next();
+                    let code = reading::header(&frame).map_or(0, |(_, _, code)| code);
+                    if matches!(code, UNIMPLEMENTED | AUTH_FAILED) {
+                        return self.ends(slot, lines);
+                    }
                 }
+            }
+        }
+    }
+
+    /// Reads until the server has closed the connection, which it need not do at once.
+    fn ends(&mut self, slot: usize, lines: &mut Vec<String>) {
+        while let Some(connection) = &mut self.slots[slot].connection {
+            match connection.frame() {
+                Err(why) => self.lost(slot, why, lines),
+                Ok(frame) => lines.push(format!("{slot}: more: {}", frame.escape_ascii())),
             }
         }
     }
@@ -273,5 +287,8 @@ fn is_event(frame: &[u8]) -> bool {
     frame.starts_with(&(-1_i32).to_be_bytes())
 }
 
+/// The refusals behind which a server closes the connection.
+const UNIMPLEMENTED: i32 = -6;
+const AUTH_FAILED: i32 = -115;
 /// A server that says nothing for so long has nothing to say.
 const PATIENCE: Duration = Duration::from_secs(5);
