@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::epoch::{Epoch, Need, Over, Replies, Step, Sweep, lost_epoch};
 use super::keeper::{Keeper, ViewSettings};
 use super::pace::{Pace, SUSPICIOUS};
+use super::rebuilt::is_another_zookeeper;
 use super::requests::{is_about_the_request, read_all};
 use super::snapshot_file::Stored;
 use super::subscriptions::{Channel, Subscriptions};
@@ -204,7 +205,9 @@ impl Driver {
         self.keeper.view.begin_resync(asked);
         match read_all(&mut self.keeper, epoch).await? {
             Ok(batch) => {
-                if epoch.parent.is_none() && self.is_another_zookeeper(epoch, &batch).await? {
+                if epoch.parent.is_none()
+                    && is_another_zookeeper(&mut self.keeper, epoch, self.last_root, &batch).await?
+                {
                     info!(root = self.keeper.settings.root, "ZooKeeper was built anew, starting over");
                     self.keeper.view.start_over();
                 }
@@ -220,29 +223,6 @@ impl Driver {
             Err(fault) => self.reading_failed(epoch, &fault),
         }
         Ok(())
-    }
-
-    /// Whether the first listing of a session shows zxids below those that the last one had: those of a ZooKeeper only grow.
-    async fn is_another_zookeeper(&mut self, epoch: &mut Epoch, batch: &Batch) -> Result<bool, Over> {
-        let watermark = self.keeper.view.watermark().0;
-        if watermark == 0 {
-            return Ok(false);
-        }
-        if let Some(parent) = batch.parent {
-            // A node that was created again has a zxid of its own, above everything before.
-            let replaced = self.last_root.is_some_and(|last| last != parent.czxid);
-            let is_whole = batch.items.iter().all(|(_, answer)| answer.is_ok());
-            return Ok((replaced && parent.czxid <= watermark) || (is_whole && batch.reach().0 < watermark));
-        }
-        // The service's node went: its parent, or the next node above that is there, shows when.
-        let root = &self.keeper.settings.root;
-        let above: Vec<String> =
-            std::iter::successors(root.rsplit_once('/'), |(path, _)| path.rsplit_once('/'))
-                .map(|(path, _)| if path.is_empty() { "/".to_owned() } else { path.to_owned() })
-                .collect();
-        let read = epoch.store.read(&above);
-        let Ok(nodes) = self.keeper.answer(epoch, read).await? else { return Ok(false) };
-        Ok(latest_change(&nodes).is_some_and(|latest| latest < watermark))
     }
 
     /// What is missing was not read: everything has to be, after a while.
@@ -505,39 +485,10 @@ impl Driver {
     }
 }
 
-/// The latest zxid that the nodes above a service's node show, the root last. `None` when it cannot be known: one could not be
-/// read, or the root itself does not exist, which is a chroot that was deleted.
-fn latest_change(above: &[Result<Node, Fault>]) -> Option<i64> {
-    let zxid = |answer: &Result<Node, Fault>| match answer {
-        Ok(node) => Some(node.stat.pzxid),
-        Err(Fault::NoNode) => Some(0),
-        Err(_) => None,
-    };
-    let root = above.last()?.as_ref().ok()?.stat.pzxid;
-    above.iter().map(zxid).try_fold(root, |latest, zxid| Some(latest.max(zxid?)))
-}
-
 impl Drop for Driver {
     /// A view that does not run, or runs no more, must not be waited for.
     fn drop(&mut self) {
         self.keeper.last_words();
         self.keeper.forget();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    #[test]
-    fn a_chroot_that_was_deleted_is_no_other_zookeeper() {
-        let node = |pzxid| Ok(Node { data: Bytes::new(), stat: Stat { pzxid, ..Stat::default() } });
-        assert_eq!(latest_change(&[Err(Fault::NoNode), node(7), node(5)]), Some(7));
-        assert_eq!(latest_change(&[Err(Fault::NoNode), Err(Fault::NoNode), node(5)]), Some(5));
-        assert_eq!(latest_change(&[node(7), Err(Fault::NoAuth), node(5)]), None);
-        assert_eq!(latest_change(&[Err(Fault::NoNode), Err(Fault::NoNode)]), None);
-        assert_eq!(latest_change(&[]), None);
     }
 }

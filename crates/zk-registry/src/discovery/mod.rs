@@ -11,6 +11,7 @@ mod keeper;
 pub(crate) mod lookup;
 mod pace;
 mod portion;
+mod rebuilt;
 mod requests;
 pub(crate) mod services;
 pub(crate) mod snapshot_file;

@@ -10,7 +10,7 @@ use crate::resolve::Waiter;
 use crate::session::last_heard::LastHeard;
 use crate::snapshot::Snapshot;
 
-/// See the module.
+/// The views of one registry, each shared by all watches of its service.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions(Mutex<HashMap<ServiceName, Channel>>);
 
@@ -46,11 +46,11 @@ impl Subscriptions {
             return Subscription { snapshots, wanted, last_heard: channel.last_heard.clone(), first: None };
         }
         let (sender, snapshots) = watch::channel(Snapshot::pending(service));
-        let (wanted, wishes) = mpsc::unbounded_channel();
+        let (wanted, waiters) = mpsc::unbounded_channel();
         let (last_heard, place) = place();
         let channel = Channel { snapshots: sender, wanted: wanted.clone(), last_heard: last_heard.clone() };
         views.insert(service.clone(), channel.clone());
-        Subscription { snapshots, wanted, last_heard, first: Some((place, channel, wishes)) }
+        Subscription { snapshots, wanted, last_heard, first: Some((place, channel, waiters)) }
     }
 
     /// Forgets the view if its last watch was dropped.

@@ -7,7 +7,8 @@ use tracing::warn;
 
 use super::context::Context;
 use super::decision::{Listed, Seen};
-use super::entry::{Entry, Next, Stage, Trouble};
+use super::entry::Entry;
+use super::next::{Next, Stage, Trouble};
 use super::round::Answer;
 use crate::error::{Error, ErrorKind};
 use crate::store::{Fault, Node};

@@ -9,19 +9,19 @@ use crate::instance::Attributes;
 
 /// What the user wants the node to say: shared by the guard, which changes it, and the registrar, which writes it.
 pub(crate) struct Desired {
-    wish: Mutex<Wish>,
+    latest: Mutex<Latest>,
     /// Held by the user whose closure runs: one at a time. The registrar never waits for it.
     changing: Mutex<()>,
     /// Refuses what the record cannot carry.
     check: Box<Check>,
 }
 
-/// What is wanted.
+/// The attributes that the node should state, and their revision.
 #[derive(Clone, Debug)]
-pub(super) struct Wish {
+pub(super) struct Latest {
     pub(super) attributes: Attributes,
     foreign: ForeignWrites,
-    /// How many wishes there were before it.
+    /// How often they have changed.
     pub(super) revision: u64,
 }
 
@@ -34,21 +34,21 @@ impl Desired {
         check: impl Fn(&Attributes) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         check(&first)?;
-        let wish = Mutex::new(Wish { attributes: first, foreign: ForeignWrites::default(), revision: 0 });
-        Ok(Self { wish, changing: Mutex::default(), check: Box::new(check) })
+        let latest = Mutex::new(Latest { attributes: first, foreign: ForeignWrites::default(), revision: 0 });
+        Ok(Self { latest, changing: Mutex::default(), check: Box::new(check) })
     }
 
     /// Attributes of a registration that has failed already: they are never written.
     pub(crate) fn fixed(only: Attributes) -> Self {
-        let wish = Mutex::new(Wish { attributes: only, foreign: ForeignWrites::default(), revision: 0 });
-        Self { wish, changing: Mutex::default(), check: Box::new(|_| Ok(())) }
+        let latest = Mutex::new(Latest { attributes: only, foreign: ForeignWrites::default(), revision: 0 });
+        Self { latest, changing: Mutex::default(), check: Box::new(|_| Ok(())) }
     }
 
     pub(crate) fn current(&self) -> Attributes {
         self.lock().attributes.clone()
     }
 
-    pub(super) fn wish(&self) -> Wish {
+    pub(super) fn latest(&self) -> Latest {
         self.lock().clone()
     }
 
@@ -59,28 +59,28 @@ impl Desired {
         let before = self.current();
         let mut next = before.clone();
         change(&mut next);
-        let mut wish = self.lock();
+        let mut latest = self.lock();
         // What was adopted meanwhile stays, where the user has changed nothing.
         if next.status == before.status {
-            next.status = wish.attributes.status;
+            next.status = latest.attributes.status;
         }
         if next.weight == before.weight {
-            next.weight = wish.attributes.weight;
+            next.weight = latest.attributes.weight;
         }
         (self.check)(&next)?;
-        (wish.attributes, wish.revision) = (next, wish.revision + 1);
+        (latest.attributes, latest.revision) = (next, latest.revision + 1);
         Ok(())
     }
 
     /// Adopts status and weight of a foreign write over this revision. `false` when there
-    /// is a newer wish, or the record cannot carry it.
+    /// is a newer revision, or the record cannot carry it.
     pub(super) fn adopt(&self, over: u64, foreign: &Attributes) -> bool {
-        let mut wish = self.lock();
-        let next = Attributes { status: foreign.status, weight: foreign.weight, ..wish.attributes.clone() };
-        let adopted = wish.revision == over && (self.check)(&next).is_ok();
+        let mut latest = self.lock();
+        let next = Attributes { status: foreign.status, weight: foreign.weight, ..latest.attributes.clone() };
+        let adopted = latest.revision == over && (self.check)(&next).is_ok();
         if adopted {
-            (wish.attributes, wish.revision) = (next, over + 1);
-            wish.foreign.adopted += 1;
+            (latest.attributes, latest.revision) = (next, over + 1);
+            latest.foreign.adopted += 1;
         }
         adopted
     }
@@ -94,8 +94,8 @@ impl Desired {
         self.lock().foreign
     }
 
-    fn lock(&self) -> MutexGuard<'_, Wish> {
-        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -37,7 +37,7 @@ struct Holder {
     leaving: bool,
 }
 
-/// What became of the wish to hold a path.
+/// What became of the attempt to hold a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Hold {
     Held,

@@ -242,7 +242,7 @@ impl Inner {
         service: &ServiceName,
         place: &Place,
         channel: Channel,
-        wishes: mpsc::UnboundedReceiver<Waiter>,
+        waiters: mpsc::UnboundedReceiver<Waiter>,
     ) -> Driver {
         let context = &self.slots.context;
         let (holders, registrars) = (context.holders.clone(), self.slots.registrars.clone());
@@ -268,7 +268,7 @@ impl Inner {
                 }
             }),
         };
-        Driver::new(settings, self.views.clone(), place.link.clone(), channel, wishes)
+        Driver::new(settings, self.views.clone(), place.link.clone(), channel, waiters)
     }
 
     /// Asks ZooKeeper over the first session, for at most one session timeout. The background side keeps the time, so that
@@ -348,8 +348,8 @@ impl Resolve for Registry {
             let place = inner.slots.place_for(&root);
             (place.last_heard.clone(), place)
         });
-        if let Some((place, channel, wishes)) = first {
-            let driver = inner.driver(service, &place, channel, wishes);
+        if let Some((place, channel, waiters)) = first {
+            let driver = inner.driver(service, &place, channel, waiters);
             inner.slots.background.spawn(inner.drivers.track_future(async move {
                 driver.run().await;
                 drop(place);

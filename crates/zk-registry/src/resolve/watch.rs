@@ -151,7 +151,7 @@ impl ServiceWatch {
             && let Some(wanted) = &self.wanted
         {
             let (done, published) = oneshot::channel();
-            // A view that has ended drops the wish, and says so to `until`.
+            // A view that has ended drops the waiter, and says so to `until`.
             let _ = wanted.send(Waiter { zxid, done });
             if published.await.is_ok() {
                 return Ok(self.current());

@@ -129,7 +129,7 @@ fn what_is_adopted_while_an_update_is_thought_about_stays() {
     let wanted = Desired::new(Attributes::default(), |_| Ok(())).unwrap();
     let foreign = Attributes { status: Status::Draining, weight: weight(9), ..Attributes::default() };
     let change = |attributes: &mut Attributes| {
-        assert!(wanted.adopt(wanted.wish().revision, &foreign));
+        assert!(wanted.adopt(wanted.latest().revision, &foreign));
         attributes.weight = weight(5);
     };
     wanted.change(change).unwrap();
@@ -159,7 +159,7 @@ async fn an_update_that_meets_a_foreign_write_wins() {
 #[test]
 fn nothing_is_adopted_over_a_wish_that_was_not_written_yet() {
     let wanted = Desired::new(Attributes::default(), |_| Ok(())).unwrap();
-    let written = wanted.wish();
+    let written = wanted.latest();
     wanted.change(|attributes| attributes.status = Status::Draining).unwrap();
     let foreign = Attributes { weight: weight(9), ..Attributes::default() };
     assert!(!wanted.adopt(written.revision, &foreign));

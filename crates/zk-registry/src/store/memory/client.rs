@@ -28,7 +28,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Of a session that was just opened.
+    /// The client of a session that was just opened.
     pub(super) fn new(cluster: Cluster, id: i64, chroot: String) -> Option<Self> {
         let state = cluster.lock();
         let session = state.sessions.get(&id)?;

@@ -45,7 +45,7 @@ pub(super) struct Session {
 struct Clients {
     /// Below the chroot.
     chrooted: Client,
-    /// Of everything.
+    /// Without the chroot.
     root: Client,
 }
 

@@ -1,4 +1,4 @@
-//! Of who watches.
+//! What a process that watches a service relies on.
 
 use tokio::time::Instant;
 

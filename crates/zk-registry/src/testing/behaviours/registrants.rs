@@ -1,4 +1,4 @@
-//! Of who registers.
+//! What a process that registers an instance relies on.
 
 use super::*;
 use crate::instance::{Instance, Status};
