@@ -40,7 +40,7 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "FILE")]
     pub auth_file: Option<PathBuf>,
 
-    /// PEM certificates of the authorities that sign ZooKeeper's; turns TLS on
+    /// PEM certificates of the authorities that sign ZooKeeper's, and their revocation lists if any; turns TLS on
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
 

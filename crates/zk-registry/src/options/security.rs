@@ -61,10 +61,14 @@ impl fmt::Debug for Credentials {
 }
 
 /// TLS towards ZooKeeper, as PEM text: whom we trust and, if asked, who we are. Needs the feature `tls`.
+///
+/// Certificate revocation lists (`-----BEGIN X509 CRL-----`) may stand beside the authorities. Once there is one, each
+/// authority of a server's chain needs one: a certificate whose state no list tells is refused, as a revoked one is. A list
+/// that is out of date still counts; nothing is fetched.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Tls {
-    /// The certificates of the authorities that may sign the servers'.
+    /// The certificates of the authorities that may sign the servers', and their revocation lists if any.
     pub ca_pem: String,
     /// Our certificate chain and our private key.
     pub identity_pem: Option<(String, String)>,

@@ -13,9 +13,10 @@ mod with_feature {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use rustls::{ClientConfig, ClientConnection, RootCertStore};
-    use rustls_pki_types::pem::PemObject as _;
-    use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
+    use rustls_pki_types::pem::PemObject;
+    use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
     use zookeeper_client::{Connector, TlsOptions};
 
     use crate::options::Tls;
@@ -30,7 +31,7 @@ mod with_feature {
                 .map_err(|error| format!("tls identity: {error}"))?;
         }
         // The crate would find a key that is not the certificate's when it connects; we want to know at once.
-        config(tls).map_err(|error| format!("tls identity: {error}"))?;
+        config(tls)?;
         Ok(connector.with_tls(options))
     }
 
@@ -70,23 +71,64 @@ mod with_feature {
                 Err(error) if error.kind() == UnexpectedEof => {
                     return Err("the server ended the connection during the handshake".to_owned());
                 }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(reason(&error)),
             }
         }
     }
 
-    /// What the client crate makes of the same options.
+    /// What is wrong with a handshake, with a word on what the certificate library's words mean.
+    fn reason(error: &std::io::Error) -> String {
+        use rustls::Error::InvalidCertificate;
+
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(InvalidCertificate(CertificateError::Revoked)) => {
+                format!("{error} (a CRL among the authorities names the server's certificate)")
+            }
+            Some(InvalidCertificate(CertificateError::UnknownRevocationStatus)) => {
+                format!("{error} (with CRLs, each authority of the server's chain needs one)")
+            }
+            Some(InvalidCertificate(_)) if is_version_1(&error.to_string()) => {
+                format!("{error} (the server's certificate is X.509 version 1; version 3 is needed)")
+            }
+            _ => error.to_string(),
+        }
+    }
+
+    fn is_version_1(error: &str) -> bool {
+        error.contains("UnsupportedCertVersion")
+    }
+
+    /// What the client crate makes of the same options, CRLs among the authorities included. An error begins with the option.
     fn config(tls: &Tls) -> Result<ClientConfig, String> {
-        let certificates = |pem: &str| -> Result<Vec<_>, String> {
-            let found = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>();
-            found.map_err(|error| error.to_string())
-        };
+        let authorities = |why: String| format!("tls authorities: {why}");
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates(&tls.ca_pem)?);
-        let builder = ClientConfig::builder().with_root_certificates(roots);
+        roots.add_parsable_certificates(all::<CertificateDer<'_>>(&tls.ca_pem).map_err(authorities)?);
+        let crls = all::<CertificateRevocationListDer<'_>>(&tls.ca_pem).map_err(authorities)?;
+        let builder = ClientConfig::builder();
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(roots.into(), builder.crypto_provider().clone())
+                .with_crls(crls)
+                .build()
+                .map_err(|error| authorities(error.to_string()))?;
+        let builder = builder.with_webpki_verifier(verifier);
         let Some((chain, key)) = &tls.identity_pem else { return Ok(builder.with_no_client_auth()) };
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| error.to_string())?;
-        builder.with_client_auth_cert(certificates(chain)?, key).map_err(|error| error.to_string())
+        let identity = |why: String| format!("tls identity: {why}");
+        let key =
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| identity(error.to_string()))?;
+        let chain = all::<CertificateDer<'_>>(chain).map_err(identity)?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| match error.to_string() {
+            // The library speaks of a peer's certificate whose it may be.
+            text if is_version_1(&text) => {
+                identity("our own certificate is X.509 version 1; version 3 is needed".to_owned())
+            }
+            text => identity(text),
+        })
+    }
+
+    /// Every item of this kind in a PEM text.
+    fn all<T: PemObject>(pem: &str) -> Result<Vec<T>, String> {
+        T::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
 }
 
@@ -117,10 +159,64 @@ mod without_feature {
 
 #[cfg(all(test, feature = "tls"))]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use rustls::{ServerConfig, ServerConnection};
+    use rustls_pki_types::pem::PemObject as _;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer};
     use zookeeper_client::Client;
 
-    use super::{apply, server_name};
+    use super::{apply, handshake, server_name};
     use crate::options::Tls;
+
+    /// Made with OpenSSL for these tests: an authority, a server's certificate, CRLs of the authority without it and with it,
+    /// and a certificate of version 1.
+    const AUTHORITY: &str = include_str!("fixtures/ca.pem");
+    const SERVER: &str = include_str!("fixtures/server.pem");
+    const SERVER_KEY: &str = include_str!("fixtures/server.key");
+    const CRL_OF_NONE: &str = include_str!("fixtures/empty.crl");
+    const CRL_OF_SERVER: &str = include_str!("fixtures/revoked.crl");
+    const VERSION_1: &str = include_str!("fixtures/v1.pem");
+    const VERSION_1_KEY: &str = include_str!("fixtures/v1.key");
+
+    /// What a handshake with a server of that certificate comes to, and whether the client crate takes the same authorities.
+    fn shake(authorities: &str) -> Result<(), String> {
+        let tls = Tls::new(authorities);
+        apply(Client::connector(), &tls)?;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let chain = CertificateDer::pem_slice_iter(SERVER.as_bytes()).collect::<Result<_, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_slice(SERVER_KEY.as_bytes()).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+            // It ends when the client has seen enough.
+            while connection.complete_io(&mut stream).is_ok_and(|moved| moved != (0, 0)) {}
+        });
+        let stream = TcpStream::connect(address).unwrap();
+        let shaken = handshake(stream, "localhost", &tls, Duration::from_millis(200));
+        server.join().unwrap();
+        shaken
+    }
+
+    #[test]
+    fn a_revoked_certificate_is_named_so() {
+        shake(AUTHORITY).unwrap();
+        shake(&[AUTHORITY, CRL_OF_NONE].concat()).unwrap();
+        let why = shake(&[AUTHORITY, CRL_OF_SERVER].concat()).unwrap_err();
+        assert!(why.contains("Revoked") && why.contains("a CRL among the authorities"), "{why}");
+    }
+
+    #[test]
+    fn our_own_certificate_of_version_1_is_not_called_a_peers() {
+        let tls = Tls::new(AUTHORITY).with_identity(VERSION_1, VERSION_1_KEY);
+        let why = apply(Client::connector(), &tls).err().unwrap();
+        assert!(why.starts_with("tls identity: our own") && !why.contains("peer"), "{why}");
+    }
 
     /// A key made for this test.
     const CERTIFICATE: &str = "\
