@@ -53,6 +53,11 @@ impl Command {
 }
 
 impl Cli {
+    /// The command line as clap knows it, to find out what a flag is.
+    pub(crate) fn command_line() -> clap::Command {
+        <Self as clap::CommandFactory>::command()
+    }
+
     /// Parses the words of a command line, the program's name first.
     ///
     /// # Errors

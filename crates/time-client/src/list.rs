@@ -36,13 +36,13 @@ async fn run(
     output: &Output,
     stop: &CancellationToken,
 ) -> Result<Exit, Unavailable> {
-    let show = async |_: &Registry, watch: &mut ServiceWatch| {
+    let show = async |registry: &Registry, watch: &mut ServiceWatch| {
         let snapshot = watch.current();
         match format {
             Format::Json => output.json(&list(snapshot)),
             Format::Text => output.line(&text(snapshot, output.paint)),
         }
-        if snapshot.is_empty() { Err(target.no_instance()) } else { Ok(Exit::Answered) }
+        if snapshot.is_empty() { Err(target.no_instance(registry).await) } else { Ok(Exit::Answered) }
     };
     target.with_watch(stop, show).await
 }

@@ -2,8 +2,6 @@
 //!
 //! A reader that went away (`time-client | head`) is not an error: the run ends, and ends well. A full disk is one.
 
-use std::env;
-use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use zk_registry::cli::wants_colours;
 use zk_registry::printable;
 
 /// How results are written.
@@ -160,14 +159,7 @@ pub(crate) enum Paint {
 impl Paint {
     /// Colours on a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>) or `TERM` is `dumb`.
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
-        let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
-        Self::wanted(stream.is_terminal(), no_color.as_deref(), term.as_deref())
-    }
-
-    fn wanted(terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> Self {
-        let refused =
-            no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb");
-        if terminal && !refused { Self::Colours } else { Self::Plain }
+        if wants_colours(stream) { Self::Colours } else { Self::Plain }
     }
 
     /// For what went well.
@@ -198,12 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_for_terminals_and_for_who_wants_them() {
-        assert_eq!(Paint::wanted(true, None, Some(OsStr::new("xterm"))), Paint::Colours);
-        assert_eq!(Paint::wanted(true, Some(OsStr::new("")), None), Paint::Colours);
-        assert_eq!(Paint::wanted(true, Some(OsStr::new("1")), None), Paint::Plain);
-        assert_eq!(Paint::wanted(false, None, None), Paint::Plain);
-        assert_eq!(Paint::wanted(true, None, Some(OsStr::new("dumb"))), Paint::Plain);
+    fn plain_text_has_no_codes() {
         assert_eq!(Paint::Plain.good("fine"), "fine");
         assert_eq!(Paint::Colours.good("fine"), "\u{1b}[32mfine\u{1b}[0m");
     }

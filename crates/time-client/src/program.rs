@@ -20,12 +20,14 @@ use crate::target::Unavailable;
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    log();
     let command = match Cli::command(std::env::args_os()) {
         Ok(command) => command,
         Err(error) if !error.use_stderr() => error.exit(), // --help and --version
-        Err(error) => return usage(&UsageError::from_clap(&error)),
+        Err(error) => return usage(&UsageError::of_this_process(&error, &Cli::command_line())),
     };
+    if let Err(error) = log() {
+        return usage(&error);
+    }
     let job = match command.prepare() {
         Ok(job) => job,
         Err(error) => return usage(&error),
@@ -45,8 +47,17 @@ pub fn run() -> ExitCode {
 }
 
 /// Logs on standard error what `RUST_LOG` asks for; without it, what an operator must act on.
-fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
+///
+/// # Errors
+///
+/// A `RUST_LOG` that means nothing.
+fn log() -> Result<(), UsageError> {
+    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(wanted) if !wanted.trim().is_empty() => {
+            EnvFilter::try_new(&wanted).map_err(|error| UsageError::new(EnvFilter::DEFAULT_ENV, error))?
+        }
+        _ => EnvFilter::new(LOGGED),
+    };
     let colours = Paint::of(&io::stderr()) == Paint::Colours;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -55,6 +66,7 @@ fn log() {
         // It would be said with `eprintln!`, which panics where standard error is gone or its disk is full.
         .log_internal_errors(false)
         .init();
+    Ok(())
 }
 
 /// The targets of what an operator must act on, and why a snapshot file is not used, which nothing else would tell.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use zk_registry::cli::UsageError;
 use zk_registry::{
@@ -113,8 +113,13 @@ impl Target {
         }
     }
 
-    pub(crate) fn no_instance(&self) -> Unavailable {
-        Unavailable::NoInstance { service: self.service.clone(), base: self.options.base.clone() }
+    /// The reason why there is no instance: ZooKeeper has none, or nothing at all where one is looked for.
+    pub(crate) async fn no_instance(&self, registry: &Registry) -> Unavailable {
+        let service = self.service.clone();
+        match timeout(LOOK_WITHIN, registry.lookup(&service)).await {
+            Ok(Err(error)) => Unavailable::NotRead { service, within: self.wait, cause: Some(error) },
+            Ok(Ok(_)) | Err(_) => Unavailable::NoInstance { service, base: self.options.base.clone() },
+        }
     }
 
     fn diagnose(&self, connection: &ConnectionState, unread: Option<&Error>) -> Unavailable {
@@ -178,6 +183,9 @@ async fn hopeless(registry: &Registry) -> Error {
         Err(error) => error,
     }
 }
+
+/// How long ZooKeeper may take to say that there is nothing a service could be absent from.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long ZooKeeper may take to correct what a file remembers.
 const DISK_GRACE: Duration = Duration::from_millis(500);

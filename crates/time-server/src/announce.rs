@@ -192,19 +192,20 @@ impl Announcing {
     /// Leaves so that no client is surprised: says that it drains, waits until that is known, and withdraws.
     async fn leave(&self, n: usize, listing: Listing) {
         let Listing { address, registration } = listing;
-        let (listed, was_registered) = match &*registration.states().borrow() {
-            RegistrationState::Registered { .. } => (true, true),
-            RegistrationState::Suspended { .. } => (false, true),
-            _ => (false, false),
-        };
-        if let Some(notice) = self.notice.filter(|_| listed) {
+        let standing = Standing::of(&registration.states().borrow());
+        if let Some(notice) = self.notice.filter(|_| standing == Standing::Listed) {
             let draining = registration.update(|attributes| attributes.status = Status::Draining);
             match timeout(self.patience, draining).await {
                 Ok(Ok(_)) => sleep(notice).await,
                 Ok(Err(error)) => warn!(%address, %error, "could not say that it drains"),
-                Err(_) => {
-                    warn!(%address, within = ?self.patience, "could not say that it drains: ZooKeeper did not take it");
-                }
+                Err(_) => match &*registration.states().borrow() {
+                    RegistrationState::Retrying { cause, .. } => {
+                        warn!(%address, %cause, "could not say that it drains");
+                    }
+                    _ => {
+                        warn!(%address, within = ?self.patience, "could not say that it drains: ZooKeeper does not answer");
+                    }
+                },
             }
         }
         let withdrawn = registration.withdraw(self.patience).await;
@@ -217,8 +218,32 @@ impl Announcing {
             Withdrawn::Unconfirmed { gone_within } => {
                 warn!(%address, ?gone_within, "ZooKeeper did not confirm the withdrawal; the node goes with its session");
             }
-            _ if was_registered => info!(%address, "withdrawn"),
-            _ => info!(%address, "was never registered"),
+            _ if standing == Standing::Absent => info!(%address, "was never registered"),
+            _ => info!(%address, "withdrawn"),
+        }
+    }
+}
+
+/// What stands in ZooKeeper for a registration when it is to leave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    /// Nothing that is known of.
+    Absent,
+    /// A node that can be written.
+    Listed,
+    /// A node, but ZooKeeper is not heard.
+    Unheard,
+}
+
+impl Standing {
+    fn of(state: &RegistrationState) -> Self {
+        match state {
+            // An update of the node was refused; the node stands all the same.
+            RegistrationState::Registered { .. } | RegistrationState::Retrying { standing: Some(_), .. } => {
+                Self::Listed
+            }
+            RegistrationState::Suspended { .. } => Self::Unheard,
+            _ => Self::Absent,
         }
     }
 }
@@ -300,6 +325,18 @@ mod tests {
         leaving.await.unwrap();
         assert!(began.elapsed() >= Duration::from_millis(300));
         assert_eq!(world.zookeeper.data(NODE), None);
+    }
+
+    #[test]
+    fn readers_are_told_of_the_end_also_while_an_update_is_refused() {
+        let cause = "".parse::<ServiceName>().unwrap_err();
+        let zxid = zk_registry::Zxid(7);
+        let refused = |standing| RegistrationState::Retrying { cause: cause.clone(), standing };
+        assert_eq!(Standing::of(&RegistrationState::Registered { zxid }), Standing::Listed);
+        assert_eq!(Standing::of(&refused(Some(zxid))), Standing::Listed);
+        assert_eq!(Standing::of(&refused(None)), Standing::Absent);
+        assert_eq!(Standing::of(&RegistrationState::Suspended { zxid }), Standing::Unheard);
+        assert_eq!(Standing::of(&RegistrationState::Pending), Standing::Absent);
     }
 
     #[tokio::test(start_paused = true)]

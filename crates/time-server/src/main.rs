@@ -1,28 +1,30 @@
 //! Runs the time server until a signal: the first one lets it leave politely, a second one ends it now.
 
-use std::env;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use time_server::args::Args;
 use time_server::config::Config;
 use time_server::daemon::{Daemon, DaemonError};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-use zk_registry::cli::{Signals, UsageError};
+use zk_registry::cli::{Signals, UsageError, wants_colours};
+use zk_registry::printable::Printable;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) if !error.use_stderr() => error.exit(), // --help and --version
-        Err(error) => return usage(&UsageError::from_clap(&error)),
+        Err(error) => return usage(&UsageError::of_this_process(&error, &Args::command())),
     };
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zookeeper_client=error"));
+    let filter = match log_filter(LOGGED) {
+        Ok(filter) => filter,
+        Err(error) => return usage(&error),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb"))
+        .with_ansi(wants_colours(&io::stderr()))
         .with_writer(io::stderr)
         // It would be said with `eprintln!`, which panics where standard error is gone or its disk is full.
         .log_internal_errors(false)
@@ -67,6 +69,19 @@ async fn run(config: Config) -> ExitCode {
     }
 }
 
+/// What is logged unless `RUST_LOG` says otherwise.
+const LOGGED: &str = "info,zookeeper_client=error";
+
+/// The filter that `RUST_LOG` asks for, or `default` where it is unset or empty.
+fn log_filter(default: &str) -> Result<EnvFilter, UsageError> {
+    match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(wanted) if !wanted.trim().is_empty() => {
+            EnvFilter::try_new(&wanted).map_err(|error| UsageError::new(EnvFilter::DEFAULT_ENV, error))
+        }
+        _ => Ok(EnvFilter::new(default)),
+    }
+}
+
 fn usage(error: &UsageError) -> ExitCode {
     complain(error);
     ExitCode::from(2)
@@ -79,5 +94,5 @@ fn failure(error: &dyn std::fmt::Display) -> ExitCode {
 
 /// One line on standard error. Where it cannot be written, the exit code still says it.
 fn complain(error: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "time-server: {error}");
+    let _ = writeln!(io::stderr(), "time-server: {}", Printable(error));
 }

@@ -129,7 +129,7 @@ impl Query {
         let ask = async |registry: &Registry, watch: &mut ServiceWatch| {
             let first = watch.current();
             if first.is_empty() && first.suspects().len() == 0 {
-                return Err(target.no_instance());
+                return Err(target.no_instance(registry).await);
             }
             let balancer = Balancer::new(self.strategy.clone());
             let client = TimeClient::new(registry, &target.service, balancer, self.options.clone());

@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod colours;
 mod duration;
 mod names;
 mod registry_args;
@@ -29,6 +30,7 @@ mod secret_files;
 mod signals;
 mod usage_error;
 
+pub use colours::wants_colours;
 pub use duration::{MAX_DURATION, duration};
 pub use names::{AclName, FormatName};
 pub use registry_args::{RegistryArgs, RegistryConfig};

@@ -28,7 +28,10 @@ pub(crate) async fn read(
     synced.await.map_err(failed)?;
     let (names, parent) = match listed.await {
         Ok((names, parent)) => (names, Some(parent)),
-        Err(Fault::NoNode) => (Vec::new(), None),
+        Err(Fault::NoNode) => {
+            exists(store).await.map_err(failed)?;
+            (Vec::new(), None)
+        }
         Err(fault) => return Err(failed(fault)),
     };
     let path = |name: &String| format!("{root}/{name}");
@@ -37,4 +40,12 @@ pub(crate) async fn read(
     view.listed(Batch { items, parent, gapless: false }, Instant::now());
     view.live();
     Ok(view.publish().unwrap_or_else(|| Snapshot::pending(service)))
+}
+
+/// Whether there is anything that a service could be absent from: below a chroot that does not exist, everything is missing.
+async fn exists(store: &dyn Store) -> Result<(), Fault> {
+    match store.read(&["/".to_owned()]).await?.pop() {
+        Some(Err(Fault::NoNode)) => Err(Fault::Definite("the chroot does not exist".to_owned())),
+        _ => Ok(()),
+    }
 }

@@ -23,12 +23,16 @@ impl FromStr for ServiceName {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
+        let refuse = |why: &str| {
+            let message =
+                format!("service name {name:?}: {why}; use names like `time` or `com/example/time`");
+            Error::new(ErrorKind::Invalid, message)
+        };
+        if name.len() > 1 && (name.starts_with('/') || name.ends_with('/')) {
+            return Err(refuse("a name neither begins nor ends with `/`"));
+        }
         for segment in name.split('/') {
-            check_segment(segment).map_err(|why| {
-                let message =
-                    format!("service name {name:?}: {why}; use names like `time` or `com/example/time`");
-                Error::new(ErrorKind::Invalid, message)
-            })?;
+            check_segment(segment).map_err(refuse)?;
         }
         Ok(Self(name.into()))
     }
@@ -137,15 +141,16 @@ name_traits!(NodeName);
 
 /// ZooKeeper's own rules for a path segment, and why one breaks them.
 pub(crate) fn check_segment(segment: &str) -> Result<(), &'static str> {
-    let forbidden = |c: char| {
-        matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{ffff}')
-            || c > '\u{ffff}'
-    };
+    let forbidden = |c: char| matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{ffff}');
     match segment {
         "" => Err("a segment is empty"),
         "." | ".." => Err("`.` and `..` cannot be a segment"),
         _ if segment.chars().any(forbidden) => {
-            Err("control, private-use and surrogate-range characters cannot be part of a ZooKeeper path")
+            Err("control, private-use and special characters cannot be part of a ZooKeeper path")
+        }
+        // UTF-16 writes them as two surrogates, and ZooKeeper refuses either.
+        _ if segment.chars().any(|c| c > '\u{ffff}') => {
+            Err("characters beyond U+FFFF, such as emoji, cannot be part of a ZooKeeper path")
         }
         _ => Ok(()),
     }

@@ -87,6 +87,9 @@ impl FromStr for BasePath {
             )
         };
         let rest = path.strip_prefix('/').ok_or_else(|| refuse("it must begin with `/`"))?;
+        if rest.ends_with('/') && rest.len() > 1 {
+            return Err(refuse("it must not end with `/`"));
+        }
         if !rest.is_empty() {
             rest.split('/').try_for_each(check_segment).map_err(refuse)?;
         }

@@ -48,7 +48,11 @@ impl FromStr for ConnectString {
         let last = parts.pop().unwrap_or_default();
         let (last, chroot) = split_chroot(last);
         parts.push(last);
-        let hosts = parts.into_iter().map(|part| parse_host(part).map_err(|why| refuse(text, part, why)));
+        let alone = parts.len() == 1;
+        let hosts = parts.into_iter().map(|part| match part {
+            "" if !alone => Err(refuse(text, part, "an empty server: a comma too many")),
+            part => parse_host(part).map_err(|why| refuse(text, part, why)),
+        });
         let hosts = hosts.collect::<Result<_, _>>()?;
         let chroot = parse_chroot(chroot).map_err(|why| refuse(text, chroot, why))?;
         Ok(Self { hosts, chroot })
@@ -88,6 +92,12 @@ fn parse_host(host: &str) -> Result<Host, &'static str> {
     };
     if address.contains('/') {
         return Err("the chroot stands once, after the last host");
+    }
+    if address.contains(';') {
+        return Err("commas separate servers, semicolons do not");
+    }
+    if address.contains(char::is_whitespace) {
+        return Err("a host is a name or an IP address, without blanks; commas separate servers");
     }
     let (name, port) = address::split(address)?;
     Ok(Host { name: name.to_owned(), port: port.unwrap_or(DEFAULT_PORT), tls })
@@ -177,6 +187,9 @@ mod tests {
             ("a:0", "from 1 to 65535"),
             ("a:99999", "from 1 to 65535"),
             ("a b", "a name"),
+            ("a:1 b:2", "commas separate servers"),
+            ("a:1;b:2", "commas separate servers"),
+            ("zk1:2181,", "a comma too many"),
             ("::1", "in brackets"),
             ("2001:db8::1:2181", "in brackets"),
             ("[::1", "without"),

@@ -41,6 +41,8 @@ struct Template {
     connector: Connector,
     hosts: Vec<Address>,
     tls: Option<Tls>,
+    /// What it means when the server refuses us.
+    refusal: &'static str,
     chroot: Option<String>,
     /// See [`Connect::cluster`].
     cluster: String,
@@ -65,6 +67,9 @@ impl ZooKeeper {
 /// A fifth of the longest session that a server grants by default. A caller that asks for a longer one is not to wait for minutes
 /// for a server that does not answer.
 const LONGEST_SILENCE: Duration = Duration::from_secs(8);
+
+const NO_CREDENTIALS: &str = "ZooKeeper takes no connection without credentials, and none are configured";
+const WRONG_CREDENTIALS: &str = "ZooKeeper refused our credentials";
 
 impl Template {
     fn new(to: &ConnectString, options: &Options) -> Result<Self, String> {
@@ -93,6 +98,7 @@ impl Template {
             connector,
             hosts,
             tls: options.tls.clone(),
+            refusal: if options.credentials.is_empty() { NO_CREDENTIALS } else { WRONG_CREDENTIALS },
             chroot: to.chroot.clone(),
             cluster: to.cluster(),
             session_timeout,
@@ -131,7 +137,7 @@ impl Template {
 
     async fn fault(&self, error: Error) -> ConnectFault {
         match error {
-            Error::AuthFailed => ConnectFault::Auth("ZooKeeper refused our credentials".to_owned()),
+            Error::AuthFailed => ConnectFault::Auth(self.refusal.to_owned()),
             Error::BadArguments(why) => ConnectFault::Invalid((*why).to_owned()),
             // Only what is wrong with a certificate or a key is found before the first host is tried.
             Error::Custom(error) => ConnectFault::Invalid(error.to_string()),
@@ -175,6 +181,18 @@ impl fmt::Debug for ZooKeeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_wants_credentials_is_not_said_to_have_refused_ours() {
+        let to: ConnectString = "zk1".parse().unwrap();
+        let some = Credentials::Digest { user: "fleet".to_owned(), password: "secret".to_owned() };
+        for (credentials, words) in [(vec![], "none are configured"), (vec![some], "refused our credentials")]
+        {
+            let options = Options { credentials, ..Options::default() };
+            let fault = Template::new(&to, &options).unwrap().fault(Error::AuthFailed).await;
+            assert!(matches!(&fault, ConnectFault::Auth(why) if why.contains(words)), "{fault:?}");
+        }
+    }
 
     #[test]
     fn a_server_that_does_not_answer_costs_seconds_however_long_the_session() {
