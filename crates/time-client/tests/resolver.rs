@@ -408,3 +408,34 @@ async fn a_program_that_narrows_its_policy_hears_which_address_was_refused() {
     }
     assert_eq!(metrics.accepted(), 0);
 }
+
+#[tokio::test]
+async fn an_attempt_with_no_time_left_says_nothing_of_its_instance() {
+    // It takes connections and never answers, as a healthy instance may for as long as these attempts last.
+    let (port, _server) = odd_server(|stream| async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        drop(stream);
+    })
+    .await;
+    let timeout = Duration::from_millis(1200);
+    let (client, sender) = client_of(Snapshot::pending(&service()), |options| options.timeout = timeout);
+    let ask = client.ask(Request::Now, None);
+    // The instance becomes known when an eighth of an equal share is left.
+    let tell = async {
+        tokio::time::sleep(timeout - timeout / 24).await;
+        sender.send(snapshot([port]));
+    };
+    let (answer, ()) = tokio::join!(ask, tell);
+    let error = answer.unwrap_err();
+    assert!(matches!(error, AskError::Deadline { .. } | AskError::Exhausted { .. }), "{error}");
+    assert_eq!(success_rate(&client), 1.0, "{error}");
+
+    // With all of its share, silence is a failure.
+    client.ask(Request::Now, None).await.unwrap_err();
+    assert!(success_rate(&client) < 1.0);
+}
+
+/// The success rate of the one instance, as the balancer sees it.
+fn success_rate(client: &TimeClient) -> f64 {
+    client.balancer().endpoints().unwrap().iter().map(|endpoint| endpoint.success_rate()).sum()
+}

@@ -129,6 +129,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cli::secret_files::tests::logged;
 
     #[derive(Debug, Parser)]
     struct Program {
@@ -213,6 +214,21 @@ mod tests {
             resolve(&["--acl", acl, "--tls-ca", pem, "--tls-cert", pem, "--tls-key", pem]).unwrap();
             let message = resolve(&["--acl", acl, "--tls-ca", pem]).unwrap_err().to_string();
             assert!(message.contains("--auth-file") && message.contains("--tls-cert"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_sent_as_it_is_without_tls_is_warned_of() {
+        let (digest, sasl) = (file("digest alice:s3cret"), file("sasl alice:s3cret"));
+        let pem = file("-----BEGIN CERTIFICATE-----\n");
+        let [digest, sasl, pem] = [&digest, &sasl, &pem].map(|file| file.path().to_str().unwrap());
+        for (words, warned) in [
+            (vec!["--auth-file", digest], true),
+            (vec!["--auth-file", digest, "--tls-ca", pem], false),
+            (vec!["--auth-file", sasl], false),
+        ] {
+            let log = logged(|| drop(resolve(&words).unwrap()));
+            assert_eq!(log.contains("there is no TLS"), warned, "{words:?}: {log}");
         }
     }
 

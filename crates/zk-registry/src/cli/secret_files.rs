@@ -74,8 +74,59 @@ const AUTH_FILE_BYTES: u64 = 64 * 1024;
 const PEM_BYTES: u64 = 4 * 1024 * 1024;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// What is logged while `work` runs.
+    pub(in crate::cli) fn logged(work: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+
+        impl io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, work);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_that_others_can_read_is_warned_of_by_name() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let secret = file("digest alice:s3cret");
+        let key = file("-----BEGIN PRIVATE KEY-----\n");
+        let certificate = file("-----BEGIN CERTIFICATE-----\n");
+        for (mode, warned) in [(0o600, false), (0o400, false), (0o644, true), (0o640, true), (0o602, true)] {
+            for one in [&secret, &key, &certificate] {
+                one.as_file().set_permissions(PermissionsExt::from_mode(mode)).unwrap();
+            }
+            let log = logged(|| {
+                credentials(secret.path()).unwrap();
+                pem("--tls-key", key.path()).unwrap();
+                pem("--tls-cert", certificate.path()).unwrap();
+            });
+            for (flag, is_secret) in [("--auth-file", true), ("--tls-key", true), ("--tls-cert", false)] {
+                assert_eq!(log.contains(flag), warned && is_secret, "{flag} {mode:o}: {log}");
+            }
+            assert!(!log.contains("s3cret"), "{log}");
+        }
+    }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
