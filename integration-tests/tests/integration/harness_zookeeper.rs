@@ -260,6 +260,22 @@ async fn no_signal_reaches_a_process_that_has_got_the_id_of_a_server() {
 }
 
 #[tokio::test]
+async fn a_container_has_no_capabilities_and_no_way_to_get_any() {
+    init_tracing();
+    let zk = Launch::single().start().await;
+    // Its data directory is named like the server; node 1 is its only container.
+    let name = zk.data_directory().await.file_name().unwrap().to_str().unwrap().to_owned();
+    let format = "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.SecurityOpt}} {{.HostConfig.Privileged}}";
+    let inspect = ["inspect", "--format", format, &format!("{name}-1")];
+    // Without an engine, and without that container in it, there is nothing to look at.
+    let Ok(shown) = Command::new("docker").args(inspect).output() else { return };
+    if shown.status.success() {
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        assert_eq!(shown.trim_end(), "[ALL] [] [no-new-privileges] false");
+    }
+}
+
+#[tokio::test]
 async fn an_ensemble_elects_another_leader() {
     init_tracing();
     let zk = Launch::ensemble().start().await;
