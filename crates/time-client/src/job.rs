@@ -5,10 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use zk_registry::cli::UsageError;
 
+use crate::common_args::CommonArgs;
 use crate::exit::Exit;
-use crate::output::{Flush, Output};
-use crate::target::Unavailable;
+use crate::output::{Flush, Format, Output};
+use crate::target::{Target, Unavailable};
 
 /// A checked run of a subcommand, and how its lines are flushed.
 pub(crate) struct Job {
@@ -29,6 +31,21 @@ impl Job {
         F: Future<Output = Result<Exit, Unavailable>> + 'static,
     {
         Self { flush, run: Box::new(|output, stop| Box::pin(run(output, stop))) }
+    }
+
+    /// A job of a subcommand that has no flags but the common ones, and writes few lines.
+    ///
+    /// # Errors
+    ///
+    /// The flag that cannot be used so.
+    pub(crate) fn of_common(
+        args: CommonArgs,
+        run: impl AsyncFnOnce(Target, Format, &Output, &CancellationToken) -> Result<Exit, Unavailable> + 'static,
+    ) -> Result<Self, UsageError> {
+        let format = args.output;
+        let target = Target::of(args)?;
+        let run = move |output: Arc<Output>, stop| async move { run(target, format, &output, &stop).await };
+        Ok(Self::new(Flush::EachLine, run))
     }
 
     /// Runs to the end, or until `stop`.

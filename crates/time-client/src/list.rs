@@ -11,7 +11,7 @@ use zk_registry::{Freshness, Registry, ServiceWatch, Snapshot};
 use crate::common_args::CommonArgs;
 use crate::exit::Exit;
 use crate::job::Job;
-use crate::output::{Flush, Format, Output, Paint, column, column_width};
+use crate::output::{Format, Output, Paint, column, column_width};
 use crate::target::{Target, Unavailable};
 use crate::{freshness, wall_clock};
 
@@ -21,12 +21,7 @@ use crate::{freshness, wall_clock};
 ///
 /// The flag that cannot be used so.
 pub(crate) fn prepare(args: CommonArgs) -> Result<Job, UsageError> {
-    let format = args.output;
-    let target = Target::of(args)?;
-    Ok(Job::new(
-        Flush::EachLine,
-        move |output, stop| async move { run(target, format, &output, &stop).await },
-    ))
+    Job::of_common(args, run)
 }
 
 /// Shows the service's instances.

@@ -9,7 +9,7 @@ use zk_registry::{Change, Closed, Freshness, Registry, ServiceWatch, Snapshot};
 use crate::common_args::CommonArgs;
 use crate::exit::Exit;
 use crate::job::Job;
-use crate::output::{Flush, Format, Output, Paint};
+use crate::output::{Format, Output, Paint};
 use crate::target::{Target, Unavailable};
 use crate::{freshness, wall_clock};
 
@@ -19,12 +19,7 @@ use crate::{freshness, wall_clock};
 ///
 /// The flag that cannot be used so.
 pub(crate) fn prepare(args: CommonArgs) -> Result<Job, UsageError> {
-    let format = args.output;
-    let target = Target::of(args)?;
-    Ok(Job::new(
-        Flush::EachLine,
-        move |output, stop| async move { run(target, format, &output, &stop).await },
-    ))
+    Job::of_common(args, run)
 }
 
 /// Shows each change until `stop`.

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::limits::Limits;
+use crate::daemon::limits::Limits;
 
 /// The counts of open connections, and the limits on them.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Admission;
-use crate::clock::Clock;
-use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::daemon::admission::Admission;
+use crate::daemon::clock::Clock;
+use crate::daemon::limits::Limits;
+use crate::daemon::metrics::Metrics;
 
 /// The address, the clock, the limits and the counters of one listener.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What was typed. What it means is [`Config`](crate::config::Config)'s business.
+//! What was typed. What it means is [`Config`](crate::daemon::config::Config)'s business.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use ipnet::IpNet;
 
-use crate::advertise::HostPort;
+use crate::daemon::advertise::HostPort;
 use crate::protocol;
 use zk_registry::cli::{RegistryArgs, duration};
 

@@ -16,8 +16,8 @@ use zk_registry::{
     Status, Withdrawn,
 };
 
-use crate::advertise::{Advertise, HostPort, via_zookeeper};
-use crate::board::{Board, word};
+use crate::daemon::advertise::{Advertise, HostPort, via_zookeeper};
+use crate::daemon::board::{Board, word};
 
 /// All registrations of the process. Dropping it withdraws them, best effort.
 #[derive(Debug)]
@@ -266,8 +266,8 @@ mod tests {
     use zk_registry::{Options, Tls, testing};
 
     use super::*;
-    use crate::advertise::plan;
-    use crate::metrics::Metrics;
+    use crate::daemon::advertise::plan;
+    use crate::daemon::metrics::Metrics;
 
     const NODE: &str = "/services/time/127.0.0.1:8897";
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::clock::Clock;
-use crate::metrics::Asked;
+use crate::daemon::clock::Clock;
+use crate::daemon::metrics::Asked;
 use crate::protocol::{Reply, Request};
 
 /// Answers one request that was received at `received` on a listener whose address `listener` tells.

@@ -14,14 +14,14 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use zk_registry::{ConnectionState, ErrorKind, Registry, Withdrawn};
 
-use crate::admin::{Admin, AdminListener};
-use crate::advertise::{Advertise, plan};
-use crate::announce::{Announcer, Announcing};
-use crate::args::AdminAddress;
-use crate::board::Board;
-use crate::config::Config;
-use crate::listener::{listen, listen_for};
-use crate::server::{Finished, Server};
+use crate::daemon::admin::{Admin, AdminListener};
+use crate::daemon::advertise::{Advertise, plan};
+use crate::daemon::announce::{Announcer, Announcing};
+use crate::daemon::args::AdminAddress;
+use crate::daemon::board::Board;
+use crate::daemon::config::Config;
+use crate::daemon::listener::{listen, listen_for};
+use crate::daemon::server::{Finished, Server};
 use zk_registry::cli::UsageError;
 
 /// A server that listens already and is not registered yet.

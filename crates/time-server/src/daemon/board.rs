@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use zk_registry::{RegistrationState, Status};
 
-use crate::metrics::Metrics;
+use crate::daemon::metrics::Metrics;
 
 /// Clones share everything.
 #[derive(Clone, Debug)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use zk_registry::Attributes;
 
-use crate::advertise::HostPort;
-use crate::args::{AdminAddress, Args};
-use crate::limits::Limits;
+use crate::daemon::advertise::HostPort;
+use crate::daemon::args::{AdminAddress, Args};
+use crate::daemon::limits::Limits;
 use zk_registry::cli::{FormatName, RegistryConfig, UsageError};
 
 /// Everything that a run of the program is told.

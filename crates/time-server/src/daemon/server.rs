@@ -14,15 +14,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zk_registry::cli::MAX_DURATION;
 
-use crate::acceptor::{Acceptor, LAST_WORDS};
-use crate::admission::Admission;
-use crate::clock::{Clock, SystemClock};
-use crate::limits::Limits;
-use crate::listener_context::ListenerContext;
-use crate::metrics::Metrics;
-use crate::tasks::Tasks;
+use crate::daemon::acceptor::{Acceptor, LAST_WORDS};
+use crate::daemon::admission::Admission;
+use crate::daemon::clock::{Clock, SystemClock};
+use crate::daemon::limits::Limits;
+use crate::daemon::listener_context::ListenerContext;
+use crate::daemon::metrics::Metrics;
+use crate::daemon::tasks::Tasks;
 
-pub use crate::listener::listen;
+pub use crate::daemon::listener::listen;
 
 /// Serves the time on any number of listeners.
 #[derive(Debug)]

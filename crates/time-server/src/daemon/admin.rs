@@ -22,10 +22,10 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 use zk_registry::printable;
 
-use crate::admin_connections::{AdminConnections, AdminPlace};
-use crate::backoff::Backoff;
-use crate::board::Board;
-use crate::metrics::Metrics;
+use crate::daemon::admin_connections::{AdminConnections, AdminPlace};
+use crate::daemon::backoff::Backoff;
+use crate::daemon::board::Board;
+use crate::daemon::metrics::Metrics;
 
 /// What is shown.
 #[derive(Clone, Debug)]
@@ -189,7 +189,7 @@ mod tests {
     }
 
     async fn serving() -> (std::net::SocketAddr, AbortOnDropHandle<Infallible>) {
-        let listener = crate::listener::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = crate::daemon::listener::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Metrics::default();
         let admin = Admin { board: Board::new([], metrics.clone()), metrics };

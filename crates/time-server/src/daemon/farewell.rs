@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::socket::{at_once, read_some};
+use crate::daemon::socket::{at_once, read_some};
 
 /// Tells a peer that is not served why, and ends the connection.
 pub(crate) async fn turn_away(mut stream: TcpStream, why: &str) {

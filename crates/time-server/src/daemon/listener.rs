@@ -8,10 +8,10 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::limits::Limits;
+use crate::daemon::limits::Limits;
 
 /// A listening socket on `address`, for peers that take their replies within the default of
-/// [`Limits::slow_reader`](crate::limits::Limits::slow_reader). Port 0 takes any free port.
+/// [`Limits::slow_reader`](crate::daemon::limits::Limits::slow_reader). Port 0 takes any free port.
 ///
 /// # Errors
 ///

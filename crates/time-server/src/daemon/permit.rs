@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::admission::{Full, Place};
-use crate::listener_context::ListenerContext;
-use crate::metrics::Fault;
+use crate::daemon::admission::{Full, Place};
+use crate::daemon::listener_context::ListenerContext;
+use crate::daemon::metrics::Fault;
 
 /// One place among the connections that may be open. Dropping it gives the place back, also in a panic.
 #[must_use = "dropping it gives the place back"]

@@ -9,15 +9,15 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::admission::Full;
-use crate::backoff::{Backoff, Throttle};
-use crate::connection::serve;
-use crate::farewell::turn_away;
-use crate::listener::queued;
-use crate::listener_context::ListenerContext;
-use crate::metrics::Fault;
-use crate::permit::ConnectionPermit;
-use crate::tasks::Tasks;
+use crate::daemon::admission::Full;
+use crate::daemon::backoff::{Backoff, Throttle};
+use crate::daemon::connection::serve;
+use crate::daemon::farewell::turn_away;
+use crate::daemon::listener::queued;
+use crate::daemon::listener_context::ListenerContext;
+use crate::daemon::metrics::Fault;
+use crate::daemon::permit::ConnectionPermit;
+use crate::daemon::tasks::Tasks;
 
 /// The loop that accepts the connections of one listener and starts a task for each.
 #[derive(Debug)]

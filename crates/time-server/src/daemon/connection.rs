@@ -17,14 +17,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::codec::{Decoder, Encoder};
 use tracing::debug;
 
-use crate::admission::Place;
-use crate::answer::{answer, asked};
-use crate::farewell::end;
-use crate::listener_context::ListenerContext;
-use crate::metrics::{Answers, Asked, Fault};
-use crate::permit::ConnectionPermit;
+use crate::daemon::admission::Place;
+use crate::daemon::answer::{answer, asked};
+use crate::daemon::farewell::end;
+use crate::daemon::listener_context::ListenerContext;
+use crate::daemon::metrics::{Answers, Asked, Fault};
+use crate::daemon::permit::ConnectionPermit;
+use crate::daemon::socket::{at_once, has_sent_all, read_some};
 use crate::protocol::{Refusal, Reply, ServerCodec};
-use crate::socket::{at_once, has_sent_all, read_some};
 
 struct Connection<'a> {
     stream: TcpStream,

@@ -1,0 +1,35 @@
+//! The time service itself: everything but the protocol. [`Daemon`] is the whole program, [`server`] the part that knows
+//! nothing of ZooKeeper.
+
+// What an embedding program uses.
+pub mod advertise;
+pub mod args;
+pub mod clock;
+pub mod config;
+pub mod limits;
+pub mod metrics;
+#[cfg(unix)]
+pub mod open_files;
+pub mod server;
+
+// A connection, from the accept queue to its end.
+mod acceptor;
+mod admission;
+mod answer;
+mod connection;
+mod farewell;
+mod listener;
+mod listener_context;
+mod permit;
+mod socket;
+mod tasks;
+
+// Beside the service: registrations, probes, the order in which it all ends.
+mod admin;
+mod admin_connections;
+mod announce;
+mod backoff;
+mod board;
+mod run;
+
+pub use self::run::{Daemon, DaemonError};
