@@ -6,6 +6,8 @@ use std::fs;
 mod connect_string;
 #[path = "../../../fuzz/checks/formats.rs"]
 mod formats;
+#[path = "../../../fuzz/checks/replies.rs"]
+mod replies;
 #[path = "../../../fuzz/checks/snapshot_file.rs"]
 mod snapshot_file;
 #[path = "../../../fuzz/checks/zookeeper_wire.rs"]
@@ -45,4 +47,9 @@ fn the_snapshot_file_holds_for_the_committed_corpus() {
 #[test]
 fn the_wire_of_the_server_for_tests_holds_for_the_committed_corpus() {
     check(zookeeper_wire::zookeeper_wire, &["fuzz/corpus/zookeeper_wire"], 6);
+}
+
+#[test]
+fn the_replies_of_a_hostile_zookeeper_hold_for_the_committed_corpus() {
+    check(replies::replies, &["fuzz/corpus/replies"], 12);
 }

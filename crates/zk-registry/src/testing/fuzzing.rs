@@ -3,14 +3,22 @@
 //! Nothing is checked here: what must hold for any bytes stands in `fuzz/checks/`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::hostile::{Hostile, Tape};
+
+use crate::Resolve as _;
 use crate::discovery::snapshot_file::{Origin, Stored, encoding};
 use crate::discovery::view::View;
 use crate::error::Error;
 use crate::format::{Decoded, Format, Owner};
-use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::instance::{Instance, InstanceId, ServiceName, Status};
 use crate::options::Options;
+use crate::registry::background::Background;
 use crate::snapshot::Snapshot;
 
 /// What a node of that name and with that data says, or why it says nothing.
@@ -65,6 +73,35 @@ fn origin(root: &str) -> Origin {
 /// The replies of a server for tests to these packets, of one connection.
 pub fn zookeeper_replies<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     super::server::replies(packets)
+}
+
+/// Runs a registry that registers, updates, watches and looks up against a ZooKeeper whose every answer comes from these bytes,
+/// until they are used up, and closes it. Calls `look` with each snapshot.
+///
+/// Needs a paused clock: it sleeps for minutes.
+pub async fn against_hostile_replies(bytes: &[u8], mut look: impl FnMut(&Snapshot)) {
+    let tape = Tape::new(bytes);
+    let options = Options::default().with_session_timeout(Duration::from_secs(10));
+    let background = Ok(Background::on(Handle::current()));
+    let connect = Arc::new(Hostile(tape.clone()));
+    let registry = crate::Registry::over(connect, 0, options, background, 0);
+    let registration = registry.register(&service(), Instance::new("10.0.0.1", 80));
+    let mut watch = registry.watch(&service());
+    for _ in 0..4 {
+        let asked = async {
+            // What is refused, or not answered in time, is what this is about.
+            let _ = registry.lookup(&service()).await;
+            let _ = registry.services().await;
+            let _ = registration.update(|attributes| attributes.status = Status::Draining).await;
+        };
+        let _ = timeout(Duration::from_secs(30), asked).await;
+        while let Ok(Ok(snapshot)) = timeout(Duration::from_secs(5), watch.changed()).await {
+            look(snapshot);
+        }
+    }
+    registration.withdraw(Duration::from_secs(5)).await;
+    registry.close(Duration::from_secs(5)).await;
+    look(watch.current());
 }
 
 fn service() -> ServiceName {

@@ -36,6 +36,8 @@ mod behaviours;
 #[doc(hidden)]
 #[cfg(feature = "testing")]
 pub mod fuzzing;
+#[cfg(feature = "testing")]
+mod hostile;
 #[doc(hidden)]
 #[cfg(feature = "testing")]
 pub mod internal;
