@@ -341,7 +341,7 @@ async fn a_service_that_cannot_be_read_says_why_until_it_can() {
     cluster.put_as(ROOT, b"", Foreign { user: Some("else"), acl: Acl::Creator, ..Foreign::default() });
     let registry = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0);
     let mut watch = registry.watch(&service());
-    let hindered = watch.changed().await.unwrap();
+    let hindered = timeout(SESSION, watch.changed()).await.expect("it is told").unwrap();
     assert_eq!(hindered.cause().unwrap().kind(), ErrorKind::NoAuth);
     assert_eq!(hindered.freshness(), Freshness::Pending);
     assert_eq!(hindered.revision(), 1);
