@@ -1,7 +1,7 @@
 //! The differential run: seeded scripts drive Apache ZooKeeper and the server for tests in lockstep, over the bytes of the wire,
 //! and every reply and every event is compared. A difference is shrunk to a small script.
 //!
-//! A difference is a mistake of ours, or a line of [`explained`].
+//! A difference is a mistake of ours, or a line of `explained`.
 
 mod explained;
 mod generator;

@@ -157,7 +157,8 @@ mod without_feature {
     }
 }
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
+#[cfg(feature = "tls")]
 mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::sync::Arc;
