@@ -1,4 +1,4 @@
-//! The differences that are none of ours to mend, each with its reason. `docs/ZOOKEEPER-FOR-TESTS.md` has the same table.
+//! The differences that are none of ours to mend, each with its reason. `docs/TESTS-WITHOUT-JAVA.md` has the table.
 
 use super::script::Step;
 
