@@ -1,7 +1,7 @@
 """N addresses of one server, which the clients' tests drop one by one: what the Rust client `zookeeper` has its own jar for.
 
 The connect string is printed; `k` on standard input drops the connections of one address and `q` ends all. The server is
-SERVER_FOR_TESTS.
+SERVER_FOR_TESTS, or the one that is already at ZK_TEST.
 """
 
 import os
@@ -62,11 +62,16 @@ class Listener:
 
 
 def main():
-    program = subprocess.Popen(
-        [os.environ["SERVER_FOR_TESTS"], "--listen", "127.0.0.1:0", "--tick", "3s"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    port = re.search(r"127\.0\.0\.1:(\d+)", program.stderr.readline()).group(1)
-    server = ("127.0.0.1", int(port))
+    program = None
+    if "ZK_TEST" in os.environ:
+        host, port = os.environ["ZK_TEST"].rsplit(":", 1)
+        server = (host, int(port))
+    else:
+        program = subprocess.Popen(
+            [os.environ["SERVER_FOR_TESTS"], "--listen", "127.0.0.1:0", "--tick", "3s"],
+            stderr=subprocess.PIPE, text=True)
+        port = re.search(r"127\.0\.0\.1:(\d+)", program.stderr.readline()).group(1)
+        server = ("127.0.0.1", int(port))
     listeners = [Listener(server) for _ in range(int(sys.argv[1]))]
     print(",".join(f"127.0.0.1:{listener.socket.getsockname()[1]}" for listener in listeners), flush=True)
     for line in sys.stdin:
@@ -74,8 +79,8 @@ def main():
             break
         if line.startswith("k") and listeners:
             listeners.pop(0).stop()
-    program.terminate()
-    program.wait()
+    if program:
+        program.terminate()
 
 
 main()
