@@ -160,6 +160,8 @@ impl Children {
             }
         }
         members.sort_by(|a, b| a.id.cmp(&b.id));
+        // A server may name a child twice; the first reading counts.
+        members.dedup_by(|a, b| a.id == b.id);
         let overflow = self.overflow(members.iter(), &others);
         if !overflow.is_empty() {
             let ids: HashSet<_> = overflow.iter().map(|member| &member.id).collect();
