@@ -6,6 +6,7 @@ mod curator;
 mod fleet;
 mod for_tests;
 mod grouped;
+mod many_services;
 mod pick;
 mod registration;
 mod server;
@@ -29,6 +30,7 @@ const SUBJECTS: &[Subject] = &[
     for_tests::SUBJECT,
     registration::SUBJECT,
     view::SUBJECT,
+    many_services::SUBJECT,
     pick::SUBJECT,
     simulation::SUBJECT,
     server::SUBJECT,
