@@ -160,8 +160,13 @@ impl Children {
             }
         }
         members.sort_by(|a, b| a.id.cmp(&b.id));
-        // A server may name a child twice; the first reading counts.
+        let listed = members.len();
         members.dedup_by(|a, b| a.id == b.id);
+        if members.len() < listed {
+            // A server named a child twice; the first reading counts.
+            effect.came.sort_by(|a, b| a.id.cmp(&b.id));
+            effect.came.dedup_by(|a, b| a.id == b.id);
+        }
         let overflow = self.overflow(members.iter(), &others);
         if !overflow.is_empty() {
             let ids: HashSet<_> = overflow.iter().map(|member| &member.id).collect();
