@@ -77,9 +77,11 @@ impl Balancer {
             Duration::ZERO => 0,
             slow_start => self.health.clock.at(now).saturating_add(nanos(slow_start)),
         };
-        // A strategy that panicked while building has left the roster as it was.
+        // A strategy that panicked while building has left the candidates as they were: the next update builds them.
         let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-        let adopted = roster.adopt(snapshot, &self.health.clock, ramp_end);
+        let adopted = self.health.adopt(now, |sites, changes| {
+            roster.adopt(snapshot, &self.health.clock, ramp_end, sites, changes)
+        });
         let nothing = match snapshot.freshness() {
             _ if adopted.draining + adopted.undialable > 0 => {
                 PickError::Unusable { draining: adopted.draining, undialable: adopted.undialable }
@@ -95,7 +97,7 @@ impl Balancer {
         };
         let listed = tier(adopted.listed, &old.listed);
         let suspects = tier(adopted.suspects, &old.suspects);
-        self.health.adopt(listed.as_ref().map(|tier| tier.set().endpoints()), adopted.changes, now);
+        self.health.listed(listed.as_ref().map(|tier| tier.set().endpoints()));
         let stamp = listed.as_ref().map_or(0, |tier| tier.stamp);
         self.state.store(Arc::new(State { listed, suspects, nothing }));
         // A thread that sees the stamp sees the state.

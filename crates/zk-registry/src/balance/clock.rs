@@ -36,7 +36,16 @@ impl Clock {
         let age = at.saturating_sub(then) as f64 * self.pace;
         if age < 0.001 { 1.0 } else { fade(age) }
     }
+
+    /// How much of a failure of the time `then` is still held against an instance at `at`, from 1 down to 0. Exact, because a
+    /// penalty of a second must shrink to less than a millisecond.
+    pub(super) fn unforgiven(self, then: u64, at: u64) -> f64 {
+        (-(at.saturating_sub(then) as f64) * self.pace * FORGIVING).exp()
+    }
 }
+
+/// How much faster a failure is forgiven than a latency fades: with a time constant of a second instead of ten.
+const FORGIVING: f64 = 10.0;
 
 /// The duration in nanoseconds, at most `u64::MAX`: five centuries.
 pub(super) fn nanos(duration: Duration) -> u64 {

@@ -24,10 +24,11 @@ pub struct Ejection {
     /// to 3.
     pub probes: NonZeroU32,
     /// The share of the listed instances that may be ejected at once, rounded down: with the default never the only one, one
-    /// of two, two of three. Defaults to 0.7.
+    /// of two, two of three. Instances that cannot be dialled are ejected in any case, and count for neither side. 0 switches
+    /// ejection off. Defaults to 0.7.
     pub max_share: f64,
     /// The share of the listed instances below which ejections are ignored: using all is better than heaping all load on a
-    /// few. Defaults to 0.25.
+    /// few. Instances that cannot be dialled do not count. Defaults to 0.25.
     pub panic_below: f64,
 }
 
@@ -51,6 +52,8 @@ impl Default for Ejection {
 pub enum Cause {
     /// It failed too often in a row.
     ConsecutiveFailures,
+    /// Its address could not be dialled.
+    FailedDial,
     /// It failed when it was probed.
     FailedProbe,
     /// It succeeds much less often than the others.
@@ -130,6 +133,11 @@ impl Ejection {
     /// Whether one more of `total` may be ejected when `ejected` are.
     pub(super) fn has_room(&self, ejected: usize, total: usize) -> bool {
         (ejected + 1) as f64 <= self.max_share * total as f64
+    }
+
+    /// Whether nothing is ever ejected.
+    pub(super) fn is_off(&self) -> bool {
+        self.max_share <= 0.0
     }
 
     /// Whether `available` of `total` are too few.

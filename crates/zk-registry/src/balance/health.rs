@@ -1,12 +1,13 @@
 //! The health of a balancer's instances: what the outcome of a call means for the phase of its instance.
 //!
-//! All sets of one balancer share it. Phases change one at a time, under a lock; only failures, probes and updates take it, a
-//! pick and a successful call never do.
+//! All sets of one balancer share it. Phases change one at a time, under a lock: only failures, probes and updates take it, a
+//! plain pick and a successful call never do. Whether an instance is still listed, and still the process that was called, is
+//! asked under the same lock, so that an outcome which comes late changes nothing.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,12 +15,15 @@ use tracing::{debug, info};
 
 use super::clock::{Clock, nanos};
 use super::ejection::Cause;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Index};
 use super::event::{Event, PhaseChange};
 use super::hash;
 use super::options::{BalancerOptions, Tracking};
 use super::outcome::{Outcome, PickedAs};
-use super::phase::{Claim, Gate};
+use super::phase::{Claim, Gate, Reach};
+use super::set::EndpointSet;
+use super::sites::{Key, Passed, Role, Sites};
+use super::stripe::CachePadded;
 
 #[derive(Debug)]
 pub(super) struct Health {
@@ -28,17 +32,21 @@ pub(super) struct Health {
     pub(super) tracking: Tracking,
     /// Ejections are ignored, because too few instances are available.
     panic: AtomicBool,
-    phases: Mutex<Phases>,
+    /// The earliest time at which an ejected instance may be probed; `u64::MAX` = none is ejected.
+    next_due: AtomicU64,
+    /// The calls that began while a probe was due: every twentieth of them is one.
+    turns: CachePadded<AtomicU32>,
+    /// When success rates may be compared again: that reads the whole set.
+    next_comparison: AtomicU64,
+    phases: CachePadded<Mutex<Phases>>,
 }
 
-/// Changes of phase. The count is always that of the listed set.
+/// Changes of phase.
 #[derive(Debug, Default)]
 struct Phases {
+    sites: Sites,
+    /// The set that picks see, to compare success rates in.
     listed: Option<Weak<[Endpoint]>>,
-    total: usize,
-    ejected: usize,
-    /// When success rates may be compared again: that reads the whole set.
-    next_comparison: u64,
     seed: u64,
     log: Throttle,
 }
@@ -51,16 +59,22 @@ pub(super) struct Call {
     pub(super) at: u64,
 }
 
+/// At most one call of so many is a probe.
+const CALLS_PER_PROBE: u32 = 20;
+/// So many sites that are due are looked at for one that is in the set.
+const LOOKS: usize = 8;
+
 impl Health {
     pub(super) fn new(options: BalancerOptions, tracking: Tracking, epoch: Instant) -> Self {
+        let seed = options.seed.unwrap_or_else(rand::random);
         Self {
             clock: Arc::new(Clock::new(epoch, options.decay)),
             tracking,
             panic: AtomicBool::new(false),
-            phases: Mutex::new(Phases {
-                seed: options.seed.unwrap_or_else(rand::random),
-                ..Phases::default()
-            }),
+            next_due: AtomicU64::new(u64::MAX),
+            turns: CachePadded::default(),
+            next_comparison: AtomicU64::new(0),
+            phases: CachePadded(Mutex::new(Phases { seed, ..Phases::default() })),
             options,
         }
     }
@@ -85,8 +99,54 @@ impl Health {
     }
 
     /// The claim of a probe begun at `at`. It expires after `ejection.base`, so a hung probe does not block the next.
-    pub(super) fn claim(&self, at: u64) -> Claim {
+    fn claim(&self, at: u64) -> Claim {
         Claim::until(at.saturating_add(nanos(self.options.ejection.base)))
+    }
+
+    /// The earliest time at which an ejected instance may be probed; `u64::MAX` when none is ejected.
+    #[inline]
+    pub(super) fn next_due(&self) -> u64 {
+        self.next_due.load(Relaxed)
+    }
+
+    /// Claims the probe that has been due for longest at `at`, if it is the turn of one: its place in `set`. Another call
+    /// that holds the lock is not waited for.
+    #[cold]
+    pub(super) fn claim_due(&self, set: &EndpointSet, at: u64, now: Instant) -> Option<Index> {
+        if self.is_panic() || !self.turns.0.fetch_add(1, Relaxed).is_multiple_of(CALLS_PER_PROBE) {
+            return None;
+        }
+        let mut phases = match self.phases.0.try_lock() {
+            Ok(phases) => phases,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let (key, index) = phases.sites.due(at).take(LOOKS).find_map(|key| {
+            let mut places = phases.sites.residents(key).iter().filter_map(|one| set.place_of(&one.endpoint));
+            Some((key, places.next()?))
+        })?;
+        self.probe(&mut phases, key, &set[index], at, now);
+        Some(index)
+    }
+
+    /// Claims the probe of this instance, if one is due at `at`.
+    #[cold]
+    pub(super) fn claim_probe(&self, endpoint: &Endpoint, at: u64, now: Instant) -> bool {
+        let mut phases = self.lock();
+        let site = phases.sites.find(endpoint).filter(|_| Gate::is_due(endpoint.vitals.gate(), at));
+        if let Some((key, _)) = site {
+            self.probe(&mut phases, key, endpoint, at, now);
+        }
+        site.is_some()
+    }
+
+    /// A probe begins.
+    fn probe(&self, phases: &mut Phases, key: Key, endpoint: &Endpoint, at: u64, now: Instant) {
+        let word = self.claim(at).word(phases.sites.word(key));
+        phases.sites.set(key, word);
+        self.publish(phases, now);
+        debug!(instance = %endpoint.id(), "probing an ejected instance");
+        self.tell(now, PhaseChange::Probing { instance: endpoint.id().clone() });
     }
 
     /// A call to `endpoint` is over.
@@ -102,14 +162,15 @@ impl Health {
             let elapsed = at.saturating_sub(call.at) as f64;
             match outcome {
                 Outcome::Success => endpoint.vitals.answered(*self.clock, at, elapsed),
-                // A call given up soon says nothing of an instance that was never measured.
-                Outcome::Cancelled if endpoint.vitals.latency(*self.clock, at).is_none() => {}
+                Outcome::Cancelled => endpoint.vitals.given_up(*self.clock, at, elapsed),
                 _ => endpoint.vitals.outlasted(*self.clock, at, elapsed),
             }
         }
         match outcome {
             Outcome::Cancelled => self.released(endpoint, call, now),
-            Outcome::Failure | Outcome::Refused => self.failed(endpoint, call, outcome, now),
+            Outcome::Failure | Outcome::Refused | Outcome::Unreachable => {
+                self.failed(endpoint, call, outcome, now);
+            }
             Outcome::Success => {
                 endpoint.vitals.succeeded();
                 if call.kind != PickedAs::Plain {
@@ -122,48 +183,66 @@ impl Health {
     /// A call failed: that may be the one too many.
     #[cold]
     fn failed(&self, endpoint: &Endpoint, call: Call, outcome: Outcome, now: Instant) {
-        let vitals = &endpoint.vitals;
-        let streak = vitals.failed();
-        if endpoint.suspect {
-            if outcome == Outcome::Refused && vitals.gate() != Gate::DROPPED {
-                vitals.drop_suspect();
+        let (vitals, rules, at) = (&endpoint.vitals, &self.options.ejection, self.clock.at(now));
+        let streak = vitals.failed(*self.clock, at);
+        let own = endpoint.success_rate();
+        let is_probe = call.kind == PickedAs::Probe;
+        let is_dial = outcome == Outcome::Unreachable;
+        if !is_probe && !is_dial && !rules.is_streak(streak) && !rules.is_suspicious(own) {
+            return;
+        }
+        let falls_behind = !is_dial && !rules.is_streak(streak) && self.falls_behind(endpoint, own, at);
+
+        let mut phases = self.lock();
+        let Some((key, role)) = phases.sites.find(endpoint) else { return };
+        if role == Role::Suspect || endpoint.suspect {
+            // A dial begun before the instance was listed again says nothing of it.
+            if role == Role::Suspect && is_dial && vitals.gate() != Gate::DROPPED {
+                phases.sites.drop_suspect(endpoint);
                 self.tell(now, PhaseChange::Dropped { instance: endpoint.id().clone() });
             }
-            self.released(endpoint, call, now);
+            self.release(&mut phases, key, call, now);
             return;
         }
-        let rules = &self.options.ejection;
-        let own = endpoint.success_rate();
-        let probe = call.kind == PickedAs::Probe && vitals.is_claimed_by(self.claim(call.at));
-        if !probe && !rules.is_streak(streak) && !rules.is_suspicious(own) {
-            return;
-        }
-        let at = self.clock.at(now);
-        let mut phases = self.lock();
-        let cause = match vitals.gate() {
+        let word = phases.sites.word(key);
+        let cause = match word {
+            Gate::OPEN if rules.is_off() => return,
+            Gate::OPEN if is_dial => Cause::FailedDial,
             Gate::OPEN if rules.is_streak(streak) => Cause::ConsecutiveFailures,
-            Gate::OPEN
-                if phases.may_compare(at) && rules.falls_behind(own, phases.success_of_others(endpoint)) =>
-            {
-                Cause::SuccessRate
-            }
-            _ if probe => Cause::FailedProbe,
+            Gate::OPEN if falls_behind => Cause::SuccessRate,
+            word if is_probe && self.claim(call.at).holds(word) => Cause::FailedProbe,
             _ => return,
         };
-        if cause != Cause::FailedProbe && !rules.has_room(phases.ejected, phases.total) {
-            return;
-        }
-        let before = vitals.count_ejection(at);
-        let chance = hash::unit(phases.chance());
-        let until = at.saturating_add(nanos(rules.duration(before, chance)));
-        vitals.eject(until);
-        let change = PhaseChange::Ejected {
-            instance: endpoint.id().clone(),
-            cause,
-            until: self.clock.instant(until),
-            times: NonZeroU32::MIN.saturating_add(before),
+        let tally = phases.sites.tally();
+        let residents = phases.sites.residents(key);
+        let listed = residents.iter().filter(|one| one.role == Role::Listed).count();
+        let has_room = |total| rules.has_room((tally.ejected + listed).saturating_sub(1), total);
+        let reach = match cause {
+            Cause::FailedDial => Reach::Unreachable,
+            Cause::FailedProbe if is_dial => Reach::Unreachable,
+            // It answers now. Where no more may be ejected for that, it still counts as before.
+            Cause::FailedProbe => match Gate::reach(word) {
+                Reach::Unreachable if !has_room(tally.reachable() + listed) => Reach::Unreachable,
+                _ => Reach::Answers,
+            },
+            _ if has_room(tally.reachable()) => Reach::Answers,
+            _ => return,
         };
-        self.changed(&mut phases, now, change);
+        let chance = hash::unit(phases.chance());
+        let mut until = at;
+        let before = phases.sites.eject(key, at, reach, |before| {
+            let time = nanos(rules.duration(before, chance));
+            until = at.saturating_add(time);
+            time
+        });
+        let times = NonZeroU32::MIN.saturating_add(before);
+        let until = self.clock.instant(until);
+        let change = |instance| PhaseChange::Ejected { instance, cause, until, times };
+        let ids = phases.sites.residents(key).iter().filter(|one| one.endpoint.vitals.gate() != Gate::DROPPED);
+        for change in ids.map(|one| change(one.endpoint.id().clone())).collect::<Vec<_>>() {
+            self.changed(&mut phases, now, change);
+        }
+        self.publish(&mut phases, now);
     }
 
     /// A call to an instance that was not available succeeded: so many of them, and the instance is back.
@@ -171,41 +250,60 @@ impl Health {
     fn passed(&self, endpoint: &Endpoint, call: Call, now: Instant) {
         let at = self.clock.at(now);
         let mut phases = self.lock();
-        if endpoint.vitals.gate() == Gate::OPEN {
+        let Some((key, _)) = phases.sites.find(endpoint) else { return };
+        if !Gate::is_out(endpoint.vitals.gate()) {
             return; // another call was faster
         }
-        if endpoint.vitals.probe_passed() < self.options.ejection.probes.get() {
-            self.released(endpoint, call, now);
+        if phases.sites.pass(key, &self.options.ejection) == Passed::Once {
+            self.release(&mut phases, key, call, now);
             return;
         }
         // Its record is clean once it has been well for as long as it was ejected.
-        let last = self.options.ejection.duration(endpoint.vitals.ejections().saturating_sub(1), 1.0);
-        endpoint.vitals.readmit(at.saturating_add(nanos(last)));
-        self.changed(&mut phases, now, PhaseChange::Available { instance: endpoint.id().clone() });
+        let last = self.options.ejection.duration(phases.sites.ejections(key).saturating_sub(1), 1.0);
+        for instance in phases.sites.readmit(key, at.saturating_add(nanos(last))) {
+            self.changed(&mut phases, now, PhaseChange::Available { instance });
+        }
+        self.publish(&mut phases, now);
     }
 
-    /// A probe found nothing out, or not enough: the next call may try.
+    /// A probe found nothing out: the next call may try.
     fn released(&self, endpoint: &Endpoint, call: Call, now: Instant) {
         if call.kind == PickedAs::Probe {
-            endpoint.vitals.release_probe(self.claim(call.at), self.clock.at(now));
+            let mut phases = self.lock();
+            if let Some((key, _)) = phases.sites.find(endpoint) {
+                self.release(&mut phases, key, call, now);
+            }
         }
     }
 
-    /// A probe begins.
-    #[cold]
-    pub(super) fn probing(&self, endpoint: &Endpoint, now: Instant) {
-        debug!(instance = %endpoint.id(), "probing an ejected instance");
-        self.tell(now, PhaseChange::Probing { instance: endpoint.id().clone() });
+    /// Ends the claim of a probe, if it is still the one that counts.
+    fn release(&self, phases: &mut Phases, key: Key, call: Call, now: Instant) {
+        let word = phases.sites.word(key);
+        if call.kind == PickedAs::Probe && self.claim(call.at).holds(word) {
+            phases.sites.set(key, Gate::ejected(self.clock.at(now), Gate::reach(word)));
+            self.publish(phases, now);
+        }
     }
 
-    /// `listed` are the instances from now on; `changes` came with them.
-    pub(super) fn adopt(&self, listed: Option<&Arc<[Endpoint]>>, changes: Vec<PhaseChange>, now: Instant) {
+    /// Adopts what a snapshot changes; `adopt` says what came of it.
+    pub(super) fn adopt<T>(
+        &self,
+        now: Instant,
+        adopt: impl FnOnce(&mut Sites, &mut Vec<PhaseChange>) -> T,
+    ) -> T {
         let mut phases = self.lock();
-        phases.listed = listed.map(Arc::downgrade);
+        let mut changes = Vec::new();
+        let adopted = adopt(&mut phases.sites, &mut changes);
         for change in changes {
             self.tell(now, change);
         }
-        self.count(&mut phases, now);
+        self.publish(&mut phases, now);
+        adopted
+    }
+
+    /// The set that picks see from now on.
+    pub(super) fn listed(&self, listed: Option<&Arc<[Endpoint]>>) {
+        self.lock().listed = listed.map(Arc::downgrade);
     }
 
     fn changed(&self, phases: &mut Phases, now: Instant, change: PhaseChange) {
@@ -213,19 +311,15 @@ impl Health {
             info!(?change, left_out, "an instance changed phase");
         }
         self.tell(now, change);
-        self.count(phases, now);
     }
 
-    /// Counts the ejected, and judges whether too few are left.
-    fn count(&self, phases: &mut Phases, now: Instant) {
-        let listed = phases.listed.as_ref().and_then(Weak::upgrade);
-        phases.total = listed.as_ref().map_or(0, |set| set.len());
-        phases.ejected =
-            listed.map_or(0, |set| set.iter().filter(|one| one.vitals.gate() != Gate::OPEN).count());
-        let available = phases.total - phases.ejected;
-        let panic = self.options.ejection.is_panic(available, phases.total);
+    /// Shows picks what they must know of all instances, and judges whether too few are left.
+    fn publish(&self, phases: &mut Phases, now: Instant) {
+        self.next_due.store(phases.sites.next_due(), Relaxed);
+        let tally = phases.sites.tally();
+        let (available, total) = (tally.available(), tally.reachable());
+        let panic = self.options.ejection.is_panic(available, total);
         if self.panic.swap(panic, Relaxed) != panic {
-            let total = phases.total;
             info!(available, total, panic, "ejections are ignored while too few instances are available");
             self.tell(
                 now,
@@ -240,32 +334,37 @@ impl Health {
         }
     }
 
-    /// A panic of an observer leaves nothing half done that matters: counts are taken anew.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Phases> {
-        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether a success rate of `own` is too far below that of the others. Compares once in 50 ms, outside the lock.
+    fn falls_behind(&self, endpoint: &Endpoint, own: f64, at: u64) -> bool {
+        let rules = &self.options.ejection;
+        let due = self.next_comparison.load(Relaxed);
+        let next = at.saturating_add(nanos(Duration::from_millis(50)));
+        if !rules.is_suspicious(own)
+            || at < due
+            || self.next_comparison.compare_exchange(due, next, Relaxed, Relaxed).is_err()
+        {
+            return false;
+        }
+        let listed = self.lock().listed.as_ref().and_then(Weak::upgrade);
+        listed.is_some_and(|listed| rules.falls_behind(own, success_of_others(&listed, endpoint)))
+    }
+
+    /// An observer that panicked has heard of a change that stands.
+    fn lock(&self) -> MutexGuard<'_, Phases> {
+        self.phases.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// The average success rate of the other available instances; 0 when there is none.
+fn success_of_others(listed: &[Endpoint], one: &Endpoint) -> f64 {
+    let (count, sum) = listed
+        .iter()
+        .filter(|other| other.vitals.gate() == Gate::OPEN && !Arc::ptr_eq(&other.vitals, &one.vitals))
+        .fold((0_u32, 0.0), |(count, sum), other| (count + 1, sum + other.success_rate()));
+    sum / f64::from(count.max(1))
+}
+
 impl Phases {
-    /// Allows one comparison in 50 ms.
-    fn may_compare(&mut self, at: u64) -> bool {
-        let due = at >= self.next_comparison;
-        if due {
-            self.next_comparison = at + Duration::from_millis(50).as_nanos() as u64;
-        }
-        due
-    }
-
-    /// The average success rate of the other available instances; 0 when there is none.
-    fn success_of_others(&self, one: &Endpoint) -> f64 {
-        let Some(listed) = self.listed.as_ref().and_then(Weak::upgrade) else { return 0.0 };
-        let (count, sum) = listed
-            .iter()
-            .filter(|other| other.vitals.gate() == Gate::OPEN && !Arc::ptr_eq(&other.vitals, &one.vitals))
-            .fold((0_u32, 0.0), |(count, sum), other| (count + 1, sum + other.success_rate()));
-        sum / f64::from(count.max(1))
-    }
-
     fn chance(&mut self) -> u64 {
         self.seed = self.seed.wrapping_add(1);
         hash::nth(self.seed, 0)

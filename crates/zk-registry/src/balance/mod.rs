@@ -48,6 +48,7 @@ mod pick;
 mod retry;
 mod roster;
 mod set;
+mod sites;
 pub mod strategy;
 mod stripe;
 #[cfg(test)]

@@ -8,11 +8,13 @@ pub enum Outcome {
     Cancelled,
     /// The instance failed: an error, a broken connection, no answer in time. Part of the work may have been done.
     Failure,
-    /// The instance did nothing: the dial failed, or it said at once that it cannot. Counts as a failure; safe to retry
-    /// elsewhere; drops a suspect.
+    /// The instance answered at once that it cannot, and did nothing. Counts as a failure; safe to retry elsewhere.
     Refused,
     /// An answer came. One that says no (not found, not allowed) is a success too: the instance works.
     Success,
+    /// The dial failed: the instance was not reached, and did nothing. Safe to retry elsewhere. Ejects every instance with that
+    /// address at once, whatever share is ejected already; drops a suspect.
+    Unreachable,
 }
 
 /// The reason for which an instance was picked. It decides what the call's failure means.

@@ -70,7 +70,8 @@ impl Default for Retry {
 pub enum Safety {
     /// Repeating does no harm: any failure may be retried.
     Idempotent,
-    /// Repeating may do harm: only a call that was [refused](Outcome::Refused), so that nothing was done, is retried.
+    /// Repeating may do harm: only a call that was [refused](Outcome::Refused) or [never arrived](Outcome::Unreachable), so
+    /// that nothing was done, is retried.
     Once,
 }
 
@@ -211,7 +212,7 @@ impl Attempts {
         let after = self.pause(rng);
         let needed = after.saturating_add(self.rules.least);
         let too_late = |deadline: Instant| needed > deadline.saturating_duration_since(now);
-        if outcome != Outcome::Refused && self.safety == Safety::Once {
+        if outcome == Outcome::Failure && self.safety == Safety::Once {
             Decision::GiveUp(GiveUp::Unsafe)
         } else if self.made >= self.rules.attempts {
             Decision::GiveUp(GiveUp::Attempts)
@@ -285,6 +286,7 @@ mod tests {
         let retry = Decision::Retry { after: Duration::ZERO };
         assert_eq!(after(Safety::Idempotent, Outcome::Failure), retry);
         assert_eq!(after(Safety::Once, Outcome::Refused), retry);
+        assert_eq!(after(Safety::Once, Outcome::Unreachable), retry);
         assert_eq!(after(Safety::Once, Outcome::Failure), Decision::GiveUp(GiveUp::Unsafe));
         assert_eq!(after(Safety::Once, Outcome::Success), Decision::Done);
         assert_eq!(after(Safety::Once, Outcome::Cancelled), Decision::Done);

@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::endpoint::Endpoint;
 use super::event::PhaseChange;
 use super::phase::Gate;
+use super::sites::{Role, Sites};
 use super::vitals::Vitals;
 use crate::instance::Status;
 use crate::snapshot::{Freshness, Member, Snapshot};
@@ -27,8 +28,6 @@ pub(super) struct Adopted {
     pub(super) suspects: Vec<Endpoint>,
     pub(super) draining: usize,
     pub(super) undialable: usize,
-    /// The instances whose ejection ended with the snapshot.
-    pub(super) changes: Vec<PhaseChange>,
 }
 
 impl Roster {
@@ -38,20 +37,29 @@ impl Roster {
     }
 
     /// Adopts `snapshot`. An instance that is new since ZooKeeper was first heard starts slowly until `ramp_end`.
-    pub(super) fn adopt(&mut self, snapshot: &Snapshot, clock: &Arc<Clock>, ramp_end: u64) -> Adopted {
+    pub(super) fn adopt(
+        &mut self,
+        snapshot: &Snapshot,
+        clock: &Arc<Clock>,
+        ramp_end: u64,
+        sites: &mut Sites,
+        changes: &mut Vec<PhaseChange>,
+    ) -> Adopted {
         let ramp_end = if self.heard { ramp_end } else { 0 };
         let mut adopted = Adopted::default();
         let mut known = Vec::with_capacity(snapshot.len() + snapshot.suspects().len());
+        let mut arrivals = Arrivals { clock, ramp_end, sites, changes };
 
         let mut before = self.known.as_slice();
         for member in snapshot.instances() {
-            let was_out = is_out(&mut before, member);
-            let endpoint = inherit(&mut before, member, false, clock, ramp_end);
-            endpoint.vitals.relisted();
-            adopted.returned(was_out, &endpoint);
+            let role = match member.status() {
+                Status::Draining => Role::Resting,
+                _ => Role::Listed,
+            };
+            let endpoint = arrivals.take(earlier(&mut before, member), member, role);
             if !member.is_dialable() {
                 adopted.undialable += 1;
-            } else if member.status() == Status::Draining {
+            } else if role == Role::Resting {
                 adopted.draining += 1;
             } else {
                 adopted.listed.push(endpoint.clone());
@@ -60,9 +68,7 @@ impl Roster {
         }
         let mut before = self.known.as_slice();
         for member in snapshot.suspects() {
-            let was_out = is_out(&mut before, member);
-            let endpoint = inherit(&mut before, member, true, clock, 0);
-            adopted.returned(was_out, &endpoint);
+            let endpoint = arrivals.take(earlier(&mut before, member), member, Role::Suspect);
             if member.is_dialable() {
                 adopted.suspects.push(endpoint.clone());
             }
@@ -70,20 +76,14 @@ impl Roster {
         }
 
         known.sort_by(|a, b| a.id().cmp(b.id()));
-        let is_known = |one: &Endpoint| known.binary_search_by(|other| other.id().cmp(one.id())).is_ok();
-        let gone = self.known.iter().filter(|one| one.vitals.gate() != Gate::OPEN && !is_known(one));
-        adopted.changes.extend(gone.map(|one| PhaseChange::Gone { instance: one.id().clone() }));
+        for one in &self.known {
+            if known.binary_search_by(|other| other.id().cmp(one.id())).is_err() {
+                arrivals.let_go(one);
+            }
+        }
         self.known = known;
         self.heard |= snapshot.freshness() == Freshness::Live;
         adopted
-    }
-}
-
-impl Adopted {
-    fn returned(&mut self, was_out: bool, endpoint: &Endpoint) {
-        if was_out && endpoint.vitals.gate() == Gate::OPEN {
-            self.changes.push(PhaseChange::Available { instance: endpoint.id().clone() });
-        }
     }
 }
 
@@ -99,35 +99,61 @@ fn earlier<'a>(before: &mut &'a [Endpoint], member: &Member) -> Option<&'a Endpo
     before.first().filter(|first| first.id() == member.id())
 }
 
-/// Whether it was not picked before.
-fn is_out(before: &mut &[Endpoint], member: &Member) -> bool {
-    earlier(before, member).is_some_and(|earlier| earlier.vitals.gate() != Gate::OPEN)
+/// The members of a snapshot on their way in, and those that go.
+struct Arrivals<'a> {
+    clock: &'a Arc<Clock>,
+    ramp_end: u64,
+    sites: &'a mut Sites,
+    changes: &'a mut Vec<PhaseChange>,
 }
 
-/// The endpoint for `member`, with the vitals of its predecessor.
-fn inherit(
-    before: &mut &[Endpoint],
-    member: &Arc<Member>,
-    suspect: bool,
-    clock: &Arc<Clock>,
-    ramp_end: u64,
-) -> Endpoint {
-    let (vitals, life, is_new) = match earlier(before, member) {
-        Some(earlier) if earlier.member.incarnation() == member.incarnation() => {
-            (Arc::clone(&earlier.vitals), earlier.life, false)
+impl Arrivals<'_> {
+    /// The endpoint for `member`. The same process at the same address keeps the load and the health of its predecessor; another
+    /// one keeps the load.
+    fn take(&mut self, earlier: Option<&Endpoint>, member: &Arc<Member>, role: Role) -> Endpoint {
+        let was_out = earlier.is_some_and(|earlier| earlier.vitals.gate() != Gate::OPEN);
+        let goes_on = earlier.is_some_and(|earlier| {
+            earlier.member.incarnation() == member.incarnation()
+                && (earlier.host(), earlier.port()) == (member.host(), member.port())
+        });
+        let vitals = earlier.map_or_else(|| Arc::new(Vitals::new()), |earlier| Arc::clone(&earlier.vitals));
+        if let Some(earlier) = earlier.filter(|_| !goes_on) {
+            self.sites.leave(earlier);
+            vitals.reborn();
         }
-        Some(earlier) => (Arc::clone(&earlier.vitals), earlier.vitals.reborn(), true),
-        None => (Arc::new(Vitals::new()), 0, true),
-    };
-    if is_new {
-        vitals.ramp_until(ramp_end);
+        if !goes_on && role != Role::Suspect {
+            vitals.ramp_until(self.ramp_end);
+        }
+        let endpoint = Endpoint {
+            member: Arc::clone(member),
+            life: vitals.life(),
+            vitals,
+            suspect: role == Role::Suspect,
+            weight: member.weight(),
+            clock: Arc::clone(self.clock),
+        };
+        if goes_on {
+            self.sites.change(endpoint.clone(), role);
+        } else if !member.is_dialable() {
+            // It is at no site: it is never called.
+        } else if role == Role::Suspect {
+            self.sites.arrive_unheard(endpoint.clone(), role);
+        } else {
+            let back = self.sites.arrive(endpoint.clone(), role);
+            self.changes.extend(back.into_iter().map(|instance| PhaseChange::Available { instance }));
+        }
+        match (was_out, endpoint.vitals.gate() != Gate::OPEN) {
+            (true, false) => self.changes.push(PhaseChange::Available { instance: endpoint.id().clone() }),
+            _ => {}
+        }
+        endpoint
     }
-    Endpoint {
-        member: Arc::clone(member),
-        vitals,
-        life,
-        suspect,
-        weight: member.weight(),
-        clock: Arc::clone(clock),
+
+    /// An instance is neither listed nor a suspect any more.
+    fn let_go(&mut self, endpoint: &Endpoint) {
+        self.sites.leave(endpoint);
+        if endpoint.vitals.gate() != Gate::OPEN {
+            self.changes.push(PhaseChange::Gone { instance: endpoint.id().clone() });
+        }
     }
 }

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::time::Instant;
 
-use super::clock::nanos;
 use super::endpoint::{Endpoint, Index};
 use super::hash;
 use super::health::{Call, Health};
@@ -17,6 +16,7 @@ use super::pick::Pick;
 use super::set::EndpointSet;
 use super::strategy::{Picker, Strategy};
 use super::stripe::{STRIPES, stripe};
+use crate::instance::InstanceId;
 
 /// Candidates of the same rank. Each stripe has a handle of its own, so that threads which pick at the same time do not count
 /// references on the same cache line.
@@ -38,6 +38,37 @@ pub(super) struct Candidates {
 pub(super) struct Choice {
     pub(super) index: Index,
     pub(super) kind: PickedAs,
+}
+
+/// What becomes of a proposal.
+enum Verdict {
+    Refused,
+    Taken(PickedAs),
+    /// It would be taken, but for its slow start.
+    Warming,
+}
+
+/// The instances that a call tried, and their addresses: what else has one of these is tried too.
+struct Tried<'a> {
+    ids: &'a [InstanceId],
+    at: [Option<&'a Endpoint>; ADDRESSES],
+}
+
+/// Of so many instances that were tried the addresses are excluded, of further ones the ids.
+const ADDRESSES: usize = 16;
+
+impl<'a> Tried<'a> {
+    fn of(ids: &'a [InstanceId], set: &'a EndpointSet) -> Self {
+        let mut at = [None; ADDRESSES];
+        let known = ids.iter().filter_map(|id| set.by_id(id));
+        at.iter_mut().zip(known).for_each(|(place, endpoint)| *place = Some(endpoint));
+        Self { ids, at }
+    }
+
+    fn has(&self, endpoint: &Endpoint) -> bool {
+        let is_there = |tried: &&Endpoint| (tried.port(), tried.host()) == (endpoint.port(), endpoint.host());
+        self.ids.contains(endpoint.id()) || self.at.iter().map_while(Option::as_ref).any(is_there)
+    }
 }
 
 impl Tier {
@@ -78,8 +109,15 @@ impl Tier {
 }
 
 impl Candidates {
-    /// Picks what is available: as the strategy says, else the next one. The call has begun.
+    /// Picks what is available: as the strategy says, else the next one; or an ejected instance whose probe is due, whatever
+    /// the strategy thinks of it. The call has begun.
+    #[inline]
     pub(super) fn choose(&self, pick: &mut Pick<'_>) -> Option<Choice> {
+        if self.set.health.next_due() != u64::MAX
+            && let Some(probe) = self.due_probe(pick)
+        {
+            return Some(probe);
+        }
         let index = self.first_proposal(pick);
         match self.set.get(index) {
             Some(endpoint) if pick.avoid.is_empty() && endpoint.vitals.is_plain() => {
@@ -89,17 +127,36 @@ impl Candidates {
         }
     }
 
-    /// Picks with a close look at each proposal, of which `index` is the first.
+    /// The probe that is due, if it is the turn of one. A retry is never a probe: the first attempt may have been.
+    #[cold]
+    fn due_probe(&self, pick: &mut Pick<'_>) -> Option<Choice> {
+        let health = &self.set.health;
+        let at = health.clock.at(pick.now);
+        if !pick.avoid.is_empty() || at < health.next_due() {
+            return None;
+        }
+        let index = health.claim_due(&self.set, at, pick.now)?;
+        pick.at = at; // that of a probe matters
+        Some(self.begin(index, &self.set[index], PickedAs::Probe))
+    }
+
+    /// Picks with a close look at each proposal, of which `index` is the first. If all are refused the last that was refused
+    /// for its slow start alone is taken, else any other.
     #[cold]
     fn choose_closely(&self, mut index: Index, pick: &mut Pick<'_>) -> Option<Choice> {
+        let tried = Tried::of(pick.avoid, &self.set);
+        let mut warming = None;
         loop {
-            if let Some(endpoint) = self.set.get(index)
-                && let Some(kind) = self.judge(endpoint, pick, true)
-            {
-                return Some(self.begin(index, endpoint, kind));
+            match self.set.get(index).map(|endpoint| (endpoint, self.judge(endpoint, pick, &tried))) {
+                Some((endpoint, Verdict::Taken(kind))) => return Some(self.begin(index, endpoint, kind)),
+                Some((endpoint, Verdict::Warming)) => warming = Some((index, endpoint)),
+                Some((_, Verdict::Refused)) | None => {}
             }
             if pick.is_last_try() {
-                return self.scan(index, pick, |endpoint, pick| self.judge(endpoint, pick, false));
+                return match warming {
+                    Some((index, endpoint)) => Some(self.begin(index, endpoint, PickedAs::Plain)),
+                    None => self.scan(index, pick, |endpoint, pick| self.judge_at_last(endpoint, pick, &tried)),
+                };
             }
             pick.attempt += 1;
             index = self.picker.pick(pick);
@@ -108,10 +165,9 @@ impl Candidates {
 
     /// Picks whatever was not tried. The call has begun.
     pub(super) fn choose_any(&self, pick: &mut Pick<'_>) -> Option<Choice> {
+        let tried = Tried::of(pick.avoid, &self.set);
         let first = self.first_proposal(pick);
-        self.scan(first, pick, |endpoint, pick| {
-            (!pick.avoid.contains(endpoint.id())).then_some(PickedAs::LastResort)
-        })
+        self.scan(first, pick, |endpoint, _| (!tried.has(endpoint)).then_some(PickedAs::LastResort))
     }
 
     #[inline]
@@ -130,7 +186,7 @@ impl Candidates {
 
     /// Whether there are candidates that this call tried.
     pub(super) fn has_tried(&self, pick: &Pick<'_>) -> bool {
-        self.set.iter().any(|endpoint| pick.avoid.contains(endpoint.id()))
+        pick.avoid.iter().any(|tried| self.set.by_id(tried).is_some())
     }
 
     /// Any that is accepted. In steps of a random length, so that the neighbour of one that is not gets no more than the others;
@@ -154,35 +210,51 @@ impl Candidates {
         })
     }
 
-    /// As what the endpoint is picked, if it is accepted.
-    fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, slow_start: bool) -> Option<PickedAs> {
-        if pick.avoid.contains(endpoint.id()) {
-            return None;
+    /// What becomes of a proposal.
+    fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, tried: &Tried<'_>) -> Verdict {
+        if tried.has(endpoint) {
+            return Verdict::Refused;
         }
-        let health = &self.set.health;
-        let (vitals, at) = (&endpoint.vitals, pick.at(*health.clock));
-        pick.at = at; // that of a probe matters
-        match vitals.gate() {
-            Gate::OPEN => {
-                let end = vitals.ramp_end();
-                if end != 0 && at >= end {
-                    vitals.ramp_over(end); // the next pick need not look closely
-                }
-                let left = end.saturating_sub(at) as f64;
-                let share = 1.0 - 0.9 * left / nanos(health.options.slow_start).max(1) as f64;
-                if slow_start && left > 0.0 && hash::unit(self.coin(endpoint, pick)) > share {
-                    return None;
-                }
-                Some(PickedAs::Plain)
-            }
-            Gate::DROPPED => None,
-            _ if health.is_panic() => Some(PickedAs::LastResort),
-            word if vitals.claim_probe(word, at, health.claim(at)) => {
-                health.probing(endpoint, pick.now);
-                Some(PickedAs::Probe)
-            }
-            _ => None,
+        match endpoint.vitals.gate() {
+            Gate::OPEN if self.is_warm(endpoint, pick) => Verdict::Taken(PickedAs::Plain),
+            Gate::OPEN => Verdict::Warming,
+            Gate::DROPPED => Verdict::Refused,
+            _ if self.set.health.is_panic() => Verdict::Taken(PickedAs::LastResort),
+            _ => Verdict::Refused,
         }
+    }
+
+    /// As what an endpoint is picked when none that was proposed may be, if it is accepted.
+    fn judge_at_last(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, tried: &Tried<'_>) -> Option<PickedAs> {
+        match self.judge(endpoint, pick, tried) {
+            Verdict::Taken(kind) => Some(kind),
+            Verdict::Warming => Some(PickedAs::Plain),
+            Verdict::Refused if tried.has(endpoint) => None,
+            Verdict::Refused => {
+                let health = &self.set.health;
+                let at = pick.at(*health.clock);
+                let claimed = Gate::is_due(endpoint.vitals.gate(), at) && health.claim_probe(endpoint, at, pick.now);
+                claimed.then(|| {
+                    pick.at = at; // that of a probe matters
+                    PickedAs::Probe
+                })
+            }
+        }
+    }
+
+    /// Whether an available endpoint takes this call, which in its slow start is a matter of chance.
+    fn is_warm(&self, endpoint: &Endpoint, pick: &mut Pick<'_>) -> bool {
+        let end = endpoint.vitals.ramp_end();
+        if end == 0 {
+            return true;
+        }
+        let at = pick.at(*self.set.health.clock);
+        if at >= end {
+            endpoint.vitals.ramp_over(end); // the next pick need not look closely
+            return true;
+        }
+        let share = self.set.warmth(endpoint, at);
+        share >= 1.0 || hash::unit(self.coin(endpoint, pick)) <= share
     }
 
     /// A random word for this endpoint and this call; always the same one if the choice does not follow from chance.

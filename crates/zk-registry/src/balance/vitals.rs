@@ -1,13 +1,13 @@
 //! The vitals of one instance: its load, its answer times, its success and its phase, as this client has learned them.
 //!
-//! One cache line of atomics per instance id. Counting is exact; the averages are read and written without a
+//! At most one cache line of atomics per instance id. Counting is exact; the averages are read and written without a
 //! read-modify-write, so that two calls which end at the same instant may count as one. Nothing here decides anything.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::clock::Clock;
-use super::phase::{Claim, Gate, Phase};
+use super::phase::{Gate, Phase};
 
 /// The load and the health of one instance. Times are nanoseconds since the balancer's epoch.
 #[derive(Debug)]
@@ -17,28 +17,34 @@ pub(super) struct Vitals {
     in_flight: AtomicU32,
     /// Counts the incarnations seen.
     life: AtomicU32,
-    /// The phase: see [`Gate`].
+    /// The phase: see [`Gate`]. Written under the lock of the [`Health`](super::health::Health) alone.
     gate: AtomicU64,
     /// When its slow start ends; 0 = it has none.
     ramp_end: AtomicU64,
-    /// The moving average of answer times: f64 bits, nanoseconds.
-    latency: AtomicU64,
-    /// When `latency` was last written; 0 = never.
+    /// When `latency` was last written.
     stamp: AtomicU64,
-    /// When the count of ejections is forgotten.
-    forgiven_at: AtomicU64,
+    /// When it failed last. A success does not touch it: what a failure is held to cost fades from the failure on.
+    failed_at: AtomicU64,
+    /// The moving average of answer times: f32 bits, nanoseconds. Below 0: never measured, and the longest wait that was
+    /// given up; 0: nothing is known.
+    latency: AtomicU32,
     /// The moving share of successes: f32 bits.
     success: AtomicU32,
     /// Failures since the last success.
     failures: AtomicU32,
-    /// Ejections in this life that are not forgotten.
-    ejections: AtomicU32,
-    /// Probes in a row that succeeded.
-    probes: AtomicU32,
 }
 
 /// How much one outcome moves the success rate. Five failures in a row take it from 1 to 0.72.
 const SUCCESS_GAIN: f32 = 1.0 / 16.0;
+
+/// What is known of the time of a call, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cost {
+    /// The time that a call is expected to cost.
+    Known(f64),
+    /// No call was ever answered; this is the longest wait that was given up, 0 if none was.
+    Unknown(f64),
+}
 
 impl Vitals {
     pub(super) fn new() -> Self {
@@ -47,13 +53,11 @@ impl Vitals {
             life: AtomicU32::new(0),
             gate: AtomicU64::new(Gate::OPEN),
             ramp_end: AtomicU64::new(0),
-            latency: AtomicU64::new(0),
             stamp: AtomicU64::new(0),
-            forgiven_at: AtomicU64::new(0),
+            failed_at: AtomicU64::new(0),
+            latency: AtomicU32::new(0),
             success: AtomicU32::new(1_f32.to_bits()),
             failures: AtomicU32::new(0),
-            ejections: AtomicU32::new(0),
-            probes: AtomicU32::new(0),
         }
     }
 
@@ -61,13 +65,11 @@ impl Vitals {
     pub(super) fn reborn(&self) -> u32 {
         self.gate.store(Gate::OPEN, Relaxed);
         self.ramp_end.store(0, Relaxed);
-        self.latency.store(0, Relaxed);
         self.stamp.store(0, Relaxed);
-        self.forgiven_at.store(0, Relaxed);
+        self.failed_at.store(0, Relaxed);
+        self.latency.store(0, Relaxed);
         self.success.store(1_f32.to_bits(), Relaxed);
         self.failures.store(0, Relaxed);
-        self.ejections.store(0, Relaxed);
-        self.probes.store(0, Relaxed);
         self.life.fetch_add(1, Relaxed) + 1
     }
 
@@ -97,40 +99,70 @@ impl Vitals {
 
     /// A call was answered after `elapsed` nanoseconds.
     pub(super) fn answered(&self, clock: Clock, at: u64, elapsed: f64) {
-        let known = f64::from_bits(self.latency.load(Relaxed));
-        let stamp = self.stamp.load(Relaxed);
-        let next = if elapsed >= known || stamp == 0 {
+        let known = self.latency_word();
+        let next = if elapsed >= known || known <= 0.0 {
             elapsed
         } else {
-            let kept = clock.left(stamp, at);
+            let kept = clock.left(self.stamp.load(Relaxed), at);
             known * kept + elapsed * (1.0 - kept)
         };
-        self.latency.store(next.to_bits(), Relaxed);
-        self.stamp.store(at.max(1), Relaxed);
+        self.measured(next, at);
     }
 
-    /// A call got no answer within `elapsed` nanoseconds: raises the latency to that if it was lower.
+    /// A call failed after `elapsed` nanoseconds: raises the latency to that if it was lower.
     pub(super) fn outlasted(&self, clock: Clock, at: u64, elapsed: f64) {
         if self.latency(clock, at).is_none_or(|known| elapsed > known) {
-            self.latency.store(elapsed.to_bits(), Relaxed);
-            self.stamp.store(at.max(1), Relaxed);
+            self.measured(elapsed, at);
         }
+    }
+
+    /// A call was given up after `elapsed` nanoseconds. Where nothing was ever measured that is no measurement either: the
+    /// wait is remembered, so that an instance which never answers costs as much as was waited for it.
+    pub(super) fn given_up(&self, clock: Clock, at: u64, elapsed: f64) {
+        match self.cost(clock, at, 0.0) {
+            Cost::Known(known) if elapsed > known => self.measured(elapsed, at),
+            Cost::Unknown(waited) if elapsed > waited => {
+                self.latency.store((-elapsed as f32).to_bits(), Relaxed);
+                self.stamp.store(at, Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps a time that was measured, which is never 0.
+    fn measured(&self, latency: f64, at: u64) {
+        self.latency.store((latency.max(1.0) as f32).to_bits(), Relaxed);
+        self.stamp.store(at, Relaxed);
+    }
+
+    fn latency_word(&self) -> f64 {
+        f64::from(f32::from_bits(self.latency.load(Relaxed)))
     }
 
     /// The average answer time in nanoseconds, decayed up to `at`; `None` before anything was measured.
     pub(super) fn latency(&self, clock: Clock, at: u64) -> Option<f64> {
-        let stamp = self.stamp.load(Relaxed);
-        let known = f64::from_bits(self.latency.load(Relaxed));
-        (stamp != 0).then(|| known * clock.roughly_left(stamp, at))
+        match self.cost(clock, at, 0.0) {
+            Cost::Known(known) => Some(known),
+            Cost::Unknown(_) => None,
+        }
     }
 
-    /// What a call is expected to cost at `at`, in nanoseconds: the answer time plus `penalty` for each failure to be expected.
-    /// Both fade without news, so that what was bad long ago is tried again. `None` before anything was measured.
+    /// What a call is expected to cost at `at`: the answer time plus `penalty` for each failure to be expected. Both fade
+    /// without news, so that what was bad long ago is tried again; the penalty fades from the last failure on, ten times as
+    /// fast.
     #[inline]
-    pub(super) fn cost(&self, clock: Clock, at: u64, penalty: f64) -> Option<f64> {
-        let stamp = self.stamp.load(Relaxed);
-        let known = f64::from_bits(self.latency.load(Relaxed)) + penalty * f64::from(1.0 - self.success());
-        (stamp != 0).then(|| known * clock.roughly_left(stamp, at))
+    pub(super) fn cost(&self, clock: Clock, at: u64, penalty: f64) -> Cost {
+        let latency = self.latency_word();
+        let faded = latency * clock.roughly_left(self.stamp.load(Relaxed), at);
+        if latency <= 0.0 {
+            return Cost::Unknown(-faded);
+        }
+        let success = self.success();
+        if success < 1.0 {
+            let failing = penalty * f64::from(1.0 - success);
+            return Cost::Known(faded + failing * clock.unforgiven(self.failed_at.load(Relaxed), at));
+        }
+        Cost::Known(faded)
     }
 
     // Success.
@@ -152,10 +184,13 @@ impl Vitals {
         }
     }
 
-    /// Counts a failure; returns how many there are since the last success.
-    pub(super) fn failed(&self) -> u32 {
-        let rate = self.success();
+    /// Counts a failure at `at`; returns how many there are since the last success. Earlier failures count for less the
+    /// longer ago the last of them was.
+    pub(super) fn failed(&self, clock: Clock, at: u64) -> u32 {
+        let left = clock.left(self.failed_at.load(Relaxed), at) as f32;
+        let rate = 1.0 - (1.0 - self.success()) * left;
         self.success.store((rate - rate * SUCCESS_GAIN).to_bits(), Relaxed);
+        self.failed_at.store(at, Relaxed);
         self.failures.fetch_add(1, Relaxed).saturating_add(1)
     }
 
@@ -187,70 +222,16 @@ impl Vitals {
         self.ramp_end.store(end, Relaxed);
     }
 
-    /// Whether a probe may go out at `at`.
-    pub(super) fn is_due(&self, at: u64) -> bool {
-        Gate::is_due(self.gate(), at)
+    /// Changes the phase.
+    pub(super) fn set_gate(&self, word: u64) {
+        self.gate.store(word, Relaxed);
     }
 
-    /// Claims the single probe allowed once the ejection expired or the last probe timed out. `false`: another call claimed
-    /// it.
-    pub(super) fn claim_probe(&self, seen: u64, at: u64, claim: Claim) -> bool {
-        Gate::is_due(seen, at) && self.gate.compare_exchange(seen, claim.0, Relaxed, Relaxed).is_ok()
-    }
-
-    /// Whether this claim is the one that counts.
-    pub(super) fn is_claimed_by(&self, claim: Claim) -> bool {
-        self.gate() == claim.0
-    }
-
-    /// Lets the next call probe from `at` on.
-    pub(super) fn release_probe(&self, claim: Claim, at: u64) {
-        // Losing the race means that the phase changed meanwhile; the change stands.
-        let _ = self.gate.compare_exchange(claim.0, Gate::ejected(at), Relaxed, Relaxed);
-    }
-
-    /// Counts a probe that succeeded; returns how many did in a row.
-    pub(super) fn probe_passed(&self) -> u32 {
-        self.probes.fetch_add(1, Relaxed) + 1
-    }
-
-    /// Ejects until `until`.
-    pub(super) fn eject(&self, until: u64) {
-        self.probes.store(0, Relaxed);
-        self.gate.store(Gate::ejected(until), Relaxed);
-    }
-
-    /// Counts an ejection at `at`; returns how many there were before it that are not forgotten.
-    pub(super) fn count_ejection(&self, at: u64) -> u32 {
-        let forgiven_at = self.forgiven_at.load(Relaxed);
-        let before = if forgiven_at != 0 && at >= forgiven_at { 0 } else { self.ejections.load(Relaxed) };
-        self.ejections.store(before.saturating_add(1), Relaxed);
-        self.forgiven_at.store(0, Relaxed);
-        before
-    }
-
-    /// How many ejections are not forgotten, as of the last one.
-    pub(super) fn ejections(&self) -> u32 {
-        self.ejections.load(Relaxed)
-    }
-
-    /// Picks it again. Earlier ejections are forgotten at `forgiven_at`.
-    pub(super) fn readmit(&self, forgiven_at: u64) {
+    /// Picks it again, with a clean record.
+    pub(super) fn readmit(&self) {
         self.success.store(1_f32.to_bits(), Relaxed);
         self.failures.store(0, Relaxed);
-        self.forgiven_at.store(forgiven_at.max(1), Relaxed);
         self.gate.store(Gate::OPEN, Relaxed);
-    }
-
-    /// Never picks it again, until it is listed.
-    pub(super) fn drop_suspect(&self) {
-        self.gate.store(Gate::DROPPED, Relaxed);
-    }
-
-    /// It is listed again: a failed dial of the time when it was not is forgotten.
-    pub(super) fn relisted(&self) {
-        // Any other phase than dropped stays.
-        let _ = self.gate.compare_exchange(Gate::DROPPED, Gate::OPEN, Relaxed, Relaxed);
     }
 
     pub(super) fn phase(&self, clock: Clock) -> Phase {
@@ -293,11 +274,39 @@ mod tests {
     }
 
     #[test]
+    fn what_a_failure_costs_fades_from_the_failure_on_whatever_succeeds_meanwhile() {
+        const SECOND: u64 = 1_000_000_000;
+        let vitals = Vitals::new();
+        vitals.answered(clock(), 1, 1e6);
+        vitals.failed(clock(), 1);
+        let cost = |at| match vitals.cost(clock(), at, 1e9) {
+            Cost::Known(cost) => cost,
+            Cost::Unknown(_) => unreachable!("it was measured"),
+        };
+        assert!(cost(2) > 60e6, "{}", cost(2));
+        vitals.answered(clock(), 6 * SECOND, 1e6);
+        vitals.succeeded();
+        assert!(cost(6 * SECOND) < 1.3e6, "{}", cost(6 * SECOND));
+    }
+
+    #[test]
+    fn a_wait_in_vain_is_what_a_call_costs_where_nothing_was_ever_measured() {
+        let vitals = Vitals::new();
+        vitals.given_up(clock(), 1, 5e8);
+        assert_eq!(vitals.cost(clock(), 1, 1e9), Cost::Unknown(5e8));
+        assert_eq!(vitals.latency(clock(), 1), None);
+        vitals.given_up(clock(), 2, 1e6);
+        assert_eq!(vitals.cost(clock(), 2, 1e9), Cost::Unknown(5e8));
+        vitals.answered(clock(), 3, 1e6);
+        assert_eq!(vitals.latency(clock(), 3), Some(1e6));
+    }
+
+    #[test]
     fn a_restarted_process_keeps_its_load_and_loses_its_record() {
         let vitals = Vitals::new();
         vitals.begin();
-        vitals.failed();
-        vitals.eject(77);
+        vitals.failed(clock(), 5);
+        vitals.set_gate(77);
         assert_eq!(vitals.reborn(), 1);
         assert_eq!((vitals.in_flight(), vitals.gate(), vitals.success()), (1, Gate::OPEN, 1.0));
     }

@@ -60,7 +60,7 @@ impl TwoChoices {
             |of: &Endpoint, other: &Endpoint| u64::from(of.in_flight()) * u64::from(other.weight().get());
         let by_load = load(a, b).cmp(&load(b, a));
         if pick.is_last_try() {
-            let is_out = |one: &Endpoint| !self.set.takes_calls(one, pick);
+            let is_out = |one: &Endpoint| !self.set.takes_calls(one);
             return is_out(a).cmp(&is_out(b)).then(by_load);
         }
         by_load

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::alias::Alias;
 use crate::balance::clock::Clock;
+use crate::balance::vitals::Cost;
 use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Tracking};
 
 /// A strategy that draws two instances by weight and picks the one where a call is expected to be over sooner.
@@ -66,8 +67,8 @@ impl Cheaper {
         let queue = f64::from(endpoint.in_flight());
         let queue = self.mean_weight.map_or(queue, |mean| queue * mean / f64::from(endpoint.weight().get()));
         match endpoint.vitals.cost(clock, at, self.penalty) {
-            Some(cost) => cost * (queue + 1.0),
-            None => self.penalty * queue,
+            Cost::Known(cost) => cost * (queue + 1.0),
+            Cost::Unknown(waited) => waited + self.penalty * queue,
         }
     }
 }
@@ -79,7 +80,7 @@ impl Picker for Cheaper {
         let (one, other) = (&self.set[a], &self.set[b]);
         // One that takes no calls and has failed costs much: only the last try must not propose it.
         if pick.is_last_try() {
-            let (one, other) = (self.set.takes_calls(one, pick), self.set.takes_calls(other, pick));
+            let (one, other) = (self.set.takes_calls(one), self.set.takes_calls(other));
             if one != other {
                 return if one { a } else { b };
             }

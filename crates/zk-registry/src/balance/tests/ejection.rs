@@ -75,7 +75,7 @@ fn an_ejection_that_ends_with_the_listing_is_observed_too() {
     assert_eq!(world.changes(), [PhaseChange::Gone { instance: named(1) }], "not listed");
 
     world.update(listing([]).suspects([alive(instance(2))]));
-    world.pick().finish_at(Outcome::Refused, world.now());
+    world.pick().finish_at(Outcome::Unreachable, world.now());
     world.changes();
     world.update(listing([alive(instance(2))]));
     assert_eq!(world.changes(), [PhaseChange::Available { instance: named(2) }], "listed again");

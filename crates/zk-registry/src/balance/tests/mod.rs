@@ -172,9 +172,9 @@ fn a_failed_dial_drops_a_suspect_until_it_is_listed_again() {
     let world = World::new(Random, listing([]).suspects([alive(instance(8)), alive(instance(9))]));
     world.pick_until("i-8").finish(Outcome::Failure);
     assert!((0..50).any(|_| world.pick_id() == "i-8"), "it answered, if badly: somebody is there");
-    world.pick_until("i-8").finish(Outcome::Refused);
+    world.pick_until("i-8").finish(Outcome::Unreachable);
     assert!((0..50).all(|_| world.pick_id() == "i-9"));
-    world.pick_until("i-9").finish(Outcome::Refused);
+    world.pick_until("i-9").finish(Outcome::Unreachable);
     assert_eq!(world.try_pick(&[]).unwrap_err(), PickError::Empty);
 
     world.update(listing([alive(instance(8))]));
