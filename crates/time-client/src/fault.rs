@@ -53,7 +53,8 @@ impl Fault {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Local(_) => Outcome::Cancelled,
-            Self::Dial(_) | Self::DialTimeout(_) | Self::NotAllowed(_) | Self::Refused(_) => Outcome::Refused,
+            Self::Dial(_) | Self::DialTimeout(_) | Self::NotAllowed(_) => Outcome::Unreachable,
+            Self::Refused(_) => Outcome::Refused,
             Self::Closed | Self::Garbage(_) | Self::Io(_) | Self::Silent(_) => Outcome::Failure,
         }
     }
@@ -211,7 +212,7 @@ mod tests {
             assert_eq!(fault.outcome(), Outcome::Cancelled);
         }
         let refused = Fault::of_dial(io::Error::from_raw_os_error(Errno::ECONNREFUSED as i32));
-        assert_eq!(refused.outcome(), Outcome::Refused);
+        assert_eq!(refused.outcome(), Outcome::Unreachable);
     }
 
     #[test]

@@ -8,11 +8,12 @@ mod answer;
 mod exchange;
 mod options;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use time_server::protocol::Request;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use zk_registry::balance::{
@@ -26,6 +27,15 @@ use crate::pool::Pool;
 
 pub use self::answer::{Answer, Reading, Stamps};
 pub use self::options::Options;
+
+/// The probe that a query may have to make.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Probe {
+    /// The first instance that is to be probed is probed beside the query.
+    Due,
+    /// A further one is asked as any other: there may be no better one.
+    Made,
+}
 
 /// A resolver for a time service: it follows the instances, asks one of them, and another one if that fails.
 ///
@@ -56,6 +66,8 @@ pub struct TimeClient {
     /// The snapshot that the balancer has adopted.
     adopted: watch::Receiver<Snapshot>,
     pool: Arc<Pool>,
+    /// The probes under way, which end with the client.
+    probes: Mutex<JoinSet<()>>,
     _follow: AbortOnDropHandle<()>,
 }
 
@@ -74,7 +86,8 @@ impl TimeClient {
         let follow = follow(watch, balancer.clone(), adopt, pool.clone());
         let follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let budget = Arc::new(Budget::new(options.budget));
-        Self { service: service.clone(), options, balancer, budget, adopted, pool, _follow: follow }
+        let probes = Mutex::default();
+        Self { service: service.clone(), options, balancer, budget, adopted, pool, probes, _follow: follow }
     }
 
     /// The service that is followed.
@@ -112,6 +125,7 @@ impl TimeClient {
             self.options.retry.begin_at(&self.budget, Safety::Idempotent, Some(deadline), began);
         let mut failed = Vec::new();
         let mut reuse = Reuse::Allowed;
+        let mut probe = Probe::Due;
         loop {
             let mut picked = self.pick_at(began, key, attempts.tried());
             if let Err(why) = picked {
@@ -122,6 +136,11 @@ impl TimeClient {
                 Ok(lease) => lease,
                 Err(why) => return Err(AskError::Nothing { service: self.service.clone(), why, failed }),
             };
+            if lease.is_probe() && probe == Probe::Due {
+                self.probe(lease);
+                (probe, began) = (Probe::Made, Instant::now());
+                continue;
+            }
             let left = deadline.saturating_duration_since(began);
             if left < self.options.retry.least {
                 // No instance was asked: the dropped lease counts as neither success nor failure.
@@ -162,6 +181,26 @@ impl TimeClient {
             }
             began = Instant::now();
         }
+    }
+
+    /// Finds out whether an ejected instance is well, beside the query that was to: over a new connection, on a task of its
+    /// own, so that no query waits for an instance that may not answer.
+    fn probe(&self, lease: Lease) {
+        let (options, pool) = (self.options.clone(), Arc::clone(&self.pool));
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner); // a set is always whole
+        while probes.try_join_next().is_some() {}
+        probes.spawn(async move {
+            let (began, instance) = (Instant::now(), lease.instance());
+            let (options, pool, until) = (&options, &*pool, began + options.timeout);
+            let (request, reuse) = (Request::Now, Reuse::Forbidden);
+            let outcome =
+                match (Exchange { options, pool, instance, request, reuse, began, until }).run().await {
+                    Ok(_) => Outcome::Success,
+                    Err(Unanswered::DiedIdle) => Outcome::Cancelled,
+                    Err(Unanswered::Failed(fault)) => fault.outcome(),
+                };
+            lease.finish(outcome);
+        });
     }
 
     /// Asks this instance once, whatever the balancer thinks of it.

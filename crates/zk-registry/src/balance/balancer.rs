@@ -215,6 +215,13 @@ impl Balancer {
         self.roster.lock().unwrap().len()
     }
 
+    /// How many instances are listed for calls, and how many of those are not available, as counted.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let tally = self.health.tally();
+        (tally.listed, tally.ejected + tally.unreachable)
+    }
+
     /// The strategy.
     pub fn strategy(&self) -> &dyn Strategy {
         &*self.strategy

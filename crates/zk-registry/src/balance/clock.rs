@@ -44,8 +44,8 @@ impl Clock {
     }
 }
 
-/// How much faster a failure is forgiven than a latency fades: with a time constant of a second instead of ten.
-const FORGIVING: f64 = 10.0;
+/// How much faster a failure is forgiven than a latency fades: with a time constant of half a second instead of ten.
+const FORGIVING: f64 = 20.0;
 
 /// The duration in nanoseconds, at most `u64::MAX`: five centuries.
 pub(super) fn nanos(duration: Duration) -> u64 {

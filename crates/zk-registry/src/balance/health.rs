@@ -238,7 +238,8 @@ impl Health {
         let times = NonZeroU32::MIN.saturating_add(before);
         let until = self.clock.instant(until);
         let change = |instance| PhaseChange::Ejected { instance, cause, until, times };
-        let ids = phases.sites.residents(key).iter().filter(|one| one.endpoint.vitals.gate() != Gate::DROPPED);
+        let ids =
+            phases.sites.residents(key).iter().filter(|one| one.endpoint.vitals.gate() != Gate::DROPPED);
         for change in ids.map(|one| change(one.endpoint.id().clone())).collect::<Vec<_>>() {
             self.changed(&mut phases, now, change);
         }
@@ -299,6 +300,12 @@ impl Health {
         }
         self.publish(&mut phases, now);
         adopted
+    }
+
+    /// The counts.
+    #[cfg(test)]
+    pub(super) fn tally(&self) -> super::sites::Tally {
+        self.lock().sites.tally()
     }
 
     /// The set that picks see from now on.

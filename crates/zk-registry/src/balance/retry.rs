@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::entropy::Entropy;
 use super::hash;
+use super::lease::Lease;
 use super::outcome::Outcome;
 use crate::instance::InstanceId;
 
@@ -28,10 +29,8 @@ use crate::instance::InstanceId;
 ///         Err(PickError::AllExcluded) => { attempts.start_over(); continue }
 ///         picked => picked?,
 ///     };
-///     let id = lease.endpoint().id().clone();
 ///     let outcome = call(lease.instance().address()).await;
-///     lease.finish(outcome);
-///     match attempts.ended(id, outcome, Instant::now(), &mut rand::random::<u64>) {
+///     match attempts.finish(lease, outcome, Instant::now(), &mut rand::random::<u64>) {
 ///         Decision::Done => return Ok(()),
 ///         Decision::Retry { after } => tokio::time::sleep(after).await,
 ///         Decision::GiveUp(why) => return Err(why.into()),
@@ -117,6 +116,14 @@ impl std::fmt::Display for GiveUp {
 
 impl std::error::Error for GiveUp {}
 
+/// The price of a retry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Price {
+    Free,
+    /// One retry of the budget.
+    Paid,
+}
+
 /// One call and its attempts so far. Allocates nothing unless an attempt fails.
 #[derive(Debug)]
 pub struct Attempts {
@@ -196,11 +203,37 @@ impl Attempts {
         self.tried.clear();
     }
 
-    /// An attempt at `instance` ended at `now`. A retry is paid from the budget.
+    /// An attempt ended at `now`: ends its lease with the outcome. A retry is paid from the budget, unless the attempt was a
+    /// [probe](Lease::is_probe), which the balancer and not the caller wanted.
+    pub fn finish(
+        &mut self,
+        lease: Lease,
+        outcome: Outcome,
+        now: Instant,
+        rng: &mut dyn Entropy,
+    ) -> Decision {
+        let instance = lease.endpoint().id().clone();
+        let price = if lease.is_probe() { Price::Free } else { Price::Paid };
+        lease.finish_at(outcome, now);
+        self.decide(instance, outcome, price, now, rng)
+    }
+
+    /// An attempt at `instance` ended at `now`, of which the lease is over. A retry is paid from the budget.
     pub fn ended(
         &mut self,
         instance: InstanceId,
         outcome: Outcome,
+        now: Instant,
+        rng: &mut dyn Entropy,
+    ) -> Decision {
+        self.decide(instance, outcome, Price::Paid, now, rng)
+    }
+
+    fn decide(
+        &mut self,
+        instance: InstanceId,
+        outcome: Outcome,
+        price: Price,
         now: Instant,
         rng: &mut dyn Entropy,
     ) -> Decision {
@@ -218,7 +251,7 @@ impl Attempts {
             Decision::GiveUp(GiveUp::Attempts)
         } else if self.deadline.is_some_and(too_late) {
             Decision::GiveUp(GiveUp::Deadline)
-        } else if !self.budget.withdraw(now) {
+        } else if price == Price::Paid && !self.budget.withdraw(now) {
             Decision::GiveUp(GiveUp::Budget)
         } else {
             Decision::Retry { after }

@@ -147,7 +147,8 @@ impl Sites {
     /// process has its id now, or when it moved.
     pub(super) fn find(&self, endpoint: &Endpoint) -> Option<(Key, Role)> {
         let key = Key::of(endpoint);
-        let resident = self.by_key.get(&key)?.residents.iter().find(|one| is_same(&one.endpoint, endpoint))?;
+        let resident =
+            self.by_key.get(&key)?.residents.iter().find(|one| is_same(&one.endpoint, endpoint))?;
         (resident.endpoint.life == endpoint.life).then_some((key, resident.role))
     }
 
@@ -205,7 +206,9 @@ impl Sites {
     pub(super) fn leave(&mut self, endpoint: &Endpoint) {
         let key = Key::of(endpoint);
         let Some(site) = self.by_key.get_mut(&key) else { return };
-        let Some(place) = site.residents.iter().position(|one| is_same(&one.endpoint, endpoint)) else { return };
+        let Some(place) = site.residents.iter().position(|one| is_same(&one.endpoint, endpoint)) else {
+            return;
+        };
         let gone = site.residents.swap_remove(place);
         self.tally.take(gone.role, gone.endpoint.vitals.gate());
         self.schedule(key);

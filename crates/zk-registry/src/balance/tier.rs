@@ -155,7 +155,7 @@ impl Candidates {
             if pick.is_last_try() {
                 return match warming {
                     Some((index, endpoint)) => Some(self.begin(index, endpoint, PickedAs::Plain)),
-                    None => self.scan(index, pick, |endpoint, pick| self.judge_at_last(endpoint, pick, &tried)),
+                    None => self.choose_at_last(index, pick, &tried),
                 };
             }
             pick.attempt += 1;
@@ -224,22 +224,24 @@ impl Candidates {
         }
     }
 
-    /// As what an endpoint is picked when none that was proposed may be, if it is accepted.
-    fn judge_at_last(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, tried: &Tried<'_>) -> Option<PickedAs> {
-        match self.judge(endpoint, pick, tried) {
+    /// Picks any that is available, else one that may be probed: none of those proposed, of which `last` was the last, is.
+    #[cold]
+    fn choose_at_last(&self, last: Index, pick: &mut Pick<'_>, tried: &Tried<'_>) -> Option<Choice> {
+        let available = self.scan(last, pick, |endpoint, pick| match self.judge(endpoint, pick, tried) {
             Verdict::Taken(kind) => Some(kind),
             Verdict::Warming => Some(PickedAs::Plain),
-            Verdict::Refused if tried.has(endpoint) => None,
-            Verdict::Refused => {
-                let health = &self.set.health;
-                let at = pick.at(*health.clock);
-                let claimed = Gate::is_due(endpoint.vitals.gate(), at) && health.claim_probe(endpoint, at, pick.now);
-                claimed.then(|| {
-                    pick.at = at; // that of a probe matters
-                    PickedAs::Probe
-                })
-            }
-        }
+            Verdict::Refused => None,
+        });
+        let health = &self.set.health;
+        available.or_else(|| {
+            let at = pick.at(*health.clock);
+            pick.at = at; // that of a probe matters
+            let is_due =
+                |endpoint: &Endpoint| !tried.has(endpoint) && Gate::is_due(endpoint.vitals.gate(), at);
+            self.scan(last, pick, |endpoint, pick| {
+                (is_due(endpoint) && health.claim_probe(endpoint, at, pick.now)).then_some(PickedAs::Probe)
+            })
+        })
     }
 
     /// Whether an available endpoint takes this call, which in its slow start is a matter of chance.

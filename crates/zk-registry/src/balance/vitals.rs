@@ -148,8 +148,8 @@ impl Vitals {
     }
 
     /// What a call is expected to cost at `at`: the answer time plus `penalty` for each failure to be expected. Both fade
-    /// without news, so that what was bad long ago is tried again; the penalty fades from the last failure on, ten times as
-    /// fast.
+    /// without news, so that what was bad long ago is tried again; the penalty fades from the last failure on, twenty times
+    /// as fast.
     #[inline]
     pub(super) fn cost(&self, clock: Clock, at: u64, penalty: f64) -> Cost {
         let latency = self.latency_word();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::{World, alive, instance, listing};
-use crate::balance::Outcome;
 use crate::balance::strategy::LeastLoaded;
+use crate::balance::{Endpoint, Outcome, Phase, PhaseChange};
+use crate::instance::Instance;
 
 #[test]
 fn churn_leaves_nothing_behind() {
@@ -71,5 +72,48 @@ proptest! {
         }
         world.update(listing([]));
         prop_assert_eq!(world.balancer.known(), 0);
+    }
+
+    #[test]
+    fn what_is_counted_is_what_a_count_would_find(turns in proptest::collection::vec(turn(), 1..20)) {
+        let world = World::new(LeastLoaded, listing([]));
+        let mut out = BTreeSet::new();
+        for turn in turns {
+            // Ten addresses for fifty ids.
+            let shared = |n: u32| Instance::new(format!("10.0.0.{}", n % 10), 80).with_id(instance(n).id().unwrap());
+            let listed = turn.listed.iter().map(|(&n, &incarnation)| (shared(n), incarnation));
+            world.update(listing(listed).suspects(turn.suspects.iter().map(|&n| alive(shared(n)))));
+            for outcome in turn.outcomes {
+                world.advance(Duration::from_millis(400));
+                let Ok(lease) = world.try_pick(&[]) else { continue };
+                match outcome {
+                    0 => drop(lease),
+                    1 => lease.finish_at(Outcome::Success, world.now()),
+                    2 => lease.finish_at(Outcome::Failure, world.now()),
+                    _ => lease.finish_at(Outcome::Unreachable, world.now()),
+                }
+            }
+            for change in world.changes() {
+                match change {
+                    PhaseChange::Ejected { instance, .. } | PhaseChange::Dropped { instance } => {
+                        out.insert(instance);
+                    }
+                    PhaseChange::Available { instance } | PhaseChange::Gone { instance } => {
+                        prop_assert!(out.remove(&instance), "{} was not out", instance);
+                    }
+                    _ => {}
+                }
+            }
+            let sets = || [world.balancer.endpoints(), world.balancer.suspects()].into_iter().flatten();
+            let is_out = |one: &&Endpoint| one.phase() != Phase::Available;
+            let found: BTreeSet<_> = sets()
+                .flat_map(|set| set.iter().filter(is_out).map(|one| one.id().clone()).collect::<Vec<_>>())
+                .collect();
+            prop_assert_eq!(&found, &out, "an observer's set");
+            let (listed, unavailable) = world.balancer.counts();
+            let set = world.balancer.endpoints();
+            let ejected = set.as_ref().map_or(0, |set| set.iter().filter(is_out).count());
+            prop_assert_eq!((listed, unavailable), (set.map_or(0, |set| set.len()), ejected));
+        }
     }
 }

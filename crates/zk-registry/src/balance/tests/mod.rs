@@ -3,6 +3,7 @@
 mod churn;
 mod ejection;
 mod paused;
+mod recovery;
 mod strategies;
 mod world;
 
