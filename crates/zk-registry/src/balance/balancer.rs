@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::clock::nanos;
@@ -36,6 +37,8 @@ pub struct Balancer {
     stamp: AtomicU64,
     cache: ThreadCache,
     roster: Mutex<Roster>,
+    /// Told of each update.
+    changes: watch::Sender<()>,
 }
 
 /// The candidates, best first, or the reason for which there are none.
@@ -62,6 +65,7 @@ impl Balancer {
             stamp: AtomicU64::new(0),
             cache: ThreadCache::new(),
             roster: Mutex::default(),
+            changes: watch::Sender::new(()),
         }
     }
 
@@ -102,6 +106,7 @@ impl Balancer {
         self.state.store(Arc::new(State { listed, suspects, nothing }));
         // A thread that sees the stamp sees the state.
         self.stamp.store(stamp, Release);
+        self.changes.send_replace(());
     }
 
     /// Adopts the watch's snapshots, beginning with the current one, until its registry is closed.
@@ -202,6 +207,53 @@ impl Balancer {
     /// The suspects, in the order of their ids; `None` when there are none.
     pub fn suspects(&self) -> Option<Arc<EndpointSet>> {
         self.state.load().suspects.as_ref().map(|tier| Arc::clone(tier.set()))
+    }
+
+    /// Ejects a listed instance for `time`, now, and every other one with its address: for an active health check that found it
+    /// unwell. Neither the share that may be ejected nor panic is asked. Afterwards one call finds out whether it is back, or
+    /// [`restore`](Self::restore) says so. `false`: it is not listed.
+    pub fn eject(&self, instance: &InstanceId, time: Duration) -> bool {
+        self.eject_at(instance, time, Instant::now())
+    }
+
+    /// [Ejects](Self::eject) at `now`.
+    pub fn eject_at(&self, instance: &InstanceId, time: Duration, now: Instant) -> bool {
+        let set = self.endpoints();
+        let endpoint = set.as_ref().and_then(|set| set.by_id(instance));
+        endpoint.is_some_and(|endpoint| self.health.eject_as_asked(endpoint, time, now))
+    }
+
+    /// Readmits an ejected instance, now, and every other one with its address: an active health check found it well. `false`: it
+    /// is not listed, or not ejected.
+    pub fn restore(&self, instance: &InstanceId) -> bool {
+        self.restore_at(instance, Instant::now())
+    }
+
+    /// [Readmits](Self::restore) at `now`.
+    pub fn restore_at(&self, instance: &InstanceId, now: Instant) -> bool {
+        let set = self.endpoints();
+        let endpoint = set.as_ref().and_then(|set| set.by_id(instance));
+        endpoint.is_some_and(|endpoint| self.health.restore_as_asked(endpoint, now))
+    }
+
+    /// Waits until there is an instance to pick: listed, or a suspect. Ready at once if there is.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn usable(&self) {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let is_usable = {
+                let state = self.state.load();
+                state.listed.is_some() || state.suspects.is_some()
+            };
+            // The sender lives as long as the balancer.
+            if is_usable || changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Whether too few instances are available, so that ejections are ignored.

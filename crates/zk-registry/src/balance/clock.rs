@@ -37,6 +37,11 @@ impl Clock {
         if age < 0.001 { 1.0 } else { fade(age) }
     }
 
+    /// Whether an opinion of the time `then` is so old at `at` that one call is worth more than it: half a time constant.
+    pub(super) fn is_stale(self, then: u64, at: u64) -> bool {
+        at.saturating_sub(then) as f64 * self.pace > 0.5
+    }
+
     /// How much of a failure of the time `then` is still held against an instance at `at`, from 1 down to 0. Exact, because a
     /// penalty of a second must shrink to less than a millisecond.
     pub(super) fn unforgiven(self, then: u64, at: u64) -> f64 {

@@ -50,12 +50,16 @@ impl Default for Ejection {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Cause {
+    /// The caller [asked](super::Balancer::eject) for it.
+    Asked,
     /// It failed too often in a row.
     ConsecutiveFailures,
     /// Its address could not be dialled.
     FailedDial,
     /// It failed when it was probed.
     FailedProbe,
+    /// It said that it has too much to do.
+    Overloaded,
     /// It succeeds much less often than the others.
     SuccessRate,
 }

@@ -150,10 +150,22 @@ impl Health {
     }
 
     /// A call to `endpoint` is over.
+    #[inline]
     pub(super) fn end(&self, endpoint: &Endpoint, call: Call, outcome: Outcome, now: Instant) {
+        self.leave(endpoint);
+        self.learn(endpoint, call, outcome, now);
+    }
+
+    /// A call to `endpoint` is under way no more.
+    #[inline]
+    pub(super) fn leave(&self, endpoint: &Endpoint) {
         if self.tracking.in_flight {
             endpoint.vitals.end();
         }
+    }
+
+    /// What the outcome of a call says of `endpoint`.
+    pub(super) fn learn(&self, endpoint: &Endpoint, call: Call, outcome: Outcome, now: Instant) {
         if endpoint.life != endpoint.vitals.life() {
             return; // the process that was called is no more: nothing is learned of its successor
         }
@@ -171,6 +183,7 @@ impl Health {
             Outcome::Failure | Outcome::Refused | Outcome::Unreachable => {
                 self.failed(endpoint, call, outcome, now);
             }
+            Outcome::Overloaded { retry_after } => self.overloaded(endpoint, call, retry_after, now),
             Outcome::Success => {
                 endpoint.vitals.succeeded();
                 if call.kind != PickedAs::Plain {
@@ -244,6 +257,67 @@ impl Health {
             self.changed(&mut phases, now, change);
         }
         self.publish(&mut phases, now);
+    }
+
+    /// An instance said that it has too much to do: it is left alone for as long as it asked, unless too many are already.
+    #[cold]
+    fn overloaded(&self, endpoint: &Endpoint, call: Call, retry_after: Duration, now: Instant) {
+        let mut phases = self.lock();
+        let Some((key, role)) = phases.sites.find(endpoint) else { return };
+        if role != Role::Suspect
+            && phases.sites.word(key) == Gate::OPEN
+            && !self.options.ejection.is_off()
+            && self.has_room(&phases, key)
+        {
+            let time = retry_after.min(self.options.ejection.cap);
+            self.eject(&mut phases, key, Cause::Overloaded, time, now);
+        } else {
+            self.release(&mut phases, key, call, now);
+        }
+    }
+
+    /// Whether the site may be ejected beside those that are.
+    fn has_room(&self, phases: &Phases, key: Key) -> bool {
+        let tally = phases.sites.tally();
+        let listed = phases.sites.residents(key).iter().filter(|one| one.role == Role::Listed).count();
+        self.options.ejection.has_room((tally.ejected + listed).saturating_sub(1), tally.reachable())
+    }
+
+    /// Ejects a site for a time that was asked for: one good call afterwards, and it is back.
+    fn eject(&self, phases: &mut Phases, key: Key, cause: Cause, time: Duration, now: Instant) {
+        let at = self.clock.at(now);
+        let until = at.saturating_add(nanos(time));
+        phases.sites.rest(key, until);
+        let (until, times) = (self.clock.instant(until), NonZeroU32::MIN);
+        let residents = phases.sites.residents(key).to_vec();
+        for one in residents.iter().filter(|one| one.endpoint.vitals.gate() != Gate::DROPPED) {
+            let instance = one.endpoint.id().clone();
+            self.changed(phases, now, PhaseChange::Ejected { instance, cause, until, times });
+        }
+        self.publish(phases, now);
+    }
+
+    /// Ejects a listed instance, and all with its address, because the caller says so. `false`: it is not listed any more.
+    pub(super) fn eject_as_asked(&self, endpoint: &Endpoint, time: Duration, now: Instant) -> bool {
+        let mut phases = self.lock();
+        let site = phases.sites.find(endpoint);
+        if let Some((key, _)) = site {
+            self.eject(&mut phases, key, Cause::Asked, time, now);
+        }
+        site.is_some()
+    }
+
+    /// Readmits an instance, and all with its address, because the caller says so. `false`: it is not ejected.
+    pub(super) fn restore_as_asked(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        let mut phases = self.lock();
+        let Some((key, _)) = phases.sites.find(endpoint) else { return false };
+        let back = phases.sites.readmit(key, self.clock.at(now));
+        let is_back = !back.is_empty();
+        for instance in back {
+            self.changed(&mut phases, now, PhaseChange::Available { instance });
+        }
+        self.publish(&mut phases, now);
+        is_back
     }
 
     /// A call to an instance that was not available succeeded: so many of them, and the instance is back.

@@ -24,14 +24,25 @@ pub struct Lease {
     began: Instant,
     /// `began` by the balancer's clock; 0 if that does not matter.
     at: u64,
-    over: bool,
+    stage: Stage,
+}
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Its outcome is known, and it is still under way.
+    Answered,
+    /// It is over.
+    Over,
+    /// Nothing is known yet.
+    UnderWay,
 }
 
 impl Lease {
     /// The lease of a call to one of the candidates, which began at `began`.
     #[inline]
     pub(super) fn new(candidates: Arc<Candidates>, choice: Choice, began: Instant, at: u64) -> Self {
-        Self { candidates, choice, began, at, over: false }
+        Self { candidates, choice, began, at, stage: Stage::UnderWay }
     }
 
     /// The instance to call.
@@ -74,8 +85,27 @@ impl Lease {
     /// Ends the call at `now`.
     #[inline]
     pub fn finish_at(mut self, outcome: Outcome, now: Instant) {
-        self.over = true;
-        self.candidates.end(self.choice, self.at, outcome, now);
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        if stage == Stage::UnderWay {
+            self.candidates.end(self.choice, self.at, outcome, now);
+        } else {
+            self.candidates.end_answered(self.choice, self.at, outcome, now);
+        }
+    }
+
+    /// The head of the answer came, now, by tokio's clock: see [`answered_at`](Self::answered_at).
+    pub fn answered(&mut self, outcome: Outcome) {
+        self.answered_at(outcome, Instant::now());
+    }
+
+    /// The head of the answer came at `now`: its outcome and its time are learned from that, and the call counts as in flight
+    /// until it is finished or dropped. A failure with which it is then finished is learned too, a success is not learned twice.
+    /// Does nothing the second time.
+    pub fn answered_at(&mut self, outcome: Outcome, now: Instant) {
+        if self.stage == Stage::UnderWay {
+            self.stage = Stage::Answered;
+            self.candidates.learn(self.choice, self.at, outcome, now);
+        }
     }
 
     #[inline]
@@ -87,8 +117,10 @@ impl Lease {
 impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
-        if !self.over {
-            self.candidates.cancel(self.choice, self.at);
+        match self.stage {
+            Stage::Over => {}
+            Stage::Answered => self.candidates.leave(self.choice),
+            Stage::UnderWay => self.candidates.cancel(self.choice, self.at),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The outcome of a call, and the reason for its pick: together they decide what is learned from it.
 
+use std::time::Duration;
+
 /// The outcome of a call, seen from the caller.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
@@ -8,6 +10,12 @@ pub enum Outcome {
     Cancelled,
     /// The instance failed: an error, a broken connection, no answer in time. Part of the work may have been done.
     Failure,
+    /// The instance answered that it has too much to do, and did nothing. No failure; safe to retry elsewhere. It is left alone
+    /// for as long as it asks, up to the longest ejection, unless as many are ejected as may be.
+    Overloaded {
+        /// The time for which it wants no further calls.
+        retry_after: Duration,
+    },
     /// The instance answered at once that it cannot, and did nothing. Counts as a failure; safe to retry elsewhere.
     Refused,
     /// An answer came. One that says no (not found, not allowed) is a success too: the instance works.

@@ -44,11 +44,23 @@ struct Site {
     record: Record,
 }
 
+/// What it takes a site to return.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Wanted {
+    /// As many good probes in a row as the rules say.
+    #[default]
+    Probes,
+    /// One good call: nothing else was wrong with it.
+    OneCall,
+}
+
 /// The ejections of a site.
 #[derive(Debug, Default)]
 struct Record {
     /// Probes in a row that succeeded.
     passed: u32,
+    /// What it takes to return.
+    wanted: Wanted,
     /// Ejections that are not forgotten.
     ejections: u32,
     /// When they are; 0 = not while it is out.
@@ -172,11 +184,10 @@ impl Sites {
         back
     }
 
-    /// An instance comes of which it is not known whether its process lives: it is as ejected as its address is.
+    /// An instance comes of which it is not known whether its process lives: that ends no ejection of its address, and it is
+    /// not ejected before it is seen to fail.
     pub(super) fn arrive_unheard(&mut self, endpoint: Endpoint, role: Role) {
-        let key = Key::of(&endpoint);
-        endpoint.vitals.set_gate(self.by_key.get(&key).map_or(Gate::OPEN, Site::word));
-        self.add(key, Resident { endpoint, role });
+        self.add(Key::of(&endpoint), Resident { endpoint, role });
     }
 
     fn add(&mut self, key: Key, resident: Resident) {
@@ -232,9 +243,19 @@ impl Sites {
     pub(super) fn eject(&mut self, key: Key, at: u64, reach: Reach, time: impl FnOnce(u32) -> u64) -> u32 {
         let Some(Site { record, .. }) = self.by_key.get_mut(&key) else { return 0 };
         let before = if record.forgiven_at != 0 && at >= record.forgiven_at { 0 } else { record.ejections };
-        *record = Record { passed: 0, ejections: before.saturating_add(1), forgiven_at: 0 };
-        self.set(key, Gate::ejected(at.saturating_add(time(before)), reach));
+        // One that could not be dialled and then is, is well.
+        let wanted = if reach == Reach::Unreachable { Wanted::OneCall } else { Wanted::Probes };
+        *record = Record { passed: 0, wanted, ejections: before.saturating_add(1), forgiven_at: 0 };
+        let word = Gate::ejected(at.saturating_add(time(before)), reach);
+        self.set_where(key, word, |before| before != Gate::DROPPED);
         before
+    }
+
+    /// Leaves the site alone until `until`, which is no ejection for its record.
+    pub(super) fn rest(&mut self, key: Key, until: u64) {
+        let Some(site) = self.by_key.get_mut(&key) else { return };
+        (site.record.passed, site.record.wanted) = (0, Wanted::OneCall);
+        self.set_where(key, Gate::ejected(until, Reach::Answers), |before| before != Gate::DROPPED);
     }
 
     /// Readmits the site, whose ejections are forgotten at `forgiven_at`. Returns its instances that were out.
@@ -259,9 +280,11 @@ impl Sites {
     pub(super) fn pass(&mut self, key: Key, rules: &Ejection) -> Passed {
         let Some(site) = self.by_key.get_mut(&key) else { return Passed::Once };
         site.record.passed += 1;
-        // One that could not be dialled has been: that is all that was wrong with it.
-        let is_reached = Gate::reach(site.word()) == Reach::Unreachable;
-        if is_reached || site.record.passed >= rules.probes.get() { Passed::Enough } else { Passed::Once }
+        if site.record.wanted == Wanted::OneCall || site.record.passed >= rules.probes.get() {
+            Passed::Enough
+        } else {
+            Passed::Once
+        }
     }
 
     /// How many ejections of the site are not forgotten, as of the last one.
@@ -269,12 +292,17 @@ impl Sites {
         self.by_key.get(&key).map_or(0, |site| site.record.ejections)
     }
 
-    /// Changes the phase of all instances of a site but for suspects that were dropped.
+    /// Changes the word of the instances of a site that are out: a probe begins, or ends without a result.
     pub(super) fn set(&mut self, key: Key, word: u64) {
+        self.set_where(key, word, Gate::is_out);
+    }
+
+    /// Changes the word of the instances of a site whose present word is one of `which`.
+    fn set_where(&mut self, key: Key, word: u64, which: impl Fn(u64) -> bool) {
         let Some(site) = self.by_key.get_mut(&key) else { return };
         for Resident { endpoint, role } in &site.residents {
             let before = endpoint.vitals.gate();
-            if before != Gate::DROPPED {
+            if which(before) {
                 self.tally.take(*role, before);
                 endpoint.vitals.set_gate(word);
                 self.tally.add(*role, word);

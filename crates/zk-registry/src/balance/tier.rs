@@ -273,6 +273,26 @@ impl Candidates {
         self.end(choice, at, Outcome::Cancelled, Instant::now());
     }
 
+    /// What a call says of its instance is known; it is still under way.
+    #[cold]
+    pub(super) fn learn(&self, choice: Choice, at: u64, outcome: Outcome, now: Instant) {
+        self.set.health.learn(&self.set[choice.index], Call { kind: choice.kind, at }, outcome, now);
+    }
+
+    /// A call is over of which the outcome was known.
+    pub(super) fn leave(&self, choice: Choice) {
+        self.set.health.leave(&self.set[choice.index]);
+    }
+
+    /// A call is over that was answered, and went wrong afterwards if its outcome is a failure.
+    #[cold]
+    pub(super) fn end_answered(&self, choice: Choice, at: u64, outcome: Outcome, now: Instant) {
+        self.leave(choice);
+        if !matches!(outcome, Outcome::Cancelled | Outcome::Success) {
+            self.learn(choice, at, outcome, now);
+        }
+    }
+
     /// A call is over.
     pub(super) fn end(&self, choice: Choice, at: u64, outcome: Outcome, now: Instant) {
         self.set.health.end(&self.set[choice.index], Call { kind: choice.kind, at }, outcome, now);

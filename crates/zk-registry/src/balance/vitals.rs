@@ -97,13 +97,13 @@ impl Vitals {
 
     // Speed.
 
-    /// A call was answered after `elapsed` nanoseconds.
+    /// A call was answered after `elapsed` nanoseconds. Nothing is left of an average that is stale.
     pub(super) fn answered(&self, clock: Clock, at: u64, elapsed: f64) {
-        let known = self.latency_word();
-        let next = if elapsed >= known || known <= 0.0 {
+        let (known, stamp) = (self.latency_word(), self.stamp.load(Relaxed));
+        let next = if elapsed >= known || known <= 0.0 || clock.is_stale(stamp, at) {
             elapsed
         } else {
-            let kept = clock.left(self.stamp.load(Relaxed), at);
+            let kept = clock.left(stamp, at);
             known * kept + elapsed * (1.0 - kept)
         };
         self.measured(next, at);
@@ -137,6 +137,12 @@ impl Vitals {
 
     fn latency_word(&self) -> f64 {
         f64::from(f32::from_bits(self.latency.load(Relaxed)))
+    }
+
+    /// Whether one call is worth more than what is known of its answer times, and none is under way to find out.
+    #[inline]
+    pub(super) fn is_worth_a_call(&self, clock: Clock, at: u64) -> bool {
+        clock.is_stale(self.stamp.load(Relaxed), at) && self.in_flight() == 0
     }
 
     /// The average answer time in nanoseconds, decayed up to `at`; `None` before anything was measured.
@@ -227,8 +233,9 @@ impl Vitals {
         self.gate.store(word, Relaxed);
     }
 
-    /// Picks it again, with a clean record.
+    /// Picks it again, with a clean record. Its answer times are those of its trouble: the next call measures them anew.
     pub(super) fn readmit(&self) {
+        self.latency.store(0, Relaxed);
         self.success.store(1_f32.to_bits(), Relaxed);
         self.failures.store(0, Relaxed);
         self.gate.store(Gate::OPEN, Relaxed);
@@ -261,6 +268,17 @@ mod tests {
         vitals.answered(clock(), 1_000_000_002, 10.0);
         let known = vitals.latency(clock(), 1_000_000_002).unwrap();
         assert!((85.0..95.0).contains(&known), "{known}");
+    }
+
+    #[test]
+    fn nothing_is_left_of_an_average_that_was_not_renewed_for_long() {
+        const SECOND: u64 = 1_000_000_000;
+        let vitals = Vitals::new();
+        vitals.answered(clock(), 1, 1e9);
+        assert!(!vitals.is_worth_a_call(clock(), 4 * SECOND));
+        assert!(vitals.is_worth_a_call(clock(), 6 * SECOND));
+        vitals.answered(clock(), 6 * SECOND, 1e6);
+        assert_eq!(vitals.latency(clock(), 6 * SECOND), Some(1e6));
     }
 
     #[test]

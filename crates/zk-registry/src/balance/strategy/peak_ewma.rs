@@ -11,8 +11,8 @@ use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Track
 /// A strategy that draws two instances by weight and picks the one where a call is expected to be over sooner.
 ///
 /// Use it when instances differ in speed, or when one may turn slow. The expected time is Finagle's peak EWMA: a slow answer
-/// counts at once, fast ones bring the average back gradually, and without news it fades, so that the instance is tried
-/// again. Multiplied by the calls in flight. Unlike there, a failure never counts as a fast answer: each one to be
+/// counts at once, fast ones bring the average back gradually, and without news it fades. After half the time constant
+/// without news an instance gets one call, whatever it is held to cost, so that one that was slow has its share again soon. Multiplied by the calls in flight. Unlike there, a failure never counts as a fast answer: each one to be
 /// expected adds [`penalty`](Self::penalty), and a call that failed or was given up counts as at least as long as it
 /// took. One that was never measured gets one call first. Two random choices as in
 /// [`LeastLoaded`](super::LeastLoaded); a few divisions more.
@@ -87,6 +87,9 @@ impl Picker for Cheaper {
         }
         let clock = *self.set.health.clock;
         let at = pick.at(clock);
-        if self.cost(one, clock, at) <= self.cost(other, clock, at) { a } else { b }
+        let (cheaper, dearer) =
+            if self.cost(one, clock, at) <= self.cost(other, clock, at) { (a, b) } else { (b, a) };
+        let is_worth = |index: Index| self.set[index].vitals.is_worth_a_call(clock, at);
+        if is_worth(dearer) && !is_worth(cheaper) { dearer } else { cheaper }
     }
 }

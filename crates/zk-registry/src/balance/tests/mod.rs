@@ -2,6 +2,7 @@
 
 mod churn;
 mod ejection;
+mod histories;
 mod paused;
 mod recovery;
 mod strategies;
@@ -267,4 +268,79 @@ async fn a_followed_watch_is_adopted_until_its_registry_closes() {
     drop(sender);
     task.await.unwrap();
     assert!(balancer.pick().is_ok(), "what is known stays");
+}
+
+#[test]
+fn an_answer_counts_from_its_head_and_its_load_until_its_end() {
+    let world = World::new("peak-ewma".parse::<Named>().unwrap(), listing(instances(1)));
+    let mut lease = world.pick();
+    lease.answered_at(Outcome::Success, world.later(Duration::from_millis(5)));
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.endpoint("i-0").in_flight(), 1);
+    lease.answered_at(Outcome::Failure, world.now());
+    lease.finish_at(Outcome::Success, world.now());
+    let endpoint = world.endpoint("i-0");
+    assert_eq!((endpoint.in_flight(), endpoint.success_rate()), (0, 1.0));
+    assert!(endpoint.latency(world.now()).unwrap() <= Duration::from_millis(5));
+
+    let mut lease = world.pick();
+    lease.answered_at(Outcome::Success, world.now());
+    lease.finish_at(Outcome::Failure, world.now());
+    assert!(world.endpoint("i-0").success_rate() < 1.0, "its body broke");
+    let mut lease = world.pick();
+    lease.answered_at(Outcome::Success, world.now());
+    drop(lease);
+    assert_eq!(world.endpoint("i-0").in_flight(), 0);
+}
+
+#[test]
+fn an_instance_with_too_much_to_do_is_left_alone_for_as_long_as_it_asks() {
+    let world = World::new(Random, listing(instances(3)));
+    let retry_after = Duration::from_secs(7);
+    world.pick_until("i-0").finish_at(Outcome::Overloaded { retry_after }, world.now());
+    assert_eq!(world.endpoint("i-0").success_rate(), 1.0, "no failure");
+    world.advance(Duration::from_millis(6999));
+    assert!((0..100).all(|_| world.pick_id() != "i-0"));
+    world.advance(Duration::from_millis(1));
+    world.pick_until("i-0").finish_at(Outcome::Success, world.now());
+    assert!(world.is_available("i-0"));
+
+    for n in 0..3 {
+        let others: Vec<_> = (0..3).filter(|m| *m != n).map(|m| instance(m).id().unwrap()).collect();
+        world.try_pick(&others).unwrap().finish_at(Outcome::Overloaded { retry_after }, world.now());
+    }
+    assert_eq!(world.ejected(), 2, "one is always left");
+}
+
+#[test]
+fn a_health_check_ejects_and_restores_by_id() {
+    let world = World::new(Random, listing(instances(3)));
+    let id = |n| instance(n).id().unwrap();
+    assert!(!world.balancer.eject_at(&id(7), Duration::from_secs(60), world.now()));
+    assert!(!world.balancer.restore_at(&id(0), world.now()));
+    assert!(world.balancer.eject_at(&id(0), Duration::from_secs(60), world.now()));
+    world.advance(Duration::from_secs(59));
+    assert!((0..100).all(|_| world.pick_id() != "i-0"));
+    assert!(world.balancer.restore_at(&id(0), world.now()));
+    assert!((0..100).any(|_| world.pick_id() == "i-0"));
+    assert_eq!(world.changes().len(), 2);
+}
+
+#[tokio::test]
+async fn the_first_instance_is_awaited() {
+    let balancer = Balancer::new(Random);
+    let update = async {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            balancer.update(&listing([]).build());
+            assert!(balancer.pick().is_err());
+        }
+        balancer.update(&listing(instances(1)).build());
+    };
+    let wait = async {
+        balancer.usable().await;
+        assert!(balancer.pick().is_ok());
+    };
+    tokio::join!(wait, update);
+    balancer.usable().await;
 }
