@@ -142,9 +142,8 @@ impl Arrivals<'_> {
             let back = self.sites.arrive(endpoint.clone(), role);
             self.changes.extend(back.into_iter().map(|instance| PhaseChange::Available { instance }));
         }
-        match (was_out, endpoint.vitals.gate() != Gate::OPEN) {
-            (true, false) => self.changes.push(PhaseChange::Available { instance: endpoint.id().clone() }),
-            _ => {}
+        if was_out && endpoint.vitals.gate() == Gate::OPEN {
+            self.changes.push(PhaseChange::Available { instance: endpoint.id().clone() });
         }
         endpoint
     }
