@@ -85,12 +85,19 @@ impl Lease {
     /// Ends the call at `now`.
     #[inline]
     pub fn finish_at(mut self, outcome: Outcome, now: Instant) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
-        if stage == Stage::UnderWay {
+        if self.stage == Stage::UnderWay {
+            self.stage = Stage::Over;
             self.candidates.end(self.choice, self.at, outcome, now);
         } else {
-            self.candidates.end_answered(self.choice, self.at, outcome, now);
+            self.finish_answered(outcome, now);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish_answered(mut self, outcome: Outcome, now: Instant) {
+        self.stage = Stage::Over;
+        self.candidates.end_answered(self.choice, self.at, outcome, now);
     }
 
     /// The head of the answer came, now, by tokio's clock: see [`answered_at`](Self::answered_at).

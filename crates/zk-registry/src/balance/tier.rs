@@ -111,7 +111,6 @@ impl Tier {
 impl Candidates {
     /// Picks what is available: as the strategy says, else the next one; or an ejected instance whose probe is due, whatever
     /// the strategy thinks of it. The call has begun.
-    #[inline]
     pub(super) fn choose(&self, pick: &mut Pick<'_>) -> Option<Choice> {
         if self.set.health.next_due() != u64::MAX
             && let Some(probe) = self.due_probe(pick)
