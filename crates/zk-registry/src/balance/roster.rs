@@ -111,6 +111,12 @@ impl Arrivals<'_> {
     /// The endpoint for `member`. The same process at the same address keeps the load and the health of its predecessor; another
     /// one keeps the load.
     fn take(&mut self, earlier: Option<&Endpoint>, member: &Arc<Member>, role: Role) -> Endpoint {
+        let is_suspect = role == Role::Suspect;
+        let unchanged =
+            |earlier: &&Endpoint| Arc::ptr_eq(&earlier.member, member) && earlier.suspect == is_suspect;
+        if let Some(earlier) = earlier.filter(unchanged) {
+            return earlier.clone();
+        }
         let was_out = earlier.is_some_and(|earlier| earlier.vitals.gate() != Gate::OPEN);
         let goes_on = earlier.is_some_and(|earlier| {
             earlier.member.incarnation() == member.incarnation()
@@ -121,14 +127,14 @@ impl Arrivals<'_> {
             self.sites.leave(earlier);
             vitals.reborn();
         }
-        if !goes_on && role != Role::Suspect {
+        if !goes_on && !is_suspect {
             vitals.ramp_until(self.ramp_end);
         }
         let endpoint = Endpoint {
             member: Arc::clone(member),
             life: vitals.life(),
             vitals,
-            suspect: role == Role::Suspect,
+            suspect: is_suspect,
             weight: member.weight(),
             clock: Arc::clone(self.clock),
         };
@@ -136,7 +142,7 @@ impl Arrivals<'_> {
             self.sites.change(endpoint.clone(), role);
         } else if !member.is_dialable() {
             // It is at no site: it is never called.
-        } else if role == Role::Suspect {
+        } else if is_suspect {
             self.sites.arrive_unheard(endpoint.clone(), role);
         } else {
             let back = self.sites.arrive(endpoint.clone(), role);
