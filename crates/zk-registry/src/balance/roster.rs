@@ -112,8 +112,7 @@ impl Arrivals<'_> {
     /// one keeps the load.
     fn take(&mut self, earlier: Option<&Endpoint>, member: &Arc<Member>, role: Role) -> Endpoint {
         let is_suspect = role == Role::Suspect;
-        let unchanged =
-            |earlier: &&Endpoint| Arc::ptr_eq(&earlier.member, member) && earlier.suspect == is_suspect;
+        let unchanged = |earlier: &&Endpoint| earlier.member == *member && earlier.suspect == is_suspect;
         if let Some(earlier) = earlier.filter(unchanged) {
             return earlier.clone();
         }
