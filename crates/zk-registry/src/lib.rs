@@ -94,6 +94,8 @@ mod resolve;
 
 // What it rests on: sessions with ZooKeeper.
 mod backoff;
+#[cfg(any(test, feature = "testing"))]
+mod behaviours;
 mod session;
 mod store;
 mod withdrawn;

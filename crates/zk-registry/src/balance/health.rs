@@ -21,7 +21,6 @@ use super::hash;
 use super::options::{BalancerOptions, Tracking};
 use super::outcome::{Outcome, PickedAs};
 use super::phase::{Claim, Gate, Reach};
-use super::set::EndpointSet;
 use super::sites::{Key, Passed, Role, Sites};
 use super::stripe::CachePadded;
 
@@ -109,10 +108,15 @@ impl Health {
         self.next_due.load(Relaxed)
     }
 
-    /// Claims the probe that has been due for longest at `at`, if it is the turn of one: its place in `set`. Another call
+    /// Claims the probe that has been due for longest at `at`, if it is the turn of one: its place, by `place_of`. Another call
     /// that holds the lock is not waited for.
     #[cold]
-    pub(super) fn claim_due(&self, set: &EndpointSet, at: u64, now: Instant) -> Option<Index> {
+    pub(super) fn claim_due(
+        &self,
+        place_of: impl Fn(&Endpoint) -> Option<Index>,
+        at: u64,
+        now: Instant,
+    ) -> Option<Index> {
         if self.is_panic() || !self.turns.0.fetch_add(1, Relaxed).is_multiple_of(CALLS_PER_PROBE) {
             return None;
         }
@@ -121,11 +125,11 @@ impl Health {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        let (key, index) = phases.sites.due(at).take(LOOKS).find_map(|key| {
-            let mut places = phases.sites.residents(key).iter().filter_map(|one| set.place_of(&one.endpoint));
-            Some((key, places.next()?))
+        let (key, index, endpoint) = phases.sites.due(at).take(LOOKS).find_map(|key| {
+            let place = |endpoint| place_of(endpoint).map(|index| (key, index, endpoint.clone()));
+            phases.sites.residents(key).iter().find_map(|one| place(&one.endpoint))
         })?;
-        self.probe(&mut phases, key, &set[index], at, now);
+        self.probe(&mut phases, key, &endpoint, at, now);
         Some(index)
     }
 

@@ -134,7 +134,7 @@ impl Candidates {
         if !pick.avoid.is_empty() || at < health.next_due() {
             return None;
         }
-        let index = health.claim_due(&self.set, at, pick.now)?;
+        let index = health.claim_due(|endpoint| self.set.place_of(endpoint), at, pick.now)?;
         pick.at = at; // that of a probe matters
         Some(self.begin(index, &self.set[index], PickedAs::Probe))
     }

@@ -21,30 +21,16 @@ use tokio::time::{sleep, timeout};
 
 use self::world::{Process, World};
 use super::{Kind, State, States, Store};
+use crate::behaviours::behaviours;
 use crate::options::Acl;
 
 /// How long anything may take that is not a matter of timeouts.
 const SOON: Duration = Duration::from_secs(10);
 
-/// All behaviours: a table to run on any world, and one unit test each on memory.
-macro_rules! behaviours {
-    ($($module:ident: $($name:ident)*;)*) => {
-        #[cfg(feature = "testing")]
-        const ALL: &[real::Behaviour] = &[$($((stringify!($name), |world| Box::pin($module::$name(world))),)*)*];
-
-        #[cfg(test)]
-        mod on_memory {
-            $($(
-                #[tokio::test(start_paused = true)]
-                async fn $name() {
-                    super::$module::$name(&super::memory::Memory::new()).await;
-                }
-            )*)*
-        }
-    };
-}
-
 behaviours! {
+    #[cfg(feature = "testing")]
+    const ALL: &[real::Behaviour], in memory: super::memory::Memory::new();
+
     basics:
         a_created_node_can_be_read
         a_kind_of_node_has_its_owner

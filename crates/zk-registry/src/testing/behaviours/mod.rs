@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use tokio::time::timeout;
 
+use crate::behaviours::behaviours;
 use crate::instance::ServiceName;
 use crate::registry::Registry;
 use crate::resolve::ServiceWatch;
@@ -60,25 +61,10 @@ pub type Behaviour = (&'static str, for<'a> fn(&'a dyn World) -> LocalBoxFuture<
 /// How long anything may take that is not a matter of timeouts; longer than any session of a world.
 const SOON: Duration = Duration::from_secs(20);
 
-/// All behaviours: a table to run on any world, and one unit test each in memory.
-macro_rules! behaviours {
-    ($($module:ident: $($name:ident)*;)*) => {
-        /// All of them.
-        pub const ALL: &[Behaviour] = &[$($((stringify!($name), |world| Box::pin($module::$name(world))),)*)*];
-
-        #[cfg(test)]
-        mod in_memory {
-            $($(
-                #[tokio::test(start_paused = true)]
-                async fn $name() {
-                    super::$module::$name(&super::memory::Memory::new()).await;
-                }
-            )*)*
-        }
-    };
-}
-
 behaviours! {
+    /// All of them.
+    pub const ALL: &[Behaviour], in memory: super::memory::Memory::new();
+
     registrants:
         a_registered_instance_is_seen_by_others
         a_withdrawn_instance_is_gone
