@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use integration_tests::eventually::{always, eventually};
 use integration_tests::fair_time::{Stopwatch, fair_timeout, within};
@@ -218,12 +218,14 @@ async fn a_child_that_may_not_be_read_is_rejected_and_costs_no_request() {
     let rejected = &world.watch.current().rejected()[0];
     assert_eq!(rejected.id, "secret");
     assert!(rejected.reason.contains("may not be read"), "{}", rejected.reason);
-    let before = world.link.carried(Direction::ToServer);
+    let (before, began) = (world.link.carried(Direction::ToServer), Instant::now());
     always(T / 2, "still live", async || world.watch.current().freshness() == Freshness::Live).await;
-    // Pings, and at most two audits of one request each.
+    // Pings, and one audit of one request a second: a busy machine may have waited for longer than it was asked to.
     let sent = world.link.carried(Direction::ToServer) - before;
-    println!("measured: {sent} bytes of requests in {:?}", T / 2);
-    assert!(sent < 600, "{sent} bytes of requests in {:?} in which nothing happened", T / 2);
+    let took = began.elapsed();
+    println!("measured: {sent} bytes of requests in {took:?}");
+    let allowed = 600.0 * took.div_duration_f64(T / 2);
+    assert!((sent as f64) < allowed, "{sent} bytes of requests in {took:?} in which nothing happened");
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ fn cause(host: &Address, tls: Option<&Tls>, within: Duration) -> String {
             Ok(stream) => {
                 return format!("takes connections, but {}", gave_nothing(stream, host, tls, within));
             }
+            Err(error) if was_closed(&error) => return format!("takes connections, but {CLOSES_AT_ONCE}"),
             Err(error) if address.ip().to_string() == host.name => cause = error.to_string(),
             Err(error) => cause = format!("{}: {error}", address.ip()),
         }
@@ -98,13 +99,19 @@ fn cause(host: &Address, tls: Option<&Tls>, within: Duration) -> String {
     cause
 }
 
+const CLOSES_AT_ONCE: &str = "closes them at once (has our address used up the server's maxClientCnxns?)";
+
+/// Whether a connection was made, and closed by the server before that was noticed here.
+fn was_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+}
+
 /// What is wrong with a server that can be connected to.
 fn gave_nothing(stream: TcpStream, host: &Address, tls: Option<&Tls>, within: Duration) -> String {
     match tls {
         Some(tls) => handshake(stream, host, tls, within / 4),
-        None if closes_at_once(&stream, within / 4) => {
-            "closes them at once (has our address used up the server's maxClientCnxns?)".to_owned()
-        }
+        None if closes_at_once(&stream, within / 4) => CLOSES_AT_ONCE.to_owned(),
         None => "gave no session (is it a ZooKeeper, without TLS, part of a quorum?)".to_owned(),
     }
 }
@@ -186,6 +193,13 @@ mod tests {
         let text = diagnose(&Looks::default(), &hosts, None, Duration::from_secs(5)).await;
         server.join().unwrap();
         assert!(text.contains("maxClientCnxns"), "{text}");
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_before_it_is_noticed_counts_as_one() {
+        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, TimedOut};
+        assert!([BrokenPipe, ConnectionReset].iter().all(|&kind| was_closed(&kind.into())));
+        assert!(![ConnectionRefused, TimedOut].iter().any(|&kind| was_closed(&kind.into())));
     }
 
     #[tokio::test]
