@@ -69,7 +69,7 @@ async fn run(config: Config) -> ExitCode {
     }
 }
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// The log filter for want of `RUST_LOG`.
 const LOGGED: &str = "info,zookeeper_client=error";
 
 /// The filter that `RUST_LOG` asks for, or `default` where it is unset or empty.

@@ -65,7 +65,7 @@ struct Later {
     fault: Fault,
 }
 
-/// What is done to the clients.
+/// The faults that clients meet.
 #[derive(Clone, Debug)]
 enum Fault {
     Cut,

@@ -1,4 +1,4 @@
-//! What was typed. What it means is [`Config`](crate::daemon::config::Config)'s business.
+//! The command line as it was typed; [`Config`](crate::daemon::config::Config) is made from it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

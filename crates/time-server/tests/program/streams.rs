@@ -1,4 +1,4 @@
-//! The program where what it writes cannot be written, and what it says of wrong words.
+//! The program with streams that cannot be written, and its complaints about wrong words.
 
 use std::fs::File;
 use std::io::Read;

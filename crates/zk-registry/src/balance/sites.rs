@@ -44,7 +44,7 @@ struct Site {
     record: Record,
 }
 
-/// What it takes a site to return.
+/// The condition on which a site returns.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Wanted {
     /// As many good probes in a row as the rules say.
@@ -59,7 +59,7 @@ enum Wanted {
 struct Record {
     /// Probes in a row that succeeded.
     passed: u32,
-    /// What it takes to return.
+    /// The condition on which it returns.
     wanted: Wanted,
     /// Ejections that are not forgotten.
     ejections: u32,
