@@ -22,13 +22,14 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Opens a session of 10 seconds at `host:port[,host:port]...[/chroot]`.
+    /// Opens a session of 40 seconds at `host:port[,host:port]...[/chroot]`: the client crate gives a connection up after two
+    /// fifths of that without an answer, which on an overloaded machine takes seconds.
     ///
     /// # Panics
     ///
     /// When no server takes it within 20 seconds.
     pub async fn connect(to: &str) -> Self {
-        Self::connect_with(to, Client::connector().with_session_timeout(Duration::from_secs(10))).await
+        Self::connect_with(to, Client::connector().with_session_timeout(Duration::from_secs(40))).await
     }
 
     /// Opens a session with settings of the caller's choice: timeout, credentials, TLS.
