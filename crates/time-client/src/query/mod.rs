@@ -94,7 +94,7 @@ impl Query {
             kept_per_instance: concurrency.get(),
             ..Options::default()
         };
-        let request = args.request.unwrap_or(match args.common.registry.format {
+        let request = args.request.unwrap_or(match args.common.registry.cluster.format {
             FormatName::Plain => RequestName::Timestamp,
             _ => RequestName::Now,
         });

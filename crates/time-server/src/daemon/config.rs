@@ -67,7 +67,7 @@ impl Config {
             );
             return Err(UsageError::new("--advertise", what));
         }
-        let format = args.registry.format;
+        let format = args.registry.cluster.format;
         let connections = fit(args.max_connections.get());
         let limits = Limits {
             connections,
@@ -104,7 +104,7 @@ fn attributes(args: &Args) -> Result<Attributes, UsageError> {
         ("--zone", args.zone.is_some()),
         ("--metadata", !args.metadata.is_empty()),
     ];
-    let format = args.registry.format;
+    let format = args.registry.cluster.format;
     if let Some((flag, _)) = stated.iter().find(|(_, stated)| *stated && !format.carries_attributes()) {
         return Err(UsageError::new(
             flag,

@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod cluster_args;
 mod colours;
 mod duration;
 mod names;
@@ -30,6 +31,7 @@ mod secret_files;
 mod signals;
 mod usage_error;
 
+pub use cluster_args::{ClusterArgs, ClusterConfig};
 pub use colours::wants_colours;
 pub use duration::{MAX_DURATION, duration};
 pub use names::{AclName, FormatName};
