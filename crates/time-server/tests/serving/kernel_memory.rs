@@ -127,16 +127,21 @@ async fn pipelined_requests_are_answered_as_fast_as_over_the_buffers_of_the_syst
     let bounded = Running::serve(|_| {}, listen(([127, 0, 0, 1], 0).into()).unwrap());
     let unbounded = Running::serve(|_| {}, TcpListener::bind("127.0.0.1:0").await.unwrap());
     for window in [64, 1_024] {
-        // The best of some rounds that take turns, because other programs share the processors.
-        let (mut ours, mut theirs) = (0_f64, 0_f64);
-        for round in 1.. {
-            theirs = theirs.max(rate(&unbounded, window).await);
-            ours = ours.max(rate(&bounded, window).await);
-            if round >= 3 && ours >= 0.95 * theirs {
-                break;
+        // Rounds take turns and each is compared with its neighbour: a busy machine slows both, and a lucky round counts once.
+        let mut ratios = Vec::new();
+        let ratio = loop {
+            let (theirs, ours) = (rate(&unbounded, window).await, rate(&bounded, window).await);
+            ratios.push(ours / theirs);
+            ratios.sort_unstable_by(f64::total_cmp);
+            let median = ratios[ratios.len() / 2];
+            if ratios.len() >= 5 && median >= 0.95 {
+                break median;
             }
-            assert!(round < 40, "{window} at a time: {ours:.0} a second, and {theirs:.0} without bounds");
-        }
-        println!("{window} at a time: {ours:.0} a second, and {theirs:.0} without bounds");
+            assert!(
+                ratios.len() < 40,
+                "{window} at a time: {median:.2} of the rate without bounds, of {ratios:.2?}"
+            );
+        };
+        println!("{window} at a time: {ratio:.2} of the rate without bounds");
     }
 }
