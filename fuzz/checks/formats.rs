@@ -1,8 +1,8 @@
 //! What must hold for any data and any name of a node: reading it does not panic, and what was read is written, where the
 //! format can carry it, as something that reads the same.
 
-use zk_registry::format::{Curator, CuratorStrict, Decoded, Format, Owner, Plain};
-use zk_registry::testing::fuzzing::{decode, encode};
+use zk_registry::format::{Curator, CuratorStrict, Format, Plain};
+use zk_registry::testing::fuzzing::{Writer, decode, encode};
 use zk_registry::{Attributes, ErrorKind, InstanceId};
 
 /// The input is the data for the formats that are JSON, and the name for the one that has no data.
@@ -17,17 +17,17 @@ fn json(data: &[u8]) {
     let id: InstanceId = "node".parse().expect("it is a valid id");
     let read = decode(&Curator, &id, data);
     assert_eq!(decode(&CuratorStrict, &id, data), read);
-    let Ok(Decoded { instance, owner }) = read else { return };
+    let Ok((instance, owner)) = read else { return };
 
     // Whoever writes is an owner, also of what had none.
-    let owner = owner.unwrap_or_else(nobody);
+    let owner = owner.unwrap_or_else(Writer::unknown);
     let written = encode(&Curator, &id, &instance, &owner).expect("it carries everything");
-    let same = Decoded { instance: instance.clone(), owner: Some(owner.clone()) };
+    let same = (instance.clone(), Some(owner.clone()));
     assert_eq!(decode(&Curator, &id, &written), Ok(same));
 
     match encode(&CuratorStrict, &id, &instance, &owner) {
         Ok(written) => {
-            let same = Ok(Decoded { instance, owner: None });
+            let same = Ok((instance, None));
             for format in [&Curator as &dyn Format, &CuratorStrict] {
                 assert_eq!(decode(format, &id, &written), same);
             }
@@ -40,15 +40,12 @@ fn json(data: &[u8]) {
 }
 
 fn plain(name: &InstanceId) {
-    let Ok(Decoded { instance, owner }) = decode(&Plain, name, b"whatever") else { return };
+    let Ok((instance, owner)) = decode(&Plain, name, b"whatever") else { return };
     assert_eq!(owner, None);
     // A name may spell its address in another way than ours, `[2001:DB8::1]:080`; it reads the same in ours.
     let id: InstanceId = instance.address().parse().expect("an address is a valid id");
     let instance = instance.with_id(id.clone());
-    let written = encode(&Plain, &id, &instance, &nobody()).expect("it says nothing but its address");
-    assert_eq!(decode(&Plain, &id, &written), Ok(Decoded { instance, owner }));
-}
-
-fn nobody() -> Owner {
-    Owner { host: None, incarnation: Default::default() }
+    let written =
+        encode(&Plain, &id, &instance, &Writer::unknown()).expect("it says nothing but its address");
+    assert_eq!(decode(&Plain, &id, &written), Ok((instance, owner)));
 }

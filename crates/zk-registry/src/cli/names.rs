@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 
 use crate::Acl;
-use crate::format::{Curator, CuratorStrict, Format, Plain};
+use crate::format::{Curator, CuratorStrict, Format, Plain, Spring};
 
 /// The formats that a program can be told to use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -17,6 +17,8 @@ pub enum FormatName {
     CuratorStrict,
     /// The node's name is the address, its data is empty
     Plain,
+    /// What Spring Cloud Zookeeper reads and writes, from 2.0 on
+    Spring,
 }
 
 /// Who may read and change what we create.
@@ -37,12 +39,13 @@ impl FormatName {
             Self::Curator => Arc::new(Curator),
             Self::CuratorStrict => Arc::new(CuratorStrict),
             Self::Plain => Arc::new(Plain),
+            Self::Spring => Arc::new(Spring),
         }
     }
 
     /// Whether a record of this format can carry weight, zone, metadata and that an instance is draining.
     pub fn carries_attributes(self) -> bool {
-        self == Self::Curator
+        matches!(self, Self::Curator | Self::Spring)
     }
 }
 
@@ -52,6 +55,7 @@ impl fmt::Display for FormatName {
             Self::Curator => "curator",
             Self::CuratorStrict => "curator-strict",
             Self::Plain => "plain",
+            Self::Spring => "spring",
         })
     }
 }

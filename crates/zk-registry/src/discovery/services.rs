@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::bulk;
 use crate::error::Error;
-use crate::format::{Format, NodeKind};
+use crate::format::Format;
+use crate::format::sealed::NodeKind;
 use crate::instance::{BasePath, NodeName, ServiceName};
 use crate::options::RecordLimits;
 use crate::store::pipeline::{SINGLES, settled};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::Format;
 use super::curator::{Curator, CuratorStrict};
 use super::plain::Plain;
+use super::spring::Spring;
 use crate::error::{Error, ErrorKind};
 
-/// The format of that name: `curator`, `curator-strict` or `plain`.
+/// The format of that name: `curator`, `curator-strict`, `plain` or `spring`.
 ///
 /// # Errors
 ///
@@ -17,8 +18,9 @@ pub fn named(name: &str) -> Result<Arc<dyn Format>, Error> {
         "curator" => Ok(Arc::new(Curator)),
         "curator-strict" => Ok(Arc::new(CuratorStrict)),
         "plain" => Ok(Arc::new(Plain)),
+        "spring" => Ok(Arc::new(Spring)),
         _ => {
-            let message = format!("unknown format {name:?}; use curator, curator-strict or plain");
+            let message = format!("unknown format {name:?}; use curator, curator-strict, plain or spring");
             Err(Error::new(ErrorKind::Invalid, message))
         }
     }

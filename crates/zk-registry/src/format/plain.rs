@@ -4,9 +4,9 @@
 
 use std::time::SystemTime;
 
-use super::sealed::Codec;
-use super::{Decoded, Format, NodeKind, Owner, Parents, refuse_attributes};
-use crate::error::{Error, ErrorKind};
+use super::Format;
+use super::sealed::{self, Carries, Codec, Decoded, Drain, NodeKind, Owner, Parents};
+use crate::error::Error;
 use crate::instance::address;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 
@@ -33,17 +33,14 @@ impl Codec for Plain {
         _: SystemTime,
     ) -> Result<Vec<u8>, Error> {
         let address = instance.address();
-        let refuse = |message| Err(Error::new(ErrorKind::Invalid, message));
+        let refuse = |message| Err(sealed::refuse(message));
         if id.as_str() != address {
             return refuse(format!("format plain: the id {id} must be the address {address}"));
         }
         if let Err(why) = parse(id.as_str()) {
             return refuse(format!("format plain: {address:?}: {why}"));
         }
-        if instance.ssl_port().is_some() {
-            return refuse("format plain cannot carry a TLS port; curator can".to_owned());
-        }
-        refuse_attributes(self.name(), instance.attributes())?;
+        self.carries().check(self.name(), instance)?;
         Ok(Vec::new())
     }
 
@@ -63,8 +60,15 @@ impl Codec for Plain {
         Parents::Persistent
     }
 
-    fn carries_status(&self) -> bool {
-        false
+    fn carries(&self) -> Carries {
+        Carries {
+            weight: false,
+            zone: false,
+            metadata: false,
+            ssl_port: false,
+            ipv6: true,
+            drain: Drain::Never,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::state::OnConflict;
-use crate::format::Owner;
+use crate::format::sealed::Owner;
 use crate::instance::{Attributes, Instance};
 use crate::session::Ids;
 use crate::store::{Fault, Node, Stat};

@@ -6,7 +6,7 @@ use tracing::{debug, warn};
 
 use super::context::Context;
 use super::round::Round;
-use crate::format;
+use crate::format::sealed;
 use crate::instance::ServiceName;
 use crate::options::Acl;
 use crate::store::{Fault, Kind};
@@ -35,8 +35,8 @@ impl Parents {
     /// Adds what is to be made and to be examined to a round.
     pub(super) fn enlist(&mut self, round: &mut Round, context: &Context) {
         let kind = match context.format.parents() {
-            format::Parents::Container => Kind::Container,
-            format::Parents::Persistent => Kind::Persistent,
+            sealed::Parents::Container => Kind::Container,
+            sealed::Parents::Persistent => Kind::Persistent,
         };
         for service in self.missing.drain() {
             let paths = context.base.parents(&service);

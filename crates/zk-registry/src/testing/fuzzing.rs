@@ -15,7 +15,8 @@ use crate::Resolve as _;
 use crate::discovery::snapshot_file::{Origin, Stored, encoding};
 use crate::discovery::view::View;
 use crate::error::Error;
-use crate::format::{Decoded, Format, Owner};
+use crate::format::Format;
+use crate::format::sealed::{Decoded, Owner};
 use crate::instance::{Instance, InstanceId, ServiceName, Status};
 use crate::options::Options;
 use crate::registry::background::Background;
@@ -26,8 +27,24 @@ use crate::snapshot::Snapshot;
 /// # Errors
 ///
 /// The reason of a rejected node.
-pub fn decode(format: &dyn Format, id: &InstanceId, data: &[u8]) -> Result<Decoded, String> {
-    format.decode(&service(), &id.clone().into(), data)
+pub fn decode(
+    format: &dyn Format,
+    id: &InstanceId,
+    data: &[u8],
+) -> Result<(Instance, Option<Writer>), String> {
+    let Decoded { instance, owner } = format.decode(&service(), &id.clone().into(), data)?;
+    Ok((instance, owner.map(Writer)))
+}
+
+/// Who wrote a record: which process, on which host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Writer(Owner);
+
+impl Writer {
+    /// A process of an unknown host.
+    pub fn unknown() -> Self {
+        Self(Owner { host: None, incarnation: uuid::Uuid::nil() })
+    }
 }
 
 /// The data of an instance's node.
@@ -39,9 +56,9 @@ pub fn encode(
     format: &dyn Format,
     id: &InstanceId,
     instance: &Instance,
-    owner: &Owner,
+    writer: &Writer,
 ) -> Result<Vec<u8>, Error> {
-    format.encode(&service(), id, instance, owner, SystemTime::UNIX_EPOCH)
+    format.encode(&service(), id, instance, &writer.0, SystemTime::UNIX_EPOCH)
 }
 
 /// What a view makes of a snapshot file about the node `root`.

@@ -30,7 +30,8 @@ pub mod behaviours {
 /// When there is to be no instance.
 pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
     use crate::discovery::view::{Batch, View};
-    use crate::format::{Format, Owner};
+    use crate::format::Format;
+    use crate::format::sealed::Owner;
     use crate::store::{Fault, Node, Stat};
 
     assert!(instances > 0, "a view without instances has no change to publish");

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::format::{Format, NodeKind};
+use crate::format::Format;
+use crate::format::sealed::NodeKind;
 use crate::instance::{NodeName, ServiceName};
 use crate::options::RecordLimits;
 use crate::snapshot::{Incarnation, Member, Rejected, Zxid};

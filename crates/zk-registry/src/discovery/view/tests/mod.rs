@@ -7,7 +7,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::format::{Curator, Owner};
+use crate::format::Curator;
+use crate::format::sealed::Owner;
 use crate::instance::Instance;
 use crate::snapshot::Change;
 

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::discovery::view::{Batch, View};
 use crate::error::Error;
-use crate::format::sealed::Codec;
-use crate::format::{Curator, Decoded, Format, NodeKind, Owner, Parents};
+use crate::format::sealed::{Carries, Codec, Decoded, NodeKind, Owner};
+use crate::format::{Curator, Format};
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 use crate::options::{RecordLimits, Suspicion};
 use crate::store::{Fault, Node, Stat};
@@ -49,12 +49,8 @@ impl Codec for Numbered {
         Curator.is_namespace(node, data)
     }
 
-    fn parents(&self) -> Parents {
-        Curator.parents()
-    }
-
-    fn carries_status(&self) -> bool {
-        Curator.carries_status()
+    fn carries(&self) -> Carries {
+        Curator.carries()
     }
 }
 

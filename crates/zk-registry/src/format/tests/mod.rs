@@ -3,9 +3,15 @@ use std::num::NonZeroU16;
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
+use uuid::Uuid;
 
-use super::sealed::Codec;
+use super::sealed::{Codec, Decoded, Drain, NodeKind, Owner, Parents};
 use super::*;
+use crate::error::{Error, ErrorKind};
+use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
+
+mod mutations;
+mod spring;
 
 fn id(id: &str) -> InstanceId {
     id.parse().unwrap()
@@ -65,7 +71,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-const TABLE: &str = include_str!("fixtures/curator/table.tsv");
+const TABLE: &str = include_str!("../fixtures/curator/table.tsv");
 
 #[test]
 fn what_curator_accepts_is_read_and_what_it_rejects_is_rejected() {
@@ -91,11 +97,11 @@ fn what_curator_accepts_is_read_and_what_it_rejects_is_rejected() {
 #[test]
 fn what_curator_wrote_is_read() {
     for (data, expected) in [
-        (include_str!("fixtures/curator/compatible.json"), "10.0.0.1:8080"),
-        (include_str!("fixtures/curator/disabled-with-uri-spec.json"), "10.0.0.1:8080 tls 8443 draining"),
-        (include_str!("fixtures/curator/full.json"), "10.0.0.1:80 tls 443"),
-        (include_str!("fixtures/curator/no-payload.json"), "127.0.0.1:8897"),
-        (include_str!("fixtures/curator/object-payload.json"), "127.0.0.1:8897"),
+        (include_str!("../fixtures/curator/compatible.json"), "10.0.0.1:8080"),
+        (include_str!("../fixtures/curator/disabled-with-uri-spec.json"), "10.0.0.1:8080 tls 8443 draining"),
+        (include_str!("../fixtures/curator/full.json"), "10.0.0.1:80 tls 443"),
+        (include_str!("../fixtures/curator/no-payload.json"), "127.0.0.1:8897"),
+        (include_str!("../fixtures/curator/object-payload.json"), "127.0.0.1:8897"),
     ] {
         let decoded = decode(&Curator, "node", data.as_bytes()).unwrap();
         assert_eq!(summary(&decoded.instance), expected);
@@ -114,7 +120,7 @@ fn the_nine_fields_are_byte_for_byte_what_curator_writes() {
     );
     assert_eq!(
         String::from_utf8(written.unwrap()).unwrap(),
-        include_str!("fixtures/curator/no-payload.json")
+        include_str!("../fixtures/curator/no-payload.json")
     );
 }
 
@@ -139,12 +145,12 @@ mod our_key {
 
     #[test]
     fn version_1_is_read() {
-        let full_record = include_bytes!("fixtures/ours/v1-full.json");
+        let full_record = include_bytes!("../fixtures/ours/v1-full.json");
         let decoded = decode(&Curator, "[2001:db8::1]:8897", full_record).unwrap();
         assert_eq!(decoded.instance, draining(full()).with_id(id("[2001:db8::1]:8897")));
         assert_eq!(decoded.owner, Some(owner()));
 
-        let defaults = include_bytes!("fixtures/ours/v1-defaults.json");
+        let defaults = include_bytes!("../fixtures/ours/v1-defaults.json");
         let decoded = decode(&Curator, "127.0.0.1:8897", defaults).unwrap();
         assert_eq!(summary(&decoded.instance), "127.0.0.1:8897");
         assert_eq!(decoded.owner, Some(Owner { host: None, ..owner() }));
@@ -160,11 +166,11 @@ mod our_key {
         };
         assert_eq!(
             written("com/example/time", &draining(full()), &owner()),
-            include_str!("fixtures/ours/v1-full.json")
+            include_str!("../fixtures/ours/v1-full.json")
         );
         assert_eq!(
             written("time", &Instance::new("127.0.0.1", 8897), &Owner { host: None, ..owner() }),
-            include_str!("fixtures/ours/v1-defaults.json")
+            include_str!("../fixtures/ours/v1-defaults.json")
         );
     }
 }
@@ -196,9 +202,9 @@ fn what_a_format_cannot_carry_is_refused_by_name() {
             assert!(text.contains(what) && text.contains(format.name()), "{text}");
             assert!(encode(&Curator, &instance).is_ok());
         }
-        assert!(!format.carries_status());
+        assert_eq!(format.carries().drain, Drain::Never);
     }
-    assert!(Curator.carries_status());
+    assert_eq!(Curator.carries().drain, Drain::Record);
 }
 
 #[test]
@@ -251,7 +257,7 @@ fn a_node_that_belongs_to_the_tree_is_told_from_an_instance() {
 
 #[test]
 fn formats_are_chosen_by_name() {
-    for name in ["curator", "curator-strict", "plain"] {
+    for name in ["curator", "curator-strict", "plain", "spring"] {
         assert_eq!(named(name).unwrap().name(), name);
     }
     assert_eq!(named("json").unwrap_err().kind(), ErrorKind::Invalid);

@@ -1,0 +1,96 @@
+//! Curator's JSON.
+//!
+//! What we write is, byte for byte, what Curator writes; what Curator accepts or rejects, we accept or reject too. Our own
+//! fields stand under one extra key, which Curator ignores; a mistake in there never costs the node. Of a payload only
+//! Spring's and Dubbo's metadata are read. `docs/FORMAT.md` has the whole account.
+
+pub(super) mod payload;
+pub(super) mod read;
+pub(super) mod record;
+
+use std::time::SystemTime;
+
+use self::read::{decode, is_namespace};
+use self::record::{Ours, Record};
+use super::Format;
+use super::sealed::{Carries, Codec, Decoded, Drain, NodeKind, Owner};
+use crate::error::Error;
+use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
+
+/// Curator's JSON with our own fields under one extra key.
+///
+/// Readers from Curator 4 on ignore that key. Older ones throw on it: use [`CuratorStrict`] where they still run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Curator;
+
+/// Exactly Curator's nine fields, for fleets with readers older than Curator 4.
+///
+/// A weight, a zone, metadata and the status draining cannot be carried, and registering with one is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CuratorStrict;
+
+impl Format for Curator {
+    fn name(&self) -> &'static str {
+        "curator"
+    }
+}
+
+impl Format for CuratorStrict {
+    fn name(&self) -> &'static str {
+        "curator-strict"
+    }
+}
+
+impl Codec for Curator {
+    fn encode(
+        &self,
+        service: &ServiceName,
+        id: &InstanceId,
+        instance: &Instance,
+        owner: &Owner,
+        registered: SystemTime,
+    ) -> Result<Vec<u8>, Error> {
+        let mut record = Record::new(service, id, instance, registered);
+        record.enabled = (instance.status() == Status::Draining).then_some(false);
+        record.ours = Some(Ours::new(instance.attributes(), owner));
+        record.write()
+    }
+
+    fn decode(&self, _: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String> {
+        decode(name, data)
+    }
+
+    fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {
+        is_namespace(node, data)
+    }
+
+    fn carries(&self) -> Carries {
+        Carries::EVERYTHING
+    }
+}
+
+impl Codec for CuratorStrict {
+    fn encode(
+        &self,
+        service: &ServiceName,
+        id: &InstanceId,
+        instance: &Instance,
+        _: &Owner,
+        registered: SystemTime,
+    ) -> Result<Vec<u8>, Error> {
+        self.carries().check(self.name(), instance)?;
+        Record::new(service, id, instance, registered).write()
+    }
+
+    fn decode(&self, _: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String> {
+        decode(name, data)
+    }
+
+    fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {
+        is_namespace(node, data)
+    }
+
+    fn carries(&self) -> Carries {
+        Carries { weight: false, zone: false, metadata: false, drain: Drain::Never, ..Carries::EVERYTHING }
+    }
+}

@@ -1,0 +1,217 @@
+//! The private half of a format, and the words that it is asked and answered in.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use super::rules::Rules;
+use crate::error::{Error, ErrorKind};
+use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
+
+/// Who wrote a record: which process, on which host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Owner {
+    /// Boot id, network namespace and host name in one word; `None` where one of them is unknown.
+    pub host: Option<String>,
+    /// One uuid per `Registry::open`.
+    pub incarnation: Uuid,
+}
+
+/// What a node under a service turned out to be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Decoded {
+    /// The instance, with its id.
+    pub instance: Instance,
+    /// Who wrote it, if the record says so.
+    pub owner: Option<Owner>,
+}
+
+/// What kind of node the parents of an instance are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Parents {
+    /// The server removes them some time after their last child.
+    Container,
+    /// They stay.
+    Persistent,
+}
+
+/// What a format needs to know of a node besides its data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NodeKind {
+    /// Whether a session owns the node.
+    pub ephemeral: bool,
+    /// How many children it has.
+    pub children: u32,
+}
+
+/// A child of one of a service's directories.
+#[derive(Clone, Copy, Debug)]
+pub struct Child<'a> {
+    /// Which directory, counted as [`Codec::directories`] lists them.
+    pub directory: usize,
+    pub name: &'a NodeName,
+    pub data: &'a [u8],
+}
+
+/// What a child says.
+#[derive(Debug)]
+pub enum Reading {
+    /// It belongs to others: neither listed nor rejected.
+    Ignored,
+    /// It is an instance.
+    Member(Decoded),
+    /// It states something about instances.
+    Rules(Rules),
+}
+
+/// What a registration is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub service: &'a ServiceName,
+    pub id: &'a InstanceId,
+    pub owner: &'a Owner,
+    pub registered: SystemTime,
+}
+
+/// The node that a registration wants.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// The node above it, as a path below the base.
+    pub directory: ServiceName,
+    pub name: NodeName,
+    pub data: Vec<u8>,
+}
+
+/// What a record can say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Carries {
+    pub weight: bool,
+    pub zone: bool,
+    pub metadata: bool,
+    pub ssl_port: bool,
+    pub ipv6: bool,
+    pub drain: Drain,
+}
+
+/// How an instance is said to be draining.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Drain {
+    /// Another directory says so: the node is moved there.
+    Move,
+    /// Nothing can.
+    Never,
+    /// The record says so.
+    Record,
+}
+
+impl Carries {
+    pub const EVERYTHING: Self =
+        Self { weight: true, zone: true, metadata: true, ssl_port: true, ipv6: true, drain: Drain::Record };
+
+    /// Refuses what cannot be said, naming it.
+    pub fn check(self, format: &str, instance: &Instance) -> Result<(), Error> {
+        let what = if !self.weight && instance.weight().get() != 1 {
+            "a weight"
+        } else if !self.zone && instance.zone().is_some() {
+            "a zone"
+        } else if !self.metadata && !instance.metadata().is_empty() {
+            "metadata"
+        } else if self.drain == Drain::Never && instance.status() != Status::Up {
+            "the status draining"
+        } else if !self.ssl_port && instance.ssl_port().is_some() {
+            "a TLS port"
+        } else if !self.ipv6 && instance.host().contains(':') {
+            "an IPv6 address"
+        } else {
+            return Ok(());
+        };
+        Err(refuse(format!("format {format} cannot carry {what}; curator can")))
+    }
+}
+
+/// The error of an instance that a format cannot write.
+pub(super) fn refuse(why: String) -> Error {
+    Error::new(ErrorKind::Invalid, why)
+}
+
+/// The private half of a format. Pure: same arguments, same bytes.
+pub trait Codec: fmt::Debug {
+    /// The directories of a service, as paths below the base. The first one is that of an instance which is up. An error of
+    /// kind `Invalid` for a service that this format cannot have.
+    fn directories(&self, service: &ServiceName) -> Result<Vec<ServiceName>, Error> {
+        Ok(vec![service.clone()])
+    }
+
+    /// The service that has this directory; `None` if instances do not live in it.
+    fn service_of(&self, directory: &ServiceName) -> Option<ServiceName> {
+        Some(directory.clone())
+    }
+
+    /// The name of an instance's node. Defaults to the id.
+    fn node_name(&self, id: &InstanceId) -> NodeName {
+        id.clone().into()
+    }
+
+    /// The bytes of an instance's node. An error of kind `Invalid` when the instance carries what this format cannot.
+    fn encode(
+        &self,
+        service: &ServiceName,
+        id: &InstanceId,
+        instance: &Instance,
+        owner: &Owner,
+        registered: SystemTime,
+    ) -> Result<Vec<u8>, Error>;
+
+    /// The node of an instance. Defaults to one in the first directory, with what [`node_name`](Self::node_name) and
+    /// [`encode`](Self::encode) say. If its path differs from the last one, the node moves.
+    fn record(&self, place: &Place<'_>, instance: &Instance) -> Result<Record, Error> {
+        let Place { service, id, owner, registered } = *place;
+        let data = self.encode(service, id, instance, owner, registered)?;
+        Ok(Record { directory: first(self.directories(service)?, service), name: self.node_name(id), data })
+    }
+
+    /// What an instance's node says, or why it says nothing.
+    fn decode(&self, service: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String>;
+
+    /// What a child of a directory says, or why it says nothing. Defaults to an instance.
+    fn read(&self, service: &ServiceName, child: Child<'_>) -> Result<Reading, String> {
+        self.decode(service, child.name, child.data).map(Reading::Member)
+    }
+
+    /// The instance as these rules, in the order of their nodes' names, make it; `None`: as it is.
+    fn apply(&self, rules: &[Arc<Rules>], name: &NodeName, instance: &Instance) -> Option<Instance> {
+        let (_, _, _) = (rules, name, instance);
+        None
+    }
+
+    /// Whether a service may have rules or several directories.
+    fn is_composed(&self) -> bool {
+        false
+    }
+
+    /// Whether the node is part of the tree rather than an instance: neither listed nor rejected. Defaults to one that has
+    /// children.
+    fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {
+        let _ = data;
+        node.children > 0
+    }
+
+    /// What kind of node the parents are. Defaults to containers.
+    fn parents(&self) -> Parents {
+        Parents::Container
+    }
+
+    /// What a record can say.
+    fn carries(&self) -> Carries;
+
+    /// The weight that one of ours stands for: what an instance without a weight has.
+    fn weight_unit(&self) -> u16 {
+        1
+    }
+}
+
+fn first(directories: Vec<ServiceName>, service: &ServiceName) -> ServiceName {
+    directories.into_iter().next().unwrap_or_else(|| service.clone())
+}
