@@ -92,6 +92,9 @@ mod discovery;
 mod registration;
 mod resolve;
 
+// Beside the flow: what an operator does with the nodes of others.
+pub mod operate;
+
 // What it rests on: sessions with ZooKeeper.
 mod backoff;
 #[cfg(any(test, feature = "testing"))]

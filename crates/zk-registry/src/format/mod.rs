@@ -5,6 +5,7 @@
 //! [`Instance`](crate::Instance).
 
 mod curator;
+mod fields;
 mod jackson;
 mod named;
 mod plain;

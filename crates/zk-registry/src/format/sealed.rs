@@ -1,6 +1,7 @@
 //! The private half of a format, and the words that it is asked and answered in.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -82,6 +83,15 @@ pub struct Record {
     pub directory: ServiceName,
     pub name: NodeName,
     pub data: Vec<u8>,
+}
+
+/// What an operator changes in a record that is not his own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Amendment {
+    /// Drain it, or bring it back.
+    Status(Status),
+    /// Give it another share of the calls.
+    Weight(NonZeroU16),
 }
 
 /// What a record can say.
@@ -174,6 +184,16 @@ pub trait Codec: fmt::Debug {
 
     /// What an instance's node says, or why it says nothing.
     fn decode(&self, service: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String>;
+
+    /// The record with one thing changed and the rest as somebody wrote it, or why that cannot be. Defaults to a refusal.
+    fn amend(&self, data: &[u8], amendment: Amendment) -> Result<Vec<u8>, String> {
+        let _ = data;
+        let what = match amendment {
+            Amendment::Status(_) => "that an instance is draining",
+            Amendment::Weight(_) => "a weight",
+        };
+        Err(format!("its records cannot say {what}"))
+    }
 
     /// What a child of a directory says, or why it says nothing. Defaults to an instance.
     fn read(&self, service: &ServiceName, child: Child<'_>) -> Result<Reading, String> {

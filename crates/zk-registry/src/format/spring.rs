@@ -6,10 +6,11 @@ use std::net::Ipv6Addr;
 use std::time::SystemTime;
 
 use super::Format;
-use super::curator::payload::{Payload, STATUS, UriSpec, WEIGHT, ZONE};
+use super::curator::amend::{WeightIn, amend};
+use super::curator::payload::{OUT_OF_SERVICE, Payload, STATUS, UP, UriSpec, WEIGHT, ZONE};
 use super::curator::read::{decode, is_namespace};
 use super::curator::record::{Ours, Record};
-use super::sealed::{Carries, Codec, Decoded, NodeKind, Owner, refuse};
+use super::sealed::{Amendment, Carries, Codec, Decoded, NodeKind, Owner, refuse};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
 
@@ -74,6 +75,10 @@ impl Codec for Spring {
         decode(name, data)
     }
 
+    fn amend(&self, data: &[u8], amendment: Amendment) -> Result<Vec<u8>, String> {
+        amend(data, amendment, WeightIn::Payload)
+    }
+
     fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {
         is_namespace(node, data)
     }
@@ -82,6 +87,3 @@ impl Codec for Spring {
         Carries::EVERYTHING
     }
 }
-
-const UP: &str = "UP";
-const OUT_OF_SERVICE: &str = "OUT_OF_SERVICE";

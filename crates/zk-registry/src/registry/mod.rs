@@ -150,6 +150,23 @@ impl Registry {
         prepared.register(registrar, self.0.clone())
     }
 
+    /// What every registration and view of this registry goes by.
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.slots.context
+    }
+
+    /// Asks ZooKeeper over the first session, for at most one session timeout.
+    pub(crate) async fn ask<T: Send + 'static, F>(
+        &self,
+        what: &'static str,
+        request: impl FnOnce(Arc<dyn Store>) -> F + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        self.0.ask(what, request).await
+    }
+
     /// The services that have at least one instance, by walking the tree below the base path.
     ///
     /// # Errors

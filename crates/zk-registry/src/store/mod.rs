@@ -192,6 +192,11 @@ pub(crate) fn patience(session: Duration, connection: Duration) -> Duration {
 impl Fault {
     /// The error of a read, as its caller is told.
     pub(crate) fn while_reading(self, path: &str) -> Error {
+        self.while_asking("reading", path)
+    }
+
+    /// The error of a request, as its caller is told.
+    pub(crate) fn while_asking(self, what: &str, path: &str) -> Error {
         let (kind, why) = match self {
             Self::Ambiguous(why) => (ErrorKind::Unavailable, why),
             Self::AuthFailed => (ErrorKind::AuthFailed, "ZooKeeper refused our credentials".to_owned()),
@@ -202,7 +207,7 @@ impl Fault {
             Self::Unimplemented => (ErrorKind::ServerTooOld, "the server lacks an operation".to_owned()),
             fault => (ErrorKind::Other, format!("{fault:?}")),
         };
-        Error::new(kind, format!("reading {path}: {why}"))
+        Error::new(kind, format!("{what} {path}: {why}"))
     }
 }
 

@@ -4,16 +4,18 @@
 //! fields stand under one extra key, which Curator ignores; a mistake in there never costs the node. Of a payload only
 //! Spring's and Dubbo's metadata are read. `docs/FORMAT.md` has the whole account.
 
+pub(super) mod amend;
 pub(super) mod payload;
 pub(super) mod read;
 pub(super) mod record;
 
 use std::time::SystemTime;
 
+use self::amend::{WeightIn, amend};
 use self::read::{decode, is_namespace};
 use self::record::{Ours, Record};
 use super::Format;
-use super::sealed::{Carries, Codec, Decoded, Drain, NodeKind, Owner};
+use super::sealed::{Amendment, Carries, Codec, Decoded, Drain, NodeKind, Owner};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
 
@@ -58,6 +60,10 @@ impl Codec for Curator {
 
     fn decode(&self, _: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String> {
         decode(name, data)
+    }
+
+    fn amend(&self, data: &[u8], amendment: Amendment) -> Result<Vec<u8>, String> {
+        amend(data, amendment, WeightIn::Ours)
     }
 
     fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {

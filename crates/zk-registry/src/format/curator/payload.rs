@@ -19,6 +19,10 @@ pub(in crate::format) const STATUS: &str = "instance_status";
 pub(in crate::format) const WEIGHT: &str = "weight";
 pub(in crate::format) const ZONE: &str = "zone";
 
+/// Spring's words for a status.
+pub(in crate::format) const UP: &str = "UP";
+pub(in crate::format) const OUT_OF_SERVICE: &str = "OUT_OF_SERVICE";
+
 /// Spring Cloud Zookeeper's payload.
 #[derive(Serialize)]
 pub(in crate::format) struct Payload<'a> {

@@ -129,10 +129,11 @@ const FIELDS: [&str; 10] = [
     "registrationTimeUTC",
     "serviceType",
     "enabled",
-    "zk-registry",
+    OUR_KEY,
 ];
 const OUR_FIELDS: [&str; 6] = ["v", "owner", "weight", "zone", "status", "metadata"];
 /// The version of our own key.
 pub(super) const VERSION: u32 = 1;
+pub(super) const OUR_KEY: &str = "zk-registry";
 pub(super) const DYNAMIC: &str = "DYNAMIC";
 pub(super) const DRAINING: &str = "draining";

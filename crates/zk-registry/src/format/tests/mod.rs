@@ -10,6 +10,7 @@ use super::*;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 
+mod amend;
 mod mutations;
 mod spring;
 

@@ -1,0 +1,135 @@
+//! One node as an operator sees it.
+
+use crate::error::{Error, ErrorKind};
+use crate::format::Format;
+use crate::format::sealed::Owner;
+use crate::instance::{Instance, NodeName, ServiceName};
+use crate::snapshot::Zxid;
+use crate::store::{Fault, Stat, Store};
+
+/// A node below a service: its bytes, what ZooKeeper knows of it, and what the registry's format makes of it.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    path: String,
+    service: ServiceName,
+    name: NodeName,
+    data: Vec<u8>,
+    stat: Stat,
+    verdict: Result<Instance, String>,
+    owner: Option<Owner>,
+}
+
+impl Inspection {
+    /// Looks at a node, after everything that was acknowledged before.
+    pub(super) async fn read(
+        store: &dyn Store,
+        path: String,
+        service: ServiceName,
+        name: NodeName,
+        format: &dyn Format,
+    ) -> Result<Option<Self>, Error> {
+        let (synced, read) = (store.sync(&path), store.read(std::slice::from_ref(&path)));
+        synced.await.map_err(|fault| fault.while_reading(&path))?;
+        let node = match read.await.map(|mut nodes| nodes.pop()) {
+            Ok(Some(Err(Fault::NoNode)) | None) => return Ok(None),
+            Ok(Some(Ok(node))) => node,
+            Ok(Some(Err(fault))) | Err(fault) => return Err(fault.while_reading(&path)),
+        };
+        let unread = Self {
+            path,
+            service,
+            name,
+            data: Vec::new(),
+            stat: node.stat,
+            verdict: Err(String::new()),
+            owner: None,
+        };
+        Ok(Some(unread.written(node.data.to_vec(), node.stat, format)))
+    }
+
+    /// The same node with these bytes.
+    pub(super) fn written(self, data: Vec<u8>, stat: Stat, format: &dyn Format) -> Self {
+        let decoded = format.decode(&self.service, &self.name, &data);
+        let owner = decoded.as_ref().ok().and_then(|decoded| decoded.owner.clone());
+        let verdict = decoded.map(|decoded| decoded.instance);
+        Self { data, stat, verdict, owner, ..self }
+    }
+
+    /// Fails unless the node is the one that was seen.
+    pub(super) async fn check_unchanged(&self, store: &dyn Store) -> Result<(), Error> {
+        let changed = |why: &str| Err(Error::new(ErrorKind::Conflict, format!("{}: {why}", self.path)));
+        let path = std::slice::from_ref(&self.path);
+        let (synced, read) = (store.sync(&self.path), store.read(path));
+        synced.await.map_err(|fault| fault.while_reading(&self.path))?;
+        match read.await.map(|mut nodes| nodes.pop()) {
+            Ok(Some(Ok(node))) if node.stat.czxid != self.stat.czxid => {
+                changed("it was created anew meanwhile")
+            }
+            Ok(Some(Ok(node))) if node.stat.version != self.stat.version => {
+                changed("somebody wrote it meanwhile")
+            }
+            Ok(Some(Ok(_))) => Ok(()),
+            Ok(Some(Err(Fault::NoNode)) | None) => changed("it is gone"),
+            Ok(Some(Err(fault))) | Err(fault) => Err(fault.while_reading(&self.path)),
+        }
+    }
+
+    /// The node's path, below the chroot.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The service that it stands below.
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// The last segment of the path.
+    pub fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// The node's bytes.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The instance that the registry's format reads there.
+    ///
+    /// # Errors
+    ///
+    /// Why it reads none, for a person.
+    pub fn instance(&self) -> Result<&Instance, &str> {
+        self.verdict.as_ref().map_err(String::as_str)
+    }
+
+    /// Host and process that wrote the record, where it says so: records of this library do.
+    pub fn writer(&self) -> Option<(Option<&str>, u128)> {
+        self.owner.as_ref().map(|owner| (owner.host.as_deref(), owner.incarnation.as_u128()))
+    }
+
+    /// How often the data was written since the node was created.
+    pub fn version(&self) -> i32 {
+        self.stat.version
+    }
+
+    /// The write that created the node.
+    pub fn created(&self) -> Zxid {
+        Zxid(self.stat.czxid)
+    }
+
+    /// The write that last changed the node's data.
+    pub fn modified(&self) -> Zxid {
+        Zxid(self.stat.mzxid)
+    }
+
+    /// The session that owns the node; 0 for a persistent node.
+    pub fn session(&self) -> i64 {
+        self.stat.owner
+    }
+
+    /// How many nodes there are below it.
+    pub fn children(&self) -> u32 {
+        self.stat.children
+    }
+}

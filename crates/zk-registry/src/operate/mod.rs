@@ -1,0 +1,152 @@
+//! Looking at the nodes of a fleet, and changing those of others: what an operator does by hand.
+//!
+//! A [`Registration`](crate::Registration) changes its own node and nothing else. An [`Operator`] changes nodes that other
+//! processes own, one guarded write at a time: each write names the [`Inspection`] that it is based on, and is refused when the
+//! node was written, deleted or created anew since.
+//!
+//! ```no_run
+//! use zk_registry::operate::Operator;
+//! use zk_registry::{Options, Registry, Status};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = Registry::open("zk1:2181".parse()?, Options::default());
+//! let operator = Operator::new(&registry);
+//! let seen = operator.inspect(&"time".parse()?, "10.0.0.1:8897").await?.ok_or("not there")?;
+//! operator.set_status(&seen, Status::Draining).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An owner that registers with this library adopts a changed status or weight and keeps it over an expired session. Owners of
+//! other libraries undo it when they register again.
+
+mod directory;
+mod inspection;
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+pub use self::directory::Directory;
+pub use self::inspection::Inspection;
+use crate::error::{Error, ErrorKind};
+use crate::format::sealed::Amendment;
+use crate::instance::{ServiceName, Status};
+use crate::registry::Registry;
+use crate::store::{Fault, Store};
+
+/// Looks at and changes the nodes of others, over the sessions of a registry. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Operator(Registry);
+
+impl Operator {
+    /// An operator with the rights, the base path and the format of a registry.
+    pub fn new(registry: &Registry) -> Self {
+        Self(registry.clone())
+    }
+
+    /// Looks at a node below a service; `None` when there is none of that name.
+    ///
+    /// Everything that ZooKeeper acknowledged to any client before the call is in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::lookup`]; [`ErrorKind::Invalid`] for a name that no node can have.
+    pub async fn inspect(&self, service: &ServiceName, node: &str) -> Result<Option<Inspection>, Error> {
+        let context = self.0.context();
+        let name = node.parse()?;
+        let path = context.base.instance(service, &name)?;
+        let (service, format) = (service.clone(), context.format.clone());
+        let look = move |store: Arc<dyn Store>| async move {
+            Inspection::read(&*store, path, service, name, &*format).await
+        };
+        self.0.ask("looking at the node", look).await
+    }
+
+    /// Looks at the service's own node and the names below it; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::lookup`].
+    pub async fn directory(&self, service: &ServiceName) -> Result<Option<Directory>, Error> {
+        let root = self.0.context().base.service(service);
+        let look = move |store: Arc<dyn Store>| async move { Directory::read(&*store, root).await };
+        self.0.ask("looking at the service", look).await
+    }
+
+    /// Drains an instance, or brings it back: one write of the marks that the format has for it, all else as it stands.
+    ///
+    /// Returns the node as it was written.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`] when the node is not the one that was seen any more; [`ErrorKind::Invalid`] when its record cannot
+    /// say it; [`ErrorKind::NoAuth`]; [`ErrorKind::Unavailable`] and [`ErrorKind::SessionLost`], after which it may or may not have
+    /// been written: look again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take the write back.
+    pub async fn set_status(&self, seen: &Inspection, status: Status) -> Result<Inspection, Error> {
+        self.amend(seen, Amendment::Status(status)).await
+    }
+
+    /// Changes the weight of an instance.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operator::set_status`].
+    pub async fn set_weight(&self, seen: &Inspection, weight: NonZeroU16) -> Result<Inspection, Error> {
+        self.amend(seen, Amendment::Weight(weight)).await
+    }
+
+    /// Deletes a node, whoever owns it. Whether that is right is for the caller to find out: an owner that is alive registers again.
+    ///
+    /// ZooKeeper can tie a deletion to a node's version, not to its creation: a node that was deleted and created anew within the one
+    /// round trip between the last look and the deletion, and is of the same version, is deleted too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operator::set_status`].
+    pub async fn evict(&self, seen: &Inspection) -> Result<(), Error> {
+        let seen = seen.clone();
+        let delete = move |store: Arc<dyn Store>| async move {
+            seen.check_unchanged(&*store).await?;
+            let deleted = store.delete(seen.path(), Some(seen.version())).await;
+            deleted.map_err(|fault| refused(seen.path(), fault))
+        };
+        self.0.ask("deleting the node", delete).await
+    }
+
+    async fn amend(&self, seen: &Inspection, amendment: Amendment) -> Result<Inspection, Error> {
+        let format = self.0.context().format.clone();
+        let data = format.amend(seen.data(), amendment).map_err(|why| {
+            Error::new(ErrorKind::Invalid, format!("{}: {why} (format {})", seen.path(), format.name()))
+        })?;
+        let seen = seen.clone();
+        let write = move |store: Arc<dyn Store>| async move {
+            seen.check_unchanged(&*store).await?;
+            let written = store.set(seen.path(), &data, Some(seen.version())).await;
+            let stat = written.map_err(|fault| refused(seen.path(), fault))?;
+            Ok(seen.written(data, stat, &*format))
+        };
+        self.0.ask("writing the node", write).await
+    }
+}
+
+/// The error of a write, as its caller is told.
+fn refused(path: &str, fault: Fault) -> Error {
+    let conflict = |why: &str| Error::new(ErrorKind::Conflict, format!("{path}: {why}"));
+    match fault {
+        Fault::BadVersion => conflict("somebody wrote it meanwhile"),
+        Fault::NoNode => conflict("it is gone"),
+        Fault::NotEmpty => conflict("there are nodes below it"),
+        Fault::Ambiguous(why) => {
+            let why = format!("{path}: whether it was written is not known: {why}");
+            Error::new(ErrorKind::Unavailable, why)
+        }
+        fault => fault.while_asking("writing", path),
+    }
+}
+
+#[cfg(test)]
+mod tests;
