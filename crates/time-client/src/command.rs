@@ -79,8 +79,8 @@ mod tests {
 
     use super::*;
     use crate::documented;
-    use crate::output::Format;
     use crate::query::{offset, summary};
+    use zk_registry::cli::program::Format;
 
     fn parse(words: &str) -> Result<Command, clap::Error> {
         Cli::command(["time-client"].into_iter().chain(words.split_whitespace()))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use zk_registry::cli::{RegistryArgs, duration};
 
-use crate::output::Format;
+use zk_registry::cli::program::Format;
 
 /// Where the service is, how long to wait for it, how to write results.
 #[derive(Args, Clone, Debug)]

@@ -9,8 +9,8 @@ use zk_registry::cli::UsageError;
 
 use crate::common_args::CommonArgs;
 use crate::exit::Exit;
-use crate::output::{Flush, Format, Output};
 use crate::target::{Target, Unavailable};
+use zk_registry::cli::program::{Flush, Format, Output};
 
 /// A checked run of a subcommand, and how its lines are flushed.
 pub(crate) struct Job {

@@ -14,17 +14,14 @@ mod pool;
 // The program.
 mod command;
 mod common_args;
-mod complaint;
 #[cfg(test)]
 mod documented;
 mod exit;
 mod freshness;
 mod job;
 mod list;
-mod output;
 pub mod program;
 mod query;
-mod signals;
 mod target;
 mod wall_clock;
 mod watch;

@@ -11,9 +11,9 @@ use zk_registry::{Freshness, Registry, ServiceWatch, Snapshot};
 use crate::common_args::CommonArgs;
 use crate::exit::Exit;
 use crate::job::Job;
-use crate::output::{Format, Output, Paint, column, column_width};
 use crate::target::{Target, Unavailable};
 use crate::{freshness, wall_clock};
+use zk_registry::cli::program::{Format, Output, Paint, column, column_width};
 
 /// The run of `list`, with its flags checked.
 ///

@@ -1,22 +1,21 @@
 //! The program: words to subcommand, signals to a stop, the end to an exit code.
 
-use std::io;
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 use zk_registry::ErrorKind;
 use zk_registry::cli::UsageError;
+use zk_registry::cli::program::{self, Output};
 
 use crate::command::Cli;
-use crate::complaint::complain;
 use crate::exit::Exit;
 use crate::job::Job;
-use crate::output::{Output, Paint};
-use crate::signals;
 use crate::target::Unavailable;
+
+const NAME: &str = "time-client";
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
@@ -25,14 +24,15 @@ pub fn run() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(), // --help and --version
         Err(error) => return usage(&UsageError::of_this_process(&error, &Cli::command_line())),
     };
-    if let Err(error) = log() {
+    if let Err(error) = program::log(LOGGED) {
         return usage(&error);
     }
     let job = match command.prepare() {
         Ok(job) => job,
         Err(error) => return usage(&error),
     };
-    let started = signals::stop_at_the_first().and_then(|stop| Ok((stop, Runtime::new()?)));
+    let started = program::stop_at_the_first_signal(NAME, Exit::SomeFailed as i32)
+        .and_then(|stop| Ok((stop, Runtime::new()?)));
     let (stop, runtime) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -44,29 +44,6 @@ pub fn run() -> ExitCode {
     // Looking up a host name cannot be broken off, and its answer is not needed any more.
     runtime.shutdown_background();
     exit.into()
-}
-
-/// Logs on standard error what `RUST_LOG` asks for; without it, what an operator must act on.
-///
-/// # Errors
-///
-/// A `RUST_LOG` that means nothing.
-fn log() -> Result<(), UsageError> {
-    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(wanted) if !wanted.trim().is_empty() => {
-            EnvFilter::try_new(&wanted).map_err(|error| UsageError::new(EnvFilter::DEFAULT_ENV, error))?
-        }
-        _ => EnvFilter::new(LOGGED),
-    };
-    let colours = Paint::of(&io::stderr()) == Paint::Colours;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(io::stderr)
-        // It would be said with `eprintln!`, which panics where standard error is gone or its disk is full.
-        .log_internal_errors(false)
-        .init();
-    Ok(())
 }
 
 /// The targets of what an operator must act on, and why a snapshot file is not used, which nothing else would tell.
@@ -98,7 +75,12 @@ async fn run_job(job: Job, stop: CancellationToken) -> Exit {
     }
 }
 
+/// One line on standard error.
+fn complain(what: &dyn Display) {
+    program::complain(NAME, what);
+}
+
 fn usage(error: &UsageError) -> ExitCode {
-    complain(error);
+    complain(&error);
     Exit::Usage.into()
 }

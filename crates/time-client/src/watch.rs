@@ -9,9 +9,9 @@ use zk_registry::{Change, Closed, Freshness, Registry, ServiceWatch, Snapshot};
 use crate::common_args::CommonArgs;
 use crate::exit::Exit;
 use crate::job::Job;
-use crate::output::{Format, Output, Paint};
 use crate::target::{Target, Unavailable};
 use crate::{freshness, wall_clock};
+use zk_registry::cli::program::{Format, Output, Paint};
 
 /// What is to be done when `watch` was typed.
 ///

@@ -24,12 +24,12 @@ use crate::exit::Exit;
 use crate::fault::AskError;
 use crate::job::Job;
 use crate::load::{Load, Pace, Turn, Work};
-use crate::output::{Flush, Format, Output};
 use crate::query::args::RequestName;
 use crate::query::progress::Progress;
 use crate::query::summary::{Summary, micros, millis};
 use crate::target::{Target, Unavailable};
 use crate::wall_clock;
+use zk_registry::cli::program::{Flush, Format, Output};
 
 pub(crate) use self::args::QueryArgs;
 

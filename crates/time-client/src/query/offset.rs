@@ -19,8 +19,8 @@ use zk_registry::{Instance, Member};
 use crate::client::{Reading, Stamps, TimeClient};
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::output::{Format, Output, column, column_width};
 use crate::wall_clock;
+use zk_registry::cli::program::{Format, Output, column, column_width};
 
 /// How many samples are taken of each instance if nothing else is said.
 pub(crate) const SAMPLES: usize = 10;

@@ -10,7 +10,7 @@ use zk_registry::InstanceId;
 
 use crate::client::Answer;
 use crate::fault::AskError;
-use crate::output::{Paint, column, column_width};
+use zk_registry::cli::program::{Paint, column, column_width};
 
 /// Counts and latencies of queries. Each worker has its own; [`merge`](Self::merge) makes one of them.
 #[derive(Clone, Debug)]

@@ -25,6 +25,8 @@ mod cluster_args;
 mod colours;
 mod duration;
 mod names;
+#[cfg(all(unix, feature = "program"))]
+pub mod program;
 mod registry_args;
 mod secret_files;
 #[cfg(unix)]

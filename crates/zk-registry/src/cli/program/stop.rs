@@ -9,17 +9,16 @@ use std::thread;
 
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
-use zk_registry::cli::Signals;
 
-use crate::complaint::complain;
-use crate::exit::Exit;
+use super::complain;
+use crate::cli::Signals;
 
-/// A token that the first signal cancels.
+/// A token that the first signal cancels. The second one ends the process with `code`, and a line behind the program's name.
 ///
 /// # Errors
 ///
 /// The system's, for want of a thread or of descriptors.
-pub(crate) fn stop_at_the_first() -> io::Result<CancellationToken> {
+pub fn stop_at_the_first_signal(program: &'static str, code: i32) -> io::Result<CancellationToken> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let inside = runtime.enter();
     let mut signals = Signals::new()?;
@@ -30,8 +29,8 @@ pub(crate) fn stop_at_the_first() -> io::Result<CancellationToken> {
         signals.next().await;
         first.cancel();
         signals.next().await;
-        complain(&"a second signal: not waiting any longer");
-        process::exit(Exit::SomeFailed as i32);
+        complain(program, &"a second signal: not waiting any longer");
+        process::exit(code);
     };
     thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(two_signals))?;
     Ok(stop)

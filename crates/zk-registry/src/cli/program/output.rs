@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use zk_registry::cli::wants_colours;
-use zk_registry::printable;
+
+use crate::cli::wants_colours;
+use crate::printable;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
     /// One object a line, for programs: docs/CLIENT-JSON.md holds the schema
     Json,
     /// For people
@@ -25,7 +26,7 @@ pub(crate) enum Format {
 
 /// When a line reaches the reader.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Flush {
+pub enum Flush {
     /// At once.
     EachLine,
     /// With one that follows soon: a system call for each of very many lines would be the greater part of the work.
@@ -34,11 +35,11 @@ pub(crate) enum Flush {
 
 /// Standard output, shared by the workers. Whole lines only.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub struct Output {
     writer: Mutex<Writer>,
     flush: Flush,
     /// How it may look.
-    pub(crate) paint: Paint,
+    pub paint: Paint,
     gone: CancellationToken,
     failure: OnceLock<io::Error>,
 }
@@ -51,14 +52,14 @@ struct Writer {
 
 impl Output {
     /// Writes to standard output; cancels `gone` when that is of no use any more.
-    pub(crate) fn new(flush: Flush, gone: CancellationToken) -> Self {
+    pub fn new(flush: Flush, gone: CancellationToken) -> Self {
         let stdout = BufWriter::with_capacity(64 * 1024, io::stdout());
         let writer = Mutex::new(Writer { stdout, flushed: Instant::now() });
         Self { writer, flush, paint: Paint::of(&io::stdout()), gone, failure: OnceLock::new() }
     }
 
     /// Writes `text` and the end of the line.
-    pub(crate) fn line(&self, text: &str) {
+    pub fn line(&self, text: &str) {
         let mut writer = self.writer();
         let written = writeln!(writer.stdout, "{text}").and_then(|()| match self.flush {
             Flush::Lazily if writer.flushed.elapsed() < SOON => Ok(()),
@@ -68,7 +69,7 @@ impl Output {
     }
 
     /// Writes `object` as one line of JSON.
-    pub(crate) fn json(&self, object: &impl serde::Serialize) {
+    pub fn json(&self, object: &impl serde::Serialize) {
         // Our objects have string keys and no maps that could fail, which is all that serialising could fail for.
         if let Some(line) = printable::json(object) {
             self.line(&line);
@@ -76,13 +77,13 @@ impl Output {
     }
 
     /// Makes sure that the reader has everything.
-    pub(crate) fn flush(&self) {
+    pub fn flush(&self) {
         let flushed = self.writer().flush();
         self.check(flushed);
     }
 
     /// Completes when the reader of standard output went away, which writing would only show with the next line.
-    pub(crate) async fn reader_gone(&self) {
+    pub async fn reader_gone(&self) {
         while !self.gone.is_cancelled() {
             if is_closed(&io::stdout()) {
                 self.gone.cancel();
@@ -92,7 +93,7 @@ impl Output {
     }
 
     /// Why the reader did not get everything, unless it went away.
-    pub(crate) fn failure(&self) -> Option<&io::Error> {
+    pub fn failure(&self) -> Option<&io::Error> {
         self.failure.get()
     }
 
@@ -134,12 +135,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const SOON: Duration = Duration::from_millis(20);
 
 /// An id for a column of ids: shown as it is printable, and as wide as the column unless it is wider.
-pub(crate) fn column(id: &str, width: usize) -> String {
+pub fn column(id: &str, width: usize) -> String {
     format!("{:width$}", printable::Printable(id).to_string())
 }
 
 /// The width of a column of ids. A few very long ones do not make every line long.
-pub(crate) fn column_width<'a>(ids: impl Iterator<Item = &'a str>) -> usize {
+pub fn column_width<'a>(ids: impl Iterator<Item = &'a str>) -> usize {
     let widths = ids.map(|id| printable::Printable(id).to_string().chars().count());
     widths.filter(|width| *width <= WIDEST).max().unwrap_or(0)
 }
@@ -149,7 +150,7 @@ const WIDEST: usize = 64;
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Paint {
+pub enum Paint {
     /// ANSI colours.
     Colours,
     /// Text as it is.
@@ -158,22 +159,22 @@ pub(crate) enum Paint {
 
 impl Paint {
     /// Colours on a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>) or `TERM` is `dumb`.
-    pub(crate) fn of(stream: &impl IsTerminal) -> Self {
+    pub fn of(stream: &impl IsTerminal) -> Self {
         if wants_colours(stream) { Self::Colours } else { Self::Plain }
     }
 
     /// For what went well.
-    pub(crate) fn good(self, text: &str) -> String {
+    pub fn good(self, text: &str) -> String {
         self.code("32", text)
     }
 
     /// For what went wrong.
-    pub(crate) fn bad(self, text: &str) -> String {
+    pub fn bad(self, text: &str) -> String {
         self.code("31", text)
     }
 
     /// For what matters less.
-    pub(crate) fn faint(self, text: &str) -> String {
+    pub fn faint(self, text: &str) -> String {
         self.code("2", text)
     }
 
