@@ -11,4 +11,6 @@ mod rfc3339;
 #[cfg(all(feature = "daemon", unix))]
 pub use daemon::open_files;
 #[cfg(feature = "daemon")]
-pub use daemon::{advertise, args, clock, config, limits, metrics, server};
+pub use daemon::{
+    advertise, args, check, clock, command, config, limits, load, logging, metrics, probe, server,
+};

@@ -3,35 +3,57 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
 use time_server::args::Args;
+use time_server::check::check;
+use time_server::command::Command;
 use time_server::config::Config;
 use time_server::daemon::{Daemon, DaemonError};
+use time_server::load::{Loaded, NotLoaded};
+use time_server::logging::LogFilter;
+use time_server::probe::{Health, probe};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-use zk_registry::cli::{Signals, UsageError, wants_colours};
+use zk_registry::cli::{Signals, UsageError};
 use zk_registry::printable::Printable;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) if !error.use_stderr() => error.exit(), // --help and --version
-        Err(error) => return usage(&UsageError::of_this_process(&error, &Args::command())),
+    let words: Vec<_> = std::env::args_os().collect();
+    let loaded = match Loaded::from_words(&words) {
+        Ok(loaded) => loaded,
+        Err(NotLoaded::Answer(error)) => error.exit(), // --help and --version
+        Err(NotLoaded::Usage(error)) => return usage(&error),
     };
-    let filter = match log_filter(LOGGED) {
-        Ok(filter) => filter,
-        Err(error) => return usage(&error),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(wants_colours(&io::stderr()))
-        .with_writer(io::stderr)
-        // It would be said with `eprintln!`, which panics where standard error is gone or its disk is full.
-        .log_internal_errors(false)
-        .init();
+    match loaded.cli.command.clone() {
+        None => serve(&loaded),
+        Some(Command::Check(args)) => checked(&loaded, *args),
+        Some(Command::Probe(args)) => match probe(&args) {
+            Ok(Health::Well) => ExitCode::SUCCESS,
+            Ok(Health::Unwell(why)) => failure(&why),
+            Err(error) => usage(&error),
+        },
+    }
+}
+
+fn checked(loaded: &Loaded, args: Args) -> ExitCode {
+    // What is warned of, such as a secret that others may read, belongs to the answer.
+    let started = LogFilter::start(args.log_format, &args.log_filter);
+    match started.and_then(|_| check(args)) {
+        Ok(line) => {
+            // The exit code says it where the line cannot be written.
+            let _ = writeln!(io::stdout(), "{}", Printable(&line));
+            ExitCode::SUCCESS
+        }
+        Err(error) => usage(&loaded.locate(error)),
+    }
+}
+
+fn serve(loaded: &Loaded) -> ExitCode {
+    let args = loaded.cli.serve.clone();
+    if let Err(error) = LogFilter::start(args.log_format, &args.log_filter) {
+        return usage(&loaded.locate(error));
+    }
     let config = match Config::fitting(args, time_server::open_files::fit_connections) {
         Ok(config) => config,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&loaded.locate(error)),
     };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -66,19 +88,6 @@ async fn run(config: Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(DaemonError::Usage(error)) => usage(&error),
         Err(error) => failure(&error),
-    }
-}
-
-/// The log filter for want of `RUST_LOG`.
-const LOGGED: &str = "info,zookeeper_client=error";
-
-/// The filter that `RUST_LOG` asks for, or `default` where it is unset or empty.
-fn log_filter(default: &str) -> Result<EnvFilter, UsageError> {
-    match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(wanted) if !wanted.trim().is_empty() => {
-            EnvFilter::try_new(&wanted).map_err(|error| UsageError::new(EnvFilter::DEFAULT_ENV, error))
-        }
-        _ => Ok(EnvFilter::new(default)),
     }
 }
 

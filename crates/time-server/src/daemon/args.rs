@@ -6,20 +6,22 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
 
 use crate::daemon::advertise::HostPort;
 use crate::protocol;
 use zk_registry::cli::{RegistryArgs, duration};
 
-/// Tells the time over TCP, every listener a registered instance.
-///
-/// Prints one line per registration on stdout and logs on stderr; RUST_LOG chooses what (default
-/// `info,zookeeper_client=error`).
+/// The flags of a server.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "time-server", version, after_help = EXIT_CODES)]
+#[command(name = "time-server")]
 pub struct Args {
+    /// Read what is not said here or in the environment from this TOML file; its keys are the names of the flags
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Listen here; may be repeated. Port 0 takes any free port
     #[arg(long, value_name = "IP:PORT", default_values = ["127.0.0.1:8897", "127.0.0.1:8898", "127.0.0.1:8899"])]
     pub listen: Vec<SocketAddr>,
@@ -106,6 +108,26 @@ pub struct Args {
     /// whose directory says who may connect [default: off]
     #[arg(long, value_name = "[IP:]PORT|unix:PATH", value_parser = admin)]
     pub admin: Option<AdminAddress>,
+
+    /// How the log on stderr is written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = LOG)]
+    pub log_format: LogFormat,
+
+    /// Which events are logged, by target and level
+    #[arg(long, value_name = "DIRECTIVES", env = "RUST_LOG", default_value = LOGGED, value_parser = log_filter)]
+    #[arg(help_heading = LOG)]
+    pub log_filter: String,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// To journald with its fields, instead of stderr
+    Journald,
+    /// One JSON object a line
+    Json,
+    /// For people, with colours on a terminal
+    Text,
 }
 
 /// The place where the admin endpoint listens.
@@ -127,12 +149,11 @@ impl fmt::Display for AdminAddress {
 }
 
 const LIMITS: &str = "Limits";
+const LOG: &str = "Log";
 const SHUTDOWN: &str = "Shutdown";
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  ended by SIGTERM, SIGQUIT, Ctrl-C or the closing of its terminal, everything finished
-  1  a second signal cut the end short, or the system failed us
-  2  wrong usage, or an address that cannot be listened on; nothing was registered";
+
+/// The events that are logged for want of other wishes.
+const LOGGED: &str = "info,zookeeper_client=error";
 
 fn weight(text: &str) -> Result<NonZeroU16, &'static str> {
     text.parse().map_err(|_| "use a whole number from 1 to 65535")
@@ -171,7 +192,16 @@ fn reachable(text: &str) -> Result<IpAddr, &'static str> {
     ip.ok_or("use an IP address that peers can reach, such as 10.0.0.7")
 }
 
-fn admin(text: &str) -> Result<AdminAddress, &'static str> {
+/// An empty text, as of an empty variable, asks for nothing else than the default.
+fn log_filter(text: &str) -> Result<String, String> {
+    let wanted = if text.trim().is_empty() { LOGGED } else { text };
+    match EnvFilter::try_new(wanted) {
+        Ok(_) => Ok(wanted.to_owned()),
+        Err(error) => Err(format!("{error}; use directives such as {LOGGED}")),
+    }
+}
+
+pub(crate) fn admin(text: &str) -> Result<AdminAddress, &'static str> {
     if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
         return Ok(AdminAddress::Unix(path.into()));
     }

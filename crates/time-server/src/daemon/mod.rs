@@ -4,12 +4,17 @@
 // What an embedding program uses.
 pub mod advertise;
 pub mod args;
+pub mod check;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod limits;
+pub mod load;
+pub mod logging;
 pub mod metrics;
 #[cfg(unix)]
 pub mod open_files;
+pub mod probe;
 pub mod server;
 
 // A connection, from the accept queue to its end.
@@ -30,6 +35,7 @@ mod admin_connections;
 mod announce;
 mod backoff;
 mod board;
+mod config_file;
 mod run;
 
 pub use self::run::{Daemon, DaemonError};

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
 mod admin;
+mod configuration;
+mod probe;
 mod running;
 mod signals;
 mod streams;

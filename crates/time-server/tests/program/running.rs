@@ -26,17 +26,14 @@ impl Drop for Running {
 
 /// The program with these arguments, on a port of its own, and no ZooKeeper unless they name one.
 pub(crate) fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_time-server"));
+    let mut command = subcommand(&[]);
     if !arguments.contains(&"--zookeeper") {
         command.args(["--zookeeper", "127.0.0.1:1"]);
     }
     if !arguments.contains(&"--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
     }
-    for name in ["ADVERTISE", "NO_COLOR", "POD_IP", "RUST_LOG", "ZOOKEEPER"] {
-        command.env_remove(name);
-    }
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
@@ -47,6 +44,32 @@ pub(crate) fn start(mut command: Command) -> (Running, BufReader<ChildStderr>) {
     let running = Running(child);
     until(&mut log, "listening");
     (running, log)
+}
+
+/// What a program says on standard error, and how it ends. It is one that ends by itself.
+pub(crate) fn said(mut command: Command) -> (Option<i32>, String) {
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A subcommand with these arguments, in an environment that says nothing.
+pub(crate) fn subcommand(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_time-server"));
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// The variables that the program reads.
+const VARIABLES: [&str; 5] = ["ADVERTISE", "NO_COLOR", "POD_IP", "RUST_LOG", "ZOOKEEPER"];
+
+/// A file with this text.
+pub(crate) fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
 }
 
 pub(crate) fn until(log: &mut impl BufRead, word: &str) {

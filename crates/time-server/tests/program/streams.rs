@@ -45,7 +45,7 @@ fn a_wrong_variable_is_named() {
         ("POD_IP", "10.0.0", "from the environment variable POD_IP"),
         ("ADVERTISE", "", "the environment variable ADVERTISE is set, but empty"),
         ("ADVERTISE", "10.0.0.1:1,x", "from the environment variable ADVERTISE"),
-        ("RUST_LOG", "zk_registry=loud", "RUST_LOG: "),
+        ("RUST_LOG", "zk_registry=loud", "from the environment variable RUST_LOG"),
     ] {
         let (code, said) = complaint(&[(name, value)], &[]);
         assert_eq!((code, said.lines().count()), (Some(2), 1), "{name}={value}: {said}");

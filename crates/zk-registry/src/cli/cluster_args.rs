@@ -40,12 +40,12 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
 
-    /// PEM certificate chain to show to ZooKeeper
-    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    /// PEM certificate chain to show to ZooKeeper; needs --tls-ca and --tls-key
+    #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 
     /// PEM private key of --tls-cert
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
     /// Who may read and change what is created; all but `open` need --auth-file or --tls-cert
@@ -74,6 +74,12 @@ impl ClusterArgs {
         if self.acl != AclName::Open && self.auth_file.is_none() && self.tls_cert.is_none() {
             let what = format!("{} needs --auth-file or --tls-cert, whose identity it names", self.acl);
             return Err(UsageError::new("--acl", what));
+        }
+        if self.tls_cert.is_some() && (self.tls_ca.is_none() || self.tls_key.is_none()) {
+            return Err(UsageError::new("--tls-cert", "needs --tls-ca and --tls-key"));
+        }
+        if self.tls_key.is_some() && self.tls_cert.is_none() {
+            return Err(UsageError::new("--tls-key", "needs --tls-cert"));
         }
         let tls = match &self.tls_ca {
             None => None,

@@ -64,6 +64,16 @@ impl Registry {
         Self::over(Arc::new(zookeeper), chroot_len, options, background, rand::random())
     }
 
+    /// Whether [`open`](Self::open) could work with these, as far as that is known without connecting: certificates and keys
+    /// are looked at, too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`], whose message begins with the option.
+    pub fn check(to: &ConnectString, options: &Options) -> Result<(), Error> {
+        options.validate().and_then(|()| ZooKeeper::new(to, options).validate())
+    }
+
     /// The same over any store.
     pub(crate) fn over(
         connect: Arc<dyn Connect>,

@@ -1,0 +1,38 @@
+//! Judging a configuration without connecting to anything.
+
+use std::fmt::Write as _;
+
+use zk_registry::Registry;
+use zk_registry::cli::UsageError;
+
+use crate::daemon::advertise::plan;
+use crate::daemon::args::Args;
+use crate::daemon::config::Config;
+
+/// Says in one line what a server of these arguments would do.
+///
+/// Reads the files that the arguments name; listens on nothing, and connects to nothing.
+///
+/// # Errors
+///
+/// The flag that cannot be used so, or a file that cannot be read or does not hold what it should.
+pub fn check(args: Args) -> Result<String, UsageError> {
+    let config = Config::try_from(args)?;
+    plan(&config.listen, &config.advertise, config.pod_ip)?;
+    let registry = &config.registry;
+    Registry::check(&registry.to, &registry.options).map_err(|error| UsageError::from_registry(&error))?;
+    let listeners: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
+    let mut line = format!(
+        "would register {} as service {} below {} of ZooKeeper {} (format {})",
+        listeners.join(", "),
+        registry.service,
+        registry.options.base,
+        registry.to,
+        registry.format
+    );
+    if let Some(admin) = &config.admin {
+        // Writing to a string does not fail.
+        let _ = write!(line, ", admin endpoint on {admin}");
+    }
+    Ok(line)
+}
