@@ -71,10 +71,24 @@ impl<'a> Reader<'a> {
         Some(format!("\"{}\"", taken.escape_ascii()))
     }
 
-    fn list(&mut self, mut item: impl FnMut(&mut Self) -> Option<String>) -> Option<String> {
+    /// What comes in the same order from both.
+    fn list(&mut self, item: impl FnMut(&mut Self) -> Option<String>) -> Option<String> {
+        self.items(item, |_| ())
+    }
+
+    /// What has no order.
+    fn set(&mut self, item: impl FnMut(&mut Self) -> Option<String>) -> Option<String> {
+        self.items(item, |all| all.sort())
+    }
+
+    fn items(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Option<String>,
+        arrange: impl FnOnce(&mut Vec<String>),
+    ) -> Option<String> {
         let count = self.int()?;
         let mut all = (0..count.max(0)).map(|_| item(self)).collect::<Option<Vec<_>>>()?;
-        all.sort();
+        arrange(&mut all);
         Some(if count < 0 { format!("null{count}") } else { format!("[{}]", all.join(", ")) })
     }
 
@@ -119,11 +133,12 @@ impl<'a> Reader<'a> {
                 })?;
                 acl + " " + &self.stat(names)?
             }
-            8 | 103 => self.list(Self::buffer)?,
+            8 => self.list(Self::buffer)?,
+            103 => self.set(Self::buffer)?,
             12 => self.list(Self::buffer)? + " " + &self.stat(names)?,
             14 | 22 => self.results(names)?,
             104 | 106 => self.int()?.to_string(),
-            107 => self.list(|reader| Some(format!("{} {}", reader.buffer()?, reader.buffer()?)))?,
+            107 => self.set(|reader| Some(format!("{} {}", reader.buffer()?, reader.buffer()?)))?,
             _ => String::new(),
         })
     }

@@ -9,6 +9,7 @@
 
 mod identity;
 mod members;
+mod order;
 mod path;
 pub(crate) mod record;
 mod report;

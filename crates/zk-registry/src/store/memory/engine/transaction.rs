@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::identity;
+use super::order::Children;
 use super::path::{self, key};
 use super::record::{AclList, Answer, AskedEntry, Code, Create, EventKind, Form, Id, Stat, Write, perms};
 use super::tree::{Kept, Kind, Node, Tree, parent_key};
@@ -45,7 +46,7 @@ pub(super) struct Transaction<'a> {
 /// How one step is taken back.
 enum Undo {
     Data(Arc<str>, Kept, Option<Bytes>),
-    Insert(Arc<str>, Node),
+    Insert(Arc<str>, Node, i32),
     Remove(Arc<str>),
     Stat(Arc<str>, Kept),
 }
@@ -79,7 +80,7 @@ impl<'a> Transaction<'a> {
                         (node.stat, node.data) = (stat, data);
                     }
                 }
-                Undo::Insert(path, node) => self.link(path, node),
+                Undo::Insert(path, node, place) => self.link(path, node, place),
                 Undo::Remove(path) => drop(self.unlink(&path)),
                 Undo::Stat(path, stat) => {
                     if let Some(node) = self.tree.nodes.get_mut(&path) {
@@ -120,12 +121,13 @@ impl<'a> Transaction<'a> {
         let shared = [&self.tree.open, &parent.acl].into_iter().find(|shared| **shared == acl).cloned();
         let stat =
             Kept { czxid: zxid, mzxid: zxid, pzxid: zxid, ctime: time, mtime: time, ..Kept::default() };
-        let node = Node { data: data.clone(), acl: shared.unwrap_or(acl), kind, stat, children: [].into() };
+        let node =
+            Node { data: data.clone(), acl: shared.unwrap_or(acl), kind, stat, children: Children::new() };
         let seen = node.stat();
         self.record(EventKind::Created, &path, node.acl.clone(), parent.acl.clone());
-        self.touch_parent(&path, 1);
+        let place = self.touch_parent(&path, 1);
         self.undo.push(Undo::Remove(path.clone()));
-        self.link(path.clone(), node);
+        self.link(path.clone(), node, place);
         match form {
             Form::Plain => Ok(Answer::Created(path.to_string())),
             Form::Container | Form::Ttl(_) | Form::WithStat => {
@@ -232,41 +234,45 @@ impl<'a> Transaction<'a> {
             .tree
             .get(parent_key(path))
             .map_or_else(|_| self.tree.open.clone(), |parent| parent.acl.clone());
-        let Some((path, node)) = self.unlink(path) else { return };
+        let Some((path, node, place)) = self.unlink(path) else { return };
         self.record(EventKind::Deleted, &path, node.acl.clone(), parent_acl);
-        self.undo.push(Undo::Insert(path.clone(), node));
+        self.undo.push(Undo::Insert(path.clone(), node, place));
         self.touch_parent(&path, 0);
     }
 
-    fn touch_parent(&mut self, path: &str, creations: i32) {
+    /// Counts a change among the children of the node's parent, before a creation and after a deletion. What a created child has
+    /// for its place is returned.
+    fn touch_parent(&mut self, path: &str, creations: i32) -> i32 {
         let zxid = self.stamp.zxid;
-        if let Ok((parent, node)) = self.entry(parent_key(path)) {
-            let old = node.stat;
-            node.stat.pzxid = zxid;
-            node.stat.creations = node.stat.creations.wrapping_add(creations);
-            self.undo.push(Undo::Stat(parent, old));
-        }
+        let Ok((parent, node)) = self.entry(parent_key(path)) else { return 0 };
+        let old = node.stat;
+        node.stat.pzxid = zxid;
+        node.stat.creations = node.stat.creations.wrapping_add(creations);
+        let most =
+            u32::try_from(node.children.len()).unwrap_or(u32::MAX).saturating_add(creations.unsigned_abs());
+        node.stat.widest = node.stat.widest.max(most);
+        self.undo.push(Undo::Stat(parent, old));
+        old.creations
     }
 
     fn record(&mut self, kind: EventKind, path: &Arc<str>, acl: AclList, parent_acl: AclList) {
         self.changes.push(Change { zxid: self.stamp.zxid, kind, path: path.clone(), acl, parent_acl });
     }
 
-    fn link(&mut self, path: Arc<str>, node: Node) {
+    fn link(&mut self, path: Arc<str>, node: Node, place: i32) {
         if let Kind::Ephemeral(session) = node.kind {
             self.tree.ephemerals.entry(session).or_default().insert(path.clone());
         }
         if let Some(parent) = self.tree.nodes.get_mut(parent_key(&path)) {
-            parent.children.insert(path::name(&path).into());
+            parent.children.insert(path::name(&path).into(), place);
         }
         self.tree.nodes.insert(path, node);
     }
 
-    fn unlink(&mut self, path: &str) -> Option<(Arc<str>, Node)> {
+    fn unlink(&mut self, path: &str) -> Option<(Arc<str>, Node, i32)> {
         let (path, node) = self.tree.nodes.remove_entry(path)?;
-        if let Some(parent) = self.tree.nodes.get_mut(parent_key(&path)) {
-            parent.children.remove(path::name(&path));
-        }
+        let parent = self.tree.nodes.get_mut(parent_key(&path));
+        let place = parent.and_then(|parent| parent.children.remove(path::name(&path))).unwrap_or_default();
         if let Kind::Ephemeral(session) = node.kind
             && let Some(owned) = self.tree.ephemerals.get_mut(&session)
         {
@@ -275,7 +281,7 @@ impl<'a> Transaction<'a> {
                 self.tree.ephemerals.remove(&session);
             }
         }
-        Some((path, node))
+        Some((path, node, place))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::identity;
+use super::order::{self, Children};
 use super::path::{self, key};
 use super::record::{AclEntry, AclList, Answer, Code, Id, Stat, perms};
 
@@ -24,8 +25,7 @@ pub(super) struct Node {
     pub(super) acl: AclList,
     pub(super) kind: Kind,
     pub(super) stat: Kept,
-    /// The names of its children.
-    pub(super) children: BTreeSet<Box<str>>,
+    pub(super) children: Children,
 }
 
 /// What becomes of a node by itself.
@@ -51,12 +51,14 @@ pub(super) struct Kept {
     pub(super) version: i32,
     /// How many children were created. What a client sees of it is computed in [`Node::stat`].
     pub(super) creations: i32,
+    /// The most children that there were at once.
+    pub(super) widest: u32,
     pub(super) aversion: i32,
 }
 
 impl Node {
     pub(super) fn stat(&self) -> Stat {
-        let Kept { czxid, mzxid, pzxid, ctime, mtime, version, creations, aversion } = self.stat;
+        let Kept { czxid, mzxid, pzxid, ctime, mtime, version, creations, aversion, .. } = self.stat;
         let children = count(self.children.len());
         Stat {
             czxid,
@@ -85,12 +87,12 @@ impl Tree {
         let readable: AclList = Arc::new([AclEntry { perms: perms::READ, id: Id::new("world", "anyone") }]);
         for (path, names) in [
             ("/", &["zookeeper"][..]),
-            ("/zookeeper", &["config", "quota"]),
+            ("/zookeeper", &["quota", "config"]),
             ("/zookeeper/config", &[]),
             ("/zookeeper/quota", &[]),
         ] {
             let acl = if path.ends_with("config") { readable.clone() } else { tree.open.clone() };
-            let children = names.iter().map(|name| Box::from(*name)).collect();
+            let children = names.iter().map(|name| Box::from(*name)).zip(0..).collect();
             // A server has the list of its configuration set as one that was never changed.
             let aversion = if path.ends_with("config") { -1 } else { 0 };
             let node = Node {
@@ -129,7 +131,7 @@ impl Tree {
 
     pub(super) fn children(&self, path: &str, ids: &[Id]) -> Result<(Vec<String>, Stat), Code> {
         let node = self.readable(path, ids)?;
-        Ok((node.children.iter().map(|name| name.to_string()).collect(), node.stat()))
+        Ok((order::listed(&node.children, node.stat.widest), node.stat()))
     }
 
     pub(super) fn acl(&self, path: &str, ids: &[Id]) -> Result<Answer, Code> {
