@@ -108,6 +108,27 @@ async fn a_frame_past_the_limit_ends_the_connection() {
     }
 }
 
+/// Milliseconds that a disk of 50 MB a second takes for the largest request.
+const WRITTEN_IN: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_write_is_answered_as_late_as_a_disk_would_have_it() {
+    let server = Server::start().await.unwrap();
+    let (mut stream, _) = session(&server, 0);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let data = vec![b'a'; 1_000_000];
+    let mut packet = i32::to_be_bytes(4 + 4 + 4 + 1 + 4 + 1_000_000 + 4).to_vec();
+    packet.extend([0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 1, b'/', 0, 0xf, 0x42, 0x40]);
+    packet.extend(&data);
+    packet.extend((-1_i32).to_be_bytes());
+    stream.write_all(&packet).unwrap();
+    let sent = Instant::now();
+    let mut header = [0; 20];
+    stream.read_exact(&mut header).unwrap();
+    assert_eq!(header[16..], [0; 4]);
+    assert!(sent.elapsed() + Duration::from_millis(5) >= WRITTEN_IN, "{:?}", sent.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_answers_within_20_milliseconds_of_its_start() {
     // The best of some: the machine may do other things, too.

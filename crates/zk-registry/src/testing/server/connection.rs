@@ -83,9 +83,9 @@ async fn serve(stream: TcpStream, peer: SocketAddr, core: Arc<Mutex<Core>>) {
     };
     let reading = async {
         while let Some(First::Frame(packet)) = frame(&mut reader, &mut buffer, false).await {
-            let delay = lock(&core).delay;
-            if !delay.is_zero() {
-                sleep(delay).await;
+            let wait = lock(&core).delay + written_in(packet.len());
+            if !wait.is_zero() {
+                sleep(wait).await;
             }
             if to_server.wait_for(|frozen| !frozen.to_server).await.is_err() {
                 break;
@@ -176,6 +176,12 @@ async fn frame(reader: &mut OwnedReadHalf, buffer: &mut Vec<u8>, first: bool) ->
     }
 }
 
+/// How long a packet of so many bytes takes to be written down, by whole milliseconds: small ones take none. A client may rely
+/// on it that a large request has not been answered by the time it has done the next thing.
+fn written_in(bytes: usize) -> Duration {
+    Duration::from_millis(u64::try_from(bytes / DISK).unwrap_or_default())
+}
+
 /// Sends what there is to send; `false`: the client is gone.
 async fn write_all(writer: &mut OwnedWriteHalf, outbox: &Outbox) -> bool {
     let written = writer.write_all(&outbox.take()).await;
@@ -185,5 +191,7 @@ async fn write_all(writer: &mut OwnedWriteHalf, outbox: &Outbox) -> bool {
 
 /// `jute.maxbuffer`.
 const MOST_REQUEST: usize = 0xf_ffff;
+/// What a disk writes in a millisecond: 50 MB a second.
+const DISK: usize = 50_000;
 /// How long a connection may say nothing at first.
 const HANDSHAKE: Duration = Duration::from_secs(10);
