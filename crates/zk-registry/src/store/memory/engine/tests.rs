@@ -134,6 +134,31 @@ fn a_transaction_sees_itself_and_leaves_nothing_behind_when_it_is_refused() {
 }
 
 #[test]
+fn children_are_listed_as_zookeeper_does_and_a_refused_transaction_changes_nothing_of_it() {
+    let mut world = World::new();
+    world.connect(1, 0, &[]);
+    for path in ["/p", "/p/i", "/p/b", "/p/a"] {
+        world.create(1, path, 0, Form::Plain).unwrap();
+    }
+    let listed = |world: &mut World| {
+        let read = Read::Children { path: "/p".to_owned(), watch: false };
+        match world.ask(1, &Request::Read(read)) {
+            Ok(Answer::Children(names)) => names.concat(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(listed(&mut world), "iab");
+    let many = ["k", "l", "m", "n", "o"].map(|name| create(&format!("/p/{name}"), 0, Form::Plain));
+    let fails = Write::Delete { path: "/none".to_owned(), version: -1 };
+    let gone = Write::Delete { path: "/p/i".to_owned(), version: -1 };
+    let refused = Request::Multi([gone.clone()].into_iter().chain(many).chain([fails]).collect());
+    assert!(matches!(world.ask(1, &refused), Ok(Answer::Refused { .. })));
+    assert_eq!(listed(&mut world), "iab");
+    world.ask(1, &Request::Multi(vec![gone, create("/p/i", 0, Form::Plain)])).unwrap();
+    assert_eq!(listed(&mut world), "aib");
+}
+
+#[test]
 fn a_node_with_a_time_to_live_goes_when_it_was_neither_changed_nor_has_children() {
     let mut world = World::new();
     let (session, _) = accepted(world.connect(1, 0, &[]));
