@@ -14,7 +14,7 @@ clean: ## stop it and delete its data
 demo: ## ZooKeeper, a server with three listeners, a client: who answered
 	@.ci/demo
 test: ## every test, on a ZooKeeper of its own
-	@cargo build -p time-server -p time-client && cargo test --workspace --all-features --no-run && .ci/with-zk cargo test --workspace --all-features --no-fail-fast
+	@cargo build -p time-server -p time-client -p zk-registry --features zk-registry/cli --bins && cargo test --workspace --all-features --no-run && .ci/with-zk cargo test --workspace --all-features --no-fail-fast
 ci: ## what a change must pass: format, clippy, docs, scripts, features, tests, licences, the packaged crate
 	@.ci/checks && .ci/packaged && $(if $(TESTED_APART),:,$(MAKE) --no-print-directory test)
 ci-deep: ## `ci`, then tests on ZooKeeper 3.8, oldest Rust, lowest versions, cargo-deny, valgrind, fuzzing; names what is missing

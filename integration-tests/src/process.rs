@@ -50,6 +50,15 @@ impl Program {
         Self::at(programs().join("time-client"))
     }
 
+    /// The operator's tool `zkr`, as [`Program::time_server`].
+    ///
+    /// # Panics
+    ///
+    /// When it does not compile.
+    pub fn zkr() -> Self {
+        Self::at(programs().join("zkr"))
+    }
+
     /// The path of the program, for a test that must start it in a way of its own.
     pub fn path(&self) -> &Path {
         &self.path
@@ -368,7 +377,8 @@ fn programs() -> &'static PathBuf {
         let (target, profile) = layout();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "-p", "time-server", "-p", "time-client", "--profile"])
+            .args(["build", "--quiet", "--locked", "-p", "time-server", "-p", "time-client"])
+            .args(["-p", "zk-registry", "--features", "zk-registry/cli", "--bins", "--profile"])
             .arg(if profile == "debug" { "dev" } else { &profile })
             .arg("--target-dir")
             .arg(&target)

@@ -28,3 +28,4 @@ mod server_start;
 mod soak;
 mod streams;
 mod view;
+mod zkr;

@@ -43,7 +43,7 @@ pub(crate) async fn read(
 }
 
 /// Whether there is anything that a service could be absent from: below a chroot that does not exist, everything is missing.
-async fn exists(store: &dyn Store) -> Result<(), Fault> {
+pub(crate) async fn exists(store: &dyn Store) -> Result<(), Fault> {
     match store.read(&["/".to_owned()]).await?.pop() {
         Some(Err(Fault::NoNode)) => Err(Fault::Definite("the chroot does not exist".to_owned())),
         _ => Ok(()),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bulk;
+use super::lookup::exists;
 use crate::error::Error;
 use crate::format::Format;
 use crate::format::sealed::NodeKind;
@@ -36,7 +37,10 @@ pub(crate) async fn walk(
         for (n, listing) in listings.into_iter().enumerate() {
             match listing {
                 Ok((names, _)) => children.extend(names.into_iter().map(|name| (n, name))),
-                Err(Fault::NoNode) => {}
+                Err(Fault::NoNode) if level[n].is_some() => {}
+                Err(Fault::NoNode) => {
+                    exists(store).await.map_err(|fault| fault.while_reading(&base.to_string()))?;
+                }
                 Err(fault) => return Err(fault.while_reading(&path(base, &level[n]))),
             }
         }

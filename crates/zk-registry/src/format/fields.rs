@@ -40,6 +40,19 @@ impl Fields {
         }
     }
 
+    /// Replaces, adds or takes out a field.
+    pub(super) fn put(&mut self, key: &str, json: Option<String>) {
+        match json {
+            Some(json) => self.set(key, json),
+            None => self.remove(key),
+        }
+    }
+
+    /// Whether there is no field.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes a field out, however often it is there.
     pub(super) fn remove(&mut self, key: &str) {
         self.0.retain(|(name, _)| name != key);

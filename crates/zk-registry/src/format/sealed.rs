@@ -87,9 +87,9 @@ pub struct Record {
 
 /// What an operator changes in a record that is not his own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Amendment {
-    /// Drain it, or bring it back.
-    Status(Status),
+pub enum Amendment<'a> {
+    /// Drain it, for a reason where one is given, or bring it back.
+    Status(Status, Option<&'a str>),
     /// Give it another share of the calls.
     Weight(NonZeroU16),
 }
@@ -186,10 +186,10 @@ pub trait Codec: fmt::Debug {
     fn decode(&self, service: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String>;
 
     /// The record with one thing changed and the rest as somebody wrote it, or why that cannot be. Defaults to a refusal.
-    fn amend(&self, data: &[u8], amendment: Amendment) -> Result<Vec<u8>, String> {
+    fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
         let _ = data;
         let what = match amendment {
-            Amendment::Status(_) => "that an instance is draining",
+            Amendment::Status(..) => "that an instance is draining",
             Amendment::Weight(_) => "a weight",
         };
         Err(format!("its records cannot say {what}"))

@@ -174,6 +174,9 @@ impl Default for Attributes {
     }
 }
 
+/// The key of the metadata under which an operator's reason to drain an instance stands.
+pub(crate) const DRAIN_REASON: &str = "drain-reason";
+
 /// Whether an instance takes new work.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]

@@ -1,5 +1,6 @@
 //! A service's own node as an operator sees it.
 
+use crate::discovery::lookup::exists;
 use crate::error::Error;
 use crate::options::Acl;
 use crate::store::{Fault, Store};
@@ -18,7 +19,10 @@ impl Directory {
         synced.await.map_err(|fault| fault.while_reading(&path))?;
         let mut names = match listed.await {
             Ok((names, _)) => names,
-            Err(Fault::NoNode) => return Ok(None),
+            Err(Fault::NoNode) => {
+                exists(store).await.map_err(|fault| fault.while_reading(&path))?;
+                return Ok(None);
+            }
             Err(fault) => return Err(fault.while_reading(&path)),
         };
         names.sort_unstable();

@@ -1,5 +1,6 @@
 //! One node as an operator sees it.
 
+use crate::discovery::lookup::exists;
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
 use crate::format::sealed::Owner;
@@ -31,7 +32,10 @@ impl Inspection {
         let (synced, read) = (store.sync(&path), store.read(std::slice::from_ref(&path)));
         synced.await.map_err(|fault| fault.while_reading(&path))?;
         let node = match read.await.map(|mut nodes| nodes.pop()) {
-            Ok(Some(Err(Fault::NoNode)) | None) => return Ok(None),
+            Ok(Some(Err(Fault::NoNode)) | None) => {
+                exists(store).await.map_err(|fault| fault.while_reading(&path))?;
+                return Ok(None);
+            }
             Ok(Some(Ok(node))) => node,
             Ok(Some(Err(fault))) | Err(fault) => return Err(fault.while_reading(&path)),
         };
@@ -101,6 +105,15 @@ impl Inspection {
     /// Why it reads none, for a person.
     pub fn instance(&self) -> Result<&Instance, &str> {
         self.verdict.as_ref().map_err(String::as_str)
+    }
+
+    /// The instance that another format reads there, or why it reads none.
+    ///
+    /// # Errors
+    ///
+    /// Why it reads none, for a person.
+    pub fn read_as(&self, format: &dyn Format) -> Result<Instance, String> {
+        format.decode(&self.service, &self.name, &self.data).map(|decoded| decoded.instance)
     }
 
     /// Host and process that wrote the record, where it says so: records of this library do.

@@ -12,7 +12,7 @@
 //! let registry = Registry::open("zk1:2181".parse()?, Options::default());
 //! let operator = Operator::new(&registry);
 //! let seen = operator.inspect(&"time".parse()?, "10.0.0.1:8897").await?.ok_or("not there")?;
-//! operator.set_status(&seen, Status::Draining).await?;
+//! operator.set_status(&seen, Status::Draining, Some("deploy")).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -73,7 +73,8 @@ impl Operator {
         self.0.ask("looking at the service", look).await
     }
 
-    /// Drains an instance, or brings it back: one write of the marks that the format has for it, all else as it stands.
+    /// Drains an instance, or brings it back: one write of the marks that the format has for it, all else as it stands. A reason is
+    /// written into its metadata, under `drain-reason`.
     ///
     /// Returns the node as it was written.
     ///
@@ -86,8 +87,13 @@ impl Operator {
     /// # Cancel safety
     ///
     /// Dropping the future does not take the write back.
-    pub async fn set_status(&self, seen: &Inspection, status: Status) -> Result<Inspection, Error> {
-        self.amend(seen, Amendment::Status(status)).await
+    pub async fn set_status(
+        &self,
+        seen: &Inspection,
+        status: Status,
+        reason: Option<&str>,
+    ) -> Result<Inspection, Error> {
+        self.amend(seen, Amendment::Status(status, reason)).await
     }
 
     /// Changes the weight of an instance.
@@ -117,7 +123,7 @@ impl Operator {
         self.0.ask("deleting the node", delete).await
     }
 
-    async fn amend(&self, seen: &Inspection, amendment: Amendment) -> Result<Inspection, Error> {
+    async fn amend(&self, seen: &Inspection, amendment: Amendment<'_>) -> Result<Inspection, Error> {
         let format = self.0.context().format.clone();
         let data = format.amend(seen.data(), amendment).map_err(|why| {
             Error::new(ErrorKind::Invalid, format!("{}: {why} (format {})", seen.path(), format.name()))

@@ -17,7 +17,7 @@ async fn a_drain_is_seen_by_readers_and_adopted_by_the_owner_over_an_expiry() {
     let seen = operator.inspect(&time(), "10.0.0.1:80").await.unwrap().unwrap();
     assert_eq!(seen.instance().unwrap().port(), 80);
     assert!(seen.writer().is_some() && seen.session() != 0);
-    let drained = operator.set_status(&seen, Status::Draining).await.unwrap();
+    let drained = operator.set_status(&seen, Status::Draining, None).await.unwrap();
     assert_eq!(drained.instance().unwrap().status(), Status::Draining);
     let mut watch = registry.watch(&time());
     let draining = async |watch: &mut crate::resolve::ServiceWatch| {
@@ -41,7 +41,7 @@ async fn a_write_is_refused_once_the_node_is_not_the_one_that_was_seen() {
     let operator = Operator::new(&registry);
     let seen = operator.inspect(&time(), "10.0.0.1:80").await.unwrap().unwrap();
     operator.set_weight(&seen, NonZeroU16::new(7).unwrap()).await.unwrap();
-    let stale = operator.set_status(&seen, Status::Draining).await.unwrap_err();
+    let stale = operator.set_status(&seen, Status::Draining, None).await.unwrap_err();
     assert_eq!((stale.kind(), stale.to_string().contains("wrote")), (ErrorKind::Conflict, true), "{stale}");
     let seen = operator.inspect(&time(), "10.0.0.1:80").await.unwrap().unwrap();
     assert_eq!(seen.instance().unwrap().weight().get(), 7);
@@ -68,7 +68,7 @@ async fn a_node_that_is_no_instance_is_shown_with_the_reason_and_not_written() {
     let operator = Operator::new(&registry);
     let broken = operator.inspect(&time(), "broken").await.unwrap().unwrap();
     assert!(broken.instance().unwrap_err().contains("JSON"), "{broken:?}");
-    let refused = operator.set_status(&broken, Status::Draining).await.unwrap_err();
+    let refused = operator.set_status(&broken, Status::Draining, None).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
     let directory = operator.directory(&time()).await.unwrap().unwrap();
     assert_eq!((directory.path(), directory.names().len()), ("/services/time", 1));

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::state::ForeignWrites;
 use crate::error::Error;
-use crate::instance::Attributes;
+use crate::instance::{Attributes, DRAIN_REASON};
 
 /// What the user wants the node to say: shared by the guard, which changes it, and the registrar, which writes it.
 pub(crate) struct Desired {
@@ -76,7 +76,12 @@ impl Desired {
     /// is a newer revision, or the record cannot carry it.
     pub(super) fn adopt(&self, over: u64, foreign: &Attributes) -> bool {
         let mut latest = self.lock();
-        let next = Attributes { status: foreign.status, weight: foreign.weight, ..latest.attributes.clone() };
+        let mut next =
+            Attributes { status: foreign.status, weight: foreign.weight, ..latest.attributes.clone() };
+        match foreign.metadata.get(DRAIN_REASON) {
+            Some(reason) => next.metadata.insert(DRAIN_REASON.to_owned(), reason.clone()),
+            None => next.metadata.remove(DRAIN_REASON),
+        };
         let adopted = latest.revision == over && (self.check)(&next).is_ok();
         if adopted {
             (latest.attributes, latest.revision) = (next, over + 1);

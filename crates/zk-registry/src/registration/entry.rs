@@ -361,8 +361,8 @@ impl Entry {
         })
     }
 
-    /// Takes up a foreign write of our node: status and weight are adopted, the rest is not. Desired attributes that are
-    /// newer than the record win all the same.
+    /// Takes up a foreign write of our node: status, weight and the reason of a drain are adopted, the rest is not. Desired
+    /// attributes that are newer than the record win all the same.
     fn adopt(&mut self, foreign: &Attributes, seen: &Seen, context: &Context) {
         if !self.desired.adopt(self.revision, foreign) {
             self.intent.claim = Claim::Newer;
@@ -372,7 +372,7 @@ impl Entry {
                 path = self.path,
                 status = %foreign.status,
                 weight = foreign.weight,
-                "somebody else wrote our node; its status and weight are adopted, the rest is restored"
+                "somebody else wrote our node; its status, weight and drain reason are adopted, the rest is restored"
             );
             self.judged(seen);
         }

@@ -109,7 +109,7 @@ pub struct FencingToken {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ForeignWrites {
-    /// Status and weight were adopted: that is how an operator drains an instance.
+    /// Status, weight and the reason of a drain were adopted: that is how an operator drains an instance.
     pub adopted: u64,
     /// None of it was: it could not be read, or an update was newer.
     pub written_over: u64,

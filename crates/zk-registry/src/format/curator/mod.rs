@@ -62,7 +62,7 @@ impl Codec for Curator {
         decode(name, data)
     }
 
-    fn amend(&self, data: &[u8], amendment: Amendment) -> Result<Vec<u8>, String> {
+    fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
         amend(data, amendment, WeightIn::Ours)
     }
 
