@@ -13,7 +13,7 @@ use zk_registry::operate::{Inspection, Operator};
 use zk_registry::printable::Printable;
 use zk_registry::{Instance, InstanceId, Resolve, ServiceName, Status};
 
-use crate::command::CommonArgs;
+use crate::common_args::CommonArgs;
 use crate::compare::differences;
 use crate::exit::{Exit, Failure};
 use crate::fleet::{Fleet, id, not_there};

@@ -1,9 +1,8 @@
 //! The words of the command line: what they are, and which file each subcommand lives in.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
-use zk_registry::cli::program::{Format, Output};
-use zk_registry::cli::{ClusterArgs, duration};
+use zk_registry::cli::program::Output;
 
 use crate::change::{MarkArgs, WeightArgs};
 use crate::difference::DiffArgs;
@@ -61,45 +60,6 @@ enum Command {
     /// Compare services with those of another ZooKeeper
     #[command(after_help = difference::HELP)]
     Diff(Box<DiffArgs>),
-}
-
-/// Where ZooKeeper is, how long to wait for it, how to write results.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct CommonArgs {
-    /// How long to wait for ZooKeeper
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub(crate) connect_timeout: std::time::Duration,
-
-    /// How to write results
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub(crate) output: Form,
-
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
-}
-
-/// How results are written.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Form {
-    /// Text on a terminal, JSON elsewhere
-    #[default]
-    Auto,
-    /// One object a line
-    Json,
-    /// Tables
-    Text,
-}
-
-impl CommonArgs {
-    /// How results are written, now that it is known where they go.
-    pub(crate) fn format(&self) -> Format {
-        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-        match self.output {
-            Form::Auto if is_terminal => Format::Text,
-            Form::Auto | Form::Json => Format::Json,
-            Form::Text => Format::Text,
-        }
-    }
 }
 
 impl Cli {

@@ -7,7 +7,7 @@ use zk_registry::cli::program::{Format, Output};
 use zk_registry::operate::{Inspection, Operator};
 use zk_registry::{Registry, ServiceName};
 
-use crate::command::CommonArgs;
+use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::fleet::{Fleet, not_there};
 use crate::reach;

@@ -9,7 +9,7 @@ use zk_registry::operate::{Inspection, Operator};
 use zk_registry::printable::Printable;
 use zk_registry::{Instance, ServiceName};
 
-use crate::command::CommonArgs;
+use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::fleet::{Fleet, not_there};
 use crate::shown::{pairs, session};

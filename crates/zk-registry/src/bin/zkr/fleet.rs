@@ -8,7 +8,7 @@ use zk_registry::cli::UsageError;
 use zk_registry::operate::Operator;
 use zk_registry::{ConnectString, ConnectionState, ErrorKind, InstanceId, Options, Registry, ServiceName};
 
-use crate::command::CommonArgs;
+use crate::common_args::CommonArgs;
 use crate::exit::Failure;
 
 /// A ZooKeeper and how services are written in it.

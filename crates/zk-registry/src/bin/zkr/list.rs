@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use zk_registry::cli::program::{Format, Output};
 use zk_registry::{ServiceName, Snapshot};
 
-use crate::command::CommonArgs;
+use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;
 use crate::services;

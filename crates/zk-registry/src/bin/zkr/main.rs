@@ -2,6 +2,7 @@
 
 mod change;
 mod command;
+mod common_args;
 mod compare;
 mod difference;
 mod doctor;

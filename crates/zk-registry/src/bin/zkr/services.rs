@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use zk_registry::cli::program::{Format, Output};
 use zk_registry::{Registry, ServiceName, Snapshot, Status};
 
-use crate::command::CommonArgs;
+use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;
 use crate::table::Table;

@@ -11,7 +11,7 @@ use zk_registry::cli::duration;
 use zk_registry::cli::program::{Format, Output};
 use zk_registry::{Freshness, InstanceId, Resolve, ServiceName, Snapshot, Status};
 
-use crate::command::CommonArgs;
+use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;
 use crate::shown::{count, word};

@@ -9,7 +9,7 @@ use zk_registry::cli::program::{Format, Output};
 use zk_registry::printable::Printable;
 use zk_registry::{Change, Resolve, ServiceName, Snapshot};
 
-use crate::command::CommonArgs;
+use crate::common_args::CommonArgs;
 use crate::compare::differences;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;

@@ -14,7 +14,7 @@ use zk_registry::operate::Operator;
 use zk_registry::{ConnectionState, Registry, ServiceName};
 
 use self::finding::{Finding, Level};
-use crate::command::CommonArgs;
+use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;
 use crate::shown::count;
