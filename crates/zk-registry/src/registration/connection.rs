@@ -132,3 +132,23 @@ impl Connection {
         self.link.borrow().closed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_was_closed_is_not_about_to_be_opened() {
+        let link = Link {
+            epoch: 1,
+            ups: 1,
+            phase: Phase::Connecting,
+            store: None,
+            closed: Some(Withdrawn::Confirmed),
+            failed: None,
+            refused: None,
+        };
+        let (_supervisor, link) = watch::channel(link);
+        assert!(matches!(Connection::new(link).take_up(), Turn::Nothing));
+    }
+}

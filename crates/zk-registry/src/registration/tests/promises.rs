@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::instance::Instance;
 use crate::registration::FencingToken;
 use crate::snapshot::Zxid;
+use crate::store::limits::MOST_PER_REQUEST;
 
 /// More than the longest delay between two tries.
 const CURED: Duration = Duration::from_secs(6);
@@ -165,11 +166,15 @@ async fn a_withdrawal_is_not_confirmed_before_a_create_that_is_under_way() {
     let world = World::new();
     world.registry.connected().await.unwrap();
     world.cluster.put("/services/time", b"");
+    world.cluster.set_latency(Duration::from_millis(10));
     world.cluster.lose_next_write(Fate::Delayed(Duration::from_secs(20)));
     let registration = world.register(Registering::default());
-    sleep(Duration::from_millis(5)).await;
+    // The create was lost, and the connection is not back yet.
+    sleep(Duration::from_millis(12)).await;
     assert_eq!(registration.withdraw(SESSION).await, Withdrawn::Confirmed);
-    assert!(world.cluster.node(NODE).is_none());
+    // Before another transaction, what was under way is committed.
+    world.cluster.put("/services/other", b"");
+    assert!(world.cluster.node(NODE).is_none(), "the create came after its withdrawal was confirmed");
     sleep(Duration::from_secs(30)).await;
     assert!(world.cluster.node(NODE).is_none(), "it came back");
 }
@@ -200,22 +205,30 @@ async fn an_update_that_was_taken_back_is_not_adopted_when_it_comes_late() {
     assert_eq!(registration.foreign_writes(), ForeignWrites::default());
 }
 
-/// Registers four more, one of which stands there already: their round takes two round trips.
-fn register_slowly(world: &World) -> Vec<Registration> {
-    (2..=5).map(|port| world.registry.register(&time(), Instance::new("h", port))).collect()
+/// Registers a thousand more, in two transactions of which each meets a node that stands there already: their round takes
+/// three round trips.
+async fn register_slowly(world: &World) -> Vec<Registration> {
+    let ports = 2..=2 * MOST_PER_REQUEST as u16 + 1;
+    for port in [ports.start(), ports.end()] {
+        world.cluster.put(&format!("/services/time/h:{port}"), b"somebody's");
+    }
+    sleep(SOON).await;
+    world.cluster.set_latency(Duration::from_millis(100));
+    ports.map(|port| world.registry.register(&time(), Instance::new("h", port))).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_registered_while_the_connection_is_lost() {
     let world = World::new();
     let registration = world.registered().await;
-    world.cluster.put("/services/time/h:2", b"somebody's");
-    world.cluster.set_latency(Duration::from_millis(100));
     let unchanged = registration.update(|_| {});
-    let others = register_slowly(&world);
-    assert!(timeout(Duration::from_millis(150), unchanged).await.is_err());
+    let others = register_slowly(&world).await;
+    // Half of the creates were answered, the round is not over.
+    assert!(timeout(Duration::from_millis(250), unchanged).await.is_err());
     world.network.cut();
     sleep(SOON).await;
+    let registered = |other: &Registration| matches!(state(other), RegistrationState::Registered { .. });
+    assert!(!others.iter().any(registered), "an answer that came before the cut was taken up after it");
     assert!(matches!(state(&registration), RegistrationState::Suspended { .. }), "{registration:?}");
     world.network.heal();
     sleep(Duration::from_secs(1)).await;
@@ -229,11 +242,8 @@ async fn a_change_that_is_seen_while_a_round_is_under_way_is_not_forgotten() {
     let registration = world.registered().await;
     let mut watch = world.registry.watch(&time());
     watch.live().await.unwrap();
-    world.cluster.put("/services/time/h:2", b"somebody's");
-    sleep(SOON).await;
-    world.cluster.set_latency(Duration::from_millis(100));
     let unchanged = registration.update(|_| {});
-    let others = register_slowly(&world);
+    let others = register_slowly(&world).await;
     // The read was executed, the round is not over.
     assert!(timeout(Duration::from_millis(60), unchanged).await.is_err());
     world.cluster.delete(NODE);
