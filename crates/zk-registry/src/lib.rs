@@ -100,6 +100,7 @@ mod backoff;
 #[cfg(any(test, feature = "testing"))]
 mod behaviours;
 mod session;
+mod sorted;
 mod store;
 mod withdrawn;
 

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Outcome, Pick};
-use zk_registry::{Instance, InstanceId, ServiceName, Snapshot};
+use zk_registry::{Incarnation, Instance, InstanceId, ServiceName, Snapshot};
 
 /// Every strategy by name, alone and within a zone.
 fn names() -> impl Iterator<Item = String> {
@@ -74,4 +74,22 @@ fn picking_by_the_clock_and_the_generator_of_the_thread_allocates_nothing_either
     let call = || balancer.pick().unwrap().finish(Outcome::Success);
     call();
     assert_eq!(allocation_counter::measure(|| (0..100).for_each(|_| call())).count_total, 0);
+}
+
+#[test]
+fn an_update_costs_what_changed_and_not_what_is_listed() {
+    let service: ServiceName = "time".parse().unwrap();
+    let bytes = |name: &str, count: u32| {
+        let host = |n: u32| format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255);
+        let before = Snapshot::fixed(&service, (0..count).map(|n| Instance::new(host(n), 80)));
+        let id = Instance::new(host(count / 2), 80).id().unwrap();
+        let after = before.clone().with_incarnation(&id, Incarnation::from(7));
+        let balancer = Balancer::new(name.parse::<Named>().unwrap());
+        balancer.update(&before);
+        allocation_counter::measure(|| balancer.update(&after)).bytes_total
+    };
+    for name in ["least-loaded", "peak-ewma", "random", "round-robin", "weighted-random"] {
+        let (few, many) = (bytes(name, 500), bytes(name, 16_000));
+        assert!(many < 3 * few, "{name}: {few} bytes for 500 instances, {many} for 16,000");
+    }
 }

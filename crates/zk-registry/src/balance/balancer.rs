@@ -1,19 +1,16 @@
 //! The balancer: it adopts snapshots and gives out leases.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::clock::nanos;
+use super::core::{Core, State};
 use super::health::Health;
 use super::lease::Lease;
-use super::options::BalancerOptions;
+use super::options::{BalancerOptions, Tracking};
 use super::pick::{Key, Pick, PickError};
 use super::roster::Roster;
 use super::set::EndpointSet;
@@ -22,31 +19,15 @@ use super::thread_cache::ThreadCache;
 use super::tier::{Candidates, Choice, Tier};
 use crate::instance::InstanceId;
 use crate::resolve::{Closed, ServiceWatch};
-use crate::snapshot::{Freshness, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// A balancer chooses one instance per call.
 ///
 /// Give it every snapshot with [`update`](Self::update), or let [`follow`](Self::follow) do that; it starts out
 /// [pending](PickError::Pending). Share it behind an [`Arc`].
 pub struct Balancer {
-    strategy: Box<dyn Strategy>,
-    health: Arc<Health>,
-    /// All that a pick needs, published at once.
-    state: ArcSwap<State>,
-    /// The stamp of the listed candidates; 0 = there are none.
-    stamp: AtomicU64,
+    core: Arc<Core>,
     cache: ThreadCache,
-    roster: Mutex<Roster>,
-    /// Told of each update.
-    changes: watch::Sender<()>,
-}
-
-/// The candidates, best first, or the reason for which there are none.
-#[derive(Debug)]
-struct State {
-    listed: Option<Arc<Tier>>,
-    suspects: Option<Arc<Tier>>,
-    nothing: PickError,
 }
 
 impl Balancer {
@@ -58,55 +39,25 @@ impl Balancer {
     /// A balancer with these options.
     pub fn with_options(strategy: impl Strategy, options: BalancerOptions) -> Self {
         let tracking = strategy.tracking().or(options.tracking);
-        Self {
-            health: Arc::new(Health::new(options, tracking, Instant::now())),
-            strategy: Box::new(strategy),
-            state: ArcSwap::from_pointee(State { listed: None, suspects: None, nothing: PickError::Pending }),
-            stamp: AtomicU64::new(0),
-            cache: ThreadCache::new(),
-            roster: Mutex::default(),
-            changes: watch::Sender::new(()),
-        }
+        let health = Arc::new(Health::new(options, tracking, Instant::now()));
+        Self { core: Arc::new(Core::new(Box::new(strategy), health)), cache: ThreadCache::new() }
     }
 
-    /// Adopts a snapshot, now. Instances that stay keep their load, and with the same incarnation their health. When the
-    /// candidates are the same as before, nothing is built.
+    /// Adopts a snapshot, now. Instances that stay keep their load, and with the same incarnation their health. The work is that of
+    /// what changed since the last snapshot, if the two share what did not, as those of a [`ServiceWatch`] do.
+    ///
+    /// Who comes, goes, drains or was restarted takes effect before this returns. Only the table of a
+    /// [strategy that has one](Strategy::has_table) may be rebuilt later, by a blocking task of the tokio runtime that this is
+    /// called in: until then new instances get no call and changed weights do not count. It is there within 100 ms if building it
+    /// takes no more than a third of that, and building takes at most half of one processor. Outside a runtime it is built before
+    /// this returns.
     pub fn update(&self, snapshot: &Snapshot) {
         self.update_at(snapshot, Instant::now());
     }
 
     /// Adopts a snapshot at `now`, from which the slow start of new instances counts.
     pub fn update_at(&self, snapshot: &Snapshot, now: Instant) {
-        let ramp_end = match self.health.options.slow_start {
-            Duration::ZERO => 0,
-            slow_start => self.health.clock.at(now).saturating_add(nanos(slow_start)),
-        };
-        // A strategy that panicked while building has left the candidates as they were: the next update builds them.
-        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-        let adopted = self.health.adopt(now, |sites, changes| {
-            roster.adopt(snapshot, &self.health.clock, ramp_end, sites, changes)
-        });
-        let nothing = match snapshot.freshness() {
-            _ if adopted.draining + adopted.undialable > 0 => {
-                PickError::Unusable { draining: adopted.draining, undialable: adopted.undialable }
-            }
-            Freshness::Disk { .. } | Freshness::Pending => PickError::Pending,
-            Freshness::Live => PickError::Empty,
-            Freshness::Stale { since } => PickError::Stale { since },
-        };
-
-        let old = self.state.load();
-        let tier = |endpoints, old: &Option<Arc<Tier>>| {
-            Tier::renew(old.as_ref(), endpoints, &self.health, &*self.strategy)
-        };
-        let listed = tier(adopted.listed, &old.listed);
-        let suspects = tier(adopted.suspects, &old.suspects);
-        self.health.listed(listed.as_ref().map(|tier| tier.set().endpoints()));
-        let stamp = listed.as_ref().map_or(0, |tier| tier.stamp);
-        self.state.store(Arc::new(State { listed, suspects, nothing }));
-        // A thread that sees the stamp sees the state.
-        self.stamp.store(stamp, Release);
-        self.changes.send_replace(());
+        self.core.update(snapshot, now);
     }
 
     /// Adopts the watch's snapshots, beginning with the current one, until its registry is closed.
@@ -172,7 +123,7 @@ impl Balancer {
     /// Nothing that is listed is available: a suspect, or else whatever is listed.
     #[cold]
     fn without_the_best(&self, pick: &mut Pick<'_>) -> Result<(Arc<Candidates>, Choice), PickError> {
-        let State { listed, suspects, nothing } = &**self.state.load();
+        let State { listed, suspects, nothing } = &**self.core.state.load();
         let candidates = |tier: &Option<Arc<Tier>>| tier.as_ref().map(|tier| tier.candidates());
         if let Some(suspects) = candidates(suspects)
             && let Some(choice) = suspects.choose(pick)
@@ -190,8 +141,8 @@ impl Balancer {
 
     /// The listed candidates, which a thread remembers as long as they are the same.
     fn listed(&self) -> Option<Arc<Candidates>> {
-        self.cache.get(self.stamp.load(Acquire)).or_else(|| {
-            let state = self.state.load();
+        self.cache.get(self.core.stamp.load(Acquire)).or_else(|| {
+            let state = self.core.state.load();
             let tier = state.listed.as_ref()?;
             let candidates = tier.candidates();
             self.cache.put(tier.stamp, &candidates);
@@ -201,12 +152,12 @@ impl Balancer {
 
     /// The listed candidates with their load and health, in the order of their ids; `None` when there are none.
     pub fn endpoints(&self) -> Option<Arc<EndpointSet>> {
-        self.state.load().listed.as_ref().map(|tier| Arc::clone(tier.set()))
+        self.core.state.load().listed.as_ref().map(|tier| Arc::clone(tier.set()))
     }
 
     /// The suspects, in the order of their ids; `None` when there are none.
     pub fn suspects(&self) -> Option<Arc<EndpointSet>> {
-        self.state.load().suspects.as_ref().map(|tier| Arc::clone(tier.set()))
+        self.core.state.load().suspects.as_ref().map(|tier| Arc::clone(tier.set()))
     }
 
     /// Ejects a listed instance for `time`, now, and every other one with its address: for an active health check that found it
@@ -220,7 +171,7 @@ impl Balancer {
     pub fn eject_at(&self, instance: &InstanceId, time: Duration, now: Instant) -> bool {
         let set = self.endpoints();
         let endpoint = set.as_ref().and_then(|set| set.by_id(instance));
-        endpoint.is_some_and(|endpoint| self.health.eject_as_asked(endpoint, time, now))
+        endpoint.is_some_and(|endpoint| self.core.health.eject_as_asked(endpoint, time, now))
     }
 
     /// Readmits an ejected instance, now, and every other one with its address: an active health check found it well. `false`: it
@@ -233,7 +184,7 @@ impl Balancer {
     pub fn restore_at(&self, instance: &InstanceId, now: Instant) -> bool {
         let set = self.endpoints();
         let endpoint = set.as_ref().and_then(|set| set.by_id(instance));
-        endpoint.is_some_and(|endpoint| self.health.restore_as_asked(endpoint, now))
+        endpoint.is_some_and(|endpoint| self.core.health.restore_as_asked(endpoint, now))
     }
 
     /// Waits until there is an instance to pick: listed, or a suspect. Ready at once if there is.
@@ -242,11 +193,11 @@ impl Balancer {
     ///
     /// Dropping the future loses nothing.
     pub async fn usable(&self) {
-        let mut changes = self.changes.subscribe();
+        let mut changes = self.core.changes.subscribe();
         loop {
             changes.mark_unchanged();
             let is_usable = {
-                let state = self.state.load();
+                let state = self.core.state.load();
                 state.listed.is_some() || state.suspects.is_some()
             };
             // The sender lives as long as the balancer.
@@ -258,33 +209,44 @@ impl Balancer {
 
     /// Whether too few instances are available, so that ejections are ignored.
     pub fn is_panicking(&self) -> bool {
-        self.health.is_panic()
+        self.core.health.is_panic()
     }
 
     /// How many instances are remembered.
     #[cfg(test)]
     pub(super) fn known(&self) -> usize {
-        self.roster.lock().unwrap().len()
+        self.core.known()
     }
 
     /// How many instances are listed for calls, and how many of those are not available, as counted.
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize) {
-        let tally = self.health.tally();
+        let tally = self.core.health.tally();
         (tally.listed, tally.ejected + tally.unreachable)
     }
 
     /// The strategy.
     pub fn strategy(&self) -> &dyn Strategy {
-        &*self.strategy
+        &*self.core.strategy
+    }
+}
+
+impl EndpointSet {
+    /// The candidates of a snapshot, as a new balancer would see them; `None` when there are none. For trying a strategy out.
+    pub fn of(snapshot: &Snapshot) -> Option<Arc<Self>> {
+        let health = Arc::new(Health::new(BalancerOptions::default(), Tracking::default(), Instant::now()));
+        let mut roster = Roster::default();
+        health
+            .adopt(Instant::now(), |sites, changes| roster.adopt(snapshot, &health.clock, 0, sites, changes));
+        roster.listed.publish(&health)
     }
 }
 
 impl fmt::Debug for Balancer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Balancer")
-            .field("strategy", &self.strategy)
-            .field("state", &self.state.load())
+            .field("strategy", &self.core.strategy)
+            .field("state", &self.core.state.load())
             .finish_non_exhaustive()
     }
 }

@@ -17,6 +17,9 @@ use crate::snapshot::Member;
 pub struct Index(u32);
 
 impl Index {
+    /// A place outside every set.
+    pub(super) const NOWHERE: Self = Self(u32::MAX);
+
     /// The `place`th endpoint, counted from 0. A place outside the set is never picked.
     pub const fn new(place: usize) -> Self {
         Self(if place < u32::MAX as usize { place as u32 } else { u32::MAX })

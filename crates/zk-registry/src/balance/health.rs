@@ -21,6 +21,7 @@ use super::hash;
 use super::options::{BalancerOptions, Tracking};
 use super::outcome::{Outcome, PickedAs};
 use super::phase::{Claim, Gate, Reach};
+use super::places::Spine;
 use super::sites::{Key, Passed, Role, Sites};
 use super::stripe::CachePadded;
 
@@ -45,7 +46,7 @@ pub(super) struct Health {
 struct Phases {
     sites: Sites,
     /// The set that picks see, to compare success rates in.
-    listed: Option<Weak<[Endpoint]>>,
+    listed: Option<Weak<[Arc<[Endpoint]>]>>,
     seed: u64,
     log: Throttle,
 }
@@ -387,7 +388,7 @@ impl Health {
     }
 
     /// The set that picks see from now on.
-    pub(super) fn listed(&self, listed: Option<&Arc<[Endpoint]>>) {
+    pub(super) fn listed(&self, listed: Option<&Spine<Endpoint>>) {
         self.lock().listed = listed.map(Arc::downgrade);
     }
 
@@ -441,9 +442,10 @@ impl Health {
 }
 
 /// The average success rate of the other available instances; 0 when there is none.
-fn success_of_others(listed: &[Endpoint], one: &Endpoint) -> f64 {
+fn success_of_others(listed: &[Arc<[Endpoint]>], one: &Endpoint) -> f64 {
     let (count, sum) = listed
         .iter()
+        .flat_map(|chunk| chunk.iter())
         .filter(|other| other.vitals.gate() == Gate::OPEN && !Arc::ptr_eq(&other.vitals, &one.vitals))
         .fold((0_u32, 0.0), |(count, sum), other| (count + 1, sum + other.success_rate()));
     sum / f64::from(count.max(1))

@@ -4,8 +4,9 @@
 //! load, health, what may be picked at all. *Policy* is pluggable: a [`Strategy`] builds a [`Picker`] for one immutable
 //! [`EndpointSet`], an [`Ejection`] says when an instance is left alone and for how long, a [`Retry`] whether to try again.
 //!
-//! A balancer never dials, calls, or writes to ZooKeeper; an ejection is this client's opinion. A balancer has no task and no
-//! timer: time and chance come in with each call, so a test can pause the one and seed the other.
+//! A balancer never dials, calls, or writes to ZooKeeper; an ejection is this client's opinion. A balancer has no timer, and no
+//! task but the one that rebuilds a large table: time and chance come in with each call, so a test can pause the one and seed the
+//! other.
 //!
 //! ```
 //! use zk_registry::balance::{Balancer, Outcome, strategy::LeastLoaded};
@@ -33,7 +34,9 @@
 
 mod balancer;
 mod budget;
+mod built;
 mod clock;
+mod core;
 mod ejection;
 mod endpoint;
 mod entropy;
@@ -45,6 +48,7 @@ mod options;
 mod outcome;
 mod phase;
 mod pick;
+mod places;
 mod retry;
 mod roster;
 mod set;

@@ -1,33 +1,59 @@
-//! The roster: from one snapshot to the next it says which instances are candidates, and which load and health go on.
+//! The roster: from one snapshot to the next it says which instances are candidates, and which load and health go on. Its work is
+//! that of what changed.
 //!
 //! Pure. An id that stays keeps its load; with the same incarnation it keeps its health too.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::clock::Clock;
 use super::endpoint::Endpoint;
 use super::event::PhaseChange;
 use super::phase::Gate;
+use super::set::Draft;
 use super::sites::{Role, Sites};
 use super::vitals::Vitals;
-use crate::instance::Status;
-use crate::snapshot::{Freshness, Member, Snapshot};
+use crate::instance::{InstanceId, Status};
+use crate::snapshot::members::Members;
+use crate::snapshot::{Change, Freshness, Member, Snapshot};
 
-/// The instances that the last snapshot named, in the order of their ids.
+/// The instances that the last snapshot named.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    known: Vec<Endpoint>,
+    known: HashMap<InstanceId, Endpoint>,
+    /// The last snapshot: only what differs from it is looked at.
+    last: Option<Snapshot>,
+    pub(super) listed: Draft,
+    pub(super) suspects: Draft,
+    /// How many instances are listed and take no new calls.
+    pub(super) draining: usize,
+    /// How many are listed without an address.
+    pub(super) undialable: usize,
     /// Whether ZooKeeper was heard: only then is a name that was not there before a new instance.
     heard: bool,
 }
 
-/// A snapshot sorted by what may be done with its instances.
-#[derive(Debug, Default)]
-pub(super) struct Adopted {
-    pub(super) listed: Vec<Endpoint>,
-    pub(super) suspects: Vec<Endpoint>,
-    pub(super) draining: usize,
-    pub(super) undialable: usize,
+/// The list of the roster in which an endpoint stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    Draining,
+    Listed,
+    /// It is a suspect without an address.
+    Nowhere,
+    Suspect,
+    Undialable,
+}
+
+impl Standing {
+    fn of(endpoint: &Endpoint) -> Self {
+        match (endpoint.suspect, endpoint.member.is_dialable()) {
+            (true, true) => Self::Suspect,
+            (true, false) => Self::Nowhere,
+            (false, false) => Self::Undialable,
+            (false, true) if endpoint.member.status() == Status::Draining => Self::Draining,
+            (false, true) => Self::Listed,
+        }
+    }
 }
 
 impl Roster {
@@ -44,59 +70,65 @@ impl Roster {
         ramp_end: u64,
         sites: &mut Sites,
         changes: &mut Vec<PhaseChange>,
-    ) -> Adopted {
+    ) {
         let ramp_end = if self.heard { ramp_end } else { 0 };
-        let mut adopted = Adopted::default();
-        let mut known = Vec::with_capacity(snapshot.len() + snapshot.suspects().len());
         let mut arrivals = Arrivals { clock, ramp_end, sites, changes };
-
-        let mut before = self.known.as_slice();
-        for member in snapshot.instances() {
-            let role = match member.status() {
-                Status::Draining => Role::Resting,
-                _ => Role::Listed,
+        let mut gone = Vec::new();
+        for id in changed(self.last.as_ref(), snapshot) {
+            let (member, role) = match (snapshot.get(&id), snapshot.0.suspects.get(&id)) {
+                (Some(member), _) if member.status() == Status::Draining => (member, Role::Resting),
+                (Some(member), _) => (member, Role::Listed),
+                (None, Some(member)) => (member, Role::Suspect),
+                (None, None) => {
+                    gone.push(id);
+                    continue;
+                }
             };
-            let endpoint = arrivals.take(earlier(&mut before, member), member, role);
-            if !member.is_dialable() {
-                adopted.undialable += 1;
-            } else if role == Role::Resting {
-                adopted.draining += 1;
-            } else {
-                adopted.listed.push(endpoint.clone());
-            }
-            known.push(endpoint);
-        }
-        let mut before = self.known.as_slice();
-        for member in snapshot.suspects() {
-            let endpoint = arrivals.take(earlier(&mut before, member), member, Role::Suspect);
-            if member.is_dialable() {
-                adopted.suspects.push(endpoint.clone());
-            }
-            known.push(endpoint);
-        }
-
-        known.sort_by(|a, b| a.id().cmp(b.id()));
-        for one in &self.known {
-            if known.binary_search_by(|other| other.id().cmp(one.id())).is_err() {
-                arrivals.let_go(one);
+            let earlier = self.known.get(&id).cloned();
+            if let Some(endpoint) = arrivals.take(earlier.as_ref(), member, role) {
+                self.file(earlier.as_ref(), Some(&endpoint));
+                self.known.insert(id, endpoint);
             }
         }
-        self.known = known;
+        for endpoint in gone.iter().filter_map(|id| self.known.remove(id)).collect::<Vec<_>>() {
+            arrivals.let_go(&endpoint);
+            self.file(Some(&endpoint), None);
+        }
+        self.last = Some(snapshot.clone());
         self.heard |= snapshot.freshness() == Freshness::Live;
-        adopted
+    }
+
+    /// Puts an endpoint into the list where it stands now, out of the one where it stood.
+    fn file(&mut self, before: Option<&Endpoint>, after: Option<&Endpoint>) {
+        let (stood, stands) = (before.map(Standing::of), after.map(Standing::of));
+        match (before, stood) {
+            (Some(before), Some(Standing::Listed)) if stands != stood => self.listed.take(before),
+            (Some(before), Some(Standing::Suspect)) if stands != stood => self.suspects.take(before),
+            (_, Some(Standing::Draining)) => self.draining -= 1,
+            (_, Some(Standing::Undialable)) => self.undialable -= 1,
+            _ => {}
+        }
+        match (after, stands) {
+            (Some(after), Some(Standing::Listed)) => self.listed.put(after.clone()),
+            (Some(after), Some(Standing::Suspect)) => self.suspects.put(after.clone()),
+            (_, Some(Standing::Draining)) => self.draining += 1,
+            (_, Some(Standing::Undialable)) => self.undialable += 1,
+            _ => {}
+        }
     }
 }
 
-/// The predecessor of `member` among those `before`. Both sides are sorted by id, so each call goes on where the last one
-/// stopped.
-fn earlier<'a>(before: &mut &'a [Endpoint], member: &Member) -> Option<&'a Endpoint> {
-    while let [first, rest @ ..] = before {
-        if first.id() >= member.id() {
-            break;
-        }
-        *before = rest;
-    }
-    before.first().filter(|first| first.id() == member.id())
+/// The ids of what may have changed from one snapshot to the next: those that are listed or not, then those that are suspects or
+/// not.
+fn changed(last: Option<&Snapshot>, snapshot: &Snapshot) -> Vec<InstanceId> {
+    let nothing = Members::default();
+    let (members, suspects) = last.map_or((&nothing, &nothing), |last| (&last.0.members, &last.0.suspects));
+    let id = |change| match change {
+        Change::Added(member) | Change::Removed(member) => member.id().clone(),
+        Change::Updated { new, .. } => new.id().clone(),
+    };
+    let contents = &snapshot.0;
+    members.diff(&contents.members).into_iter().chain(suspects.diff(&contents.suspects)).map(id).collect()
 }
 
 /// The members of a snapshot on their way in, and those that go.
@@ -108,13 +140,13 @@ struct Arrivals<'a> {
 }
 
 impl Arrivals<'_> {
-    /// The endpoint for `member`. The same process at the same address keeps the load and the health of its predecessor; another
-    /// one keeps the load.
-    fn take(&mut self, earlier: Option<&Endpoint>, member: &Arc<Member>, role: Role) -> Endpoint {
+    /// The endpoint for `member`; `None` if it is as it was. The same process at the same address keeps the load and the health
+    /// of its predecessor; another one keeps the load.
+    fn take(&mut self, earlier: Option<&Endpoint>, member: &Arc<Member>, role: Role) -> Option<Endpoint> {
         let is_suspect = role == Role::Suspect;
         let unchanged = |earlier: &&Endpoint| earlier.member == *member && earlier.suspect == is_suspect;
-        if let Some(earlier) = earlier.filter(unchanged) {
-            return earlier.clone();
+        if earlier.is_some_and(|earlier| unchanged(&earlier)) {
+            return None;
         }
         let was_out = earlier.is_some_and(|earlier| earlier.vitals.gate() != Gate::OPEN);
         let goes_on = earlier.is_some_and(|earlier| {
@@ -150,7 +182,7 @@ impl Arrivals<'_> {
         if was_out && endpoint.vitals.gate() == Gate::OPEN {
             self.changes.push(PhaseChange::Available { instance: endpoint.id().clone() });
         }
-        endpoint
+        Some(endpoint)
     }
 
     /// An instance is neither listed nor a suspect any more.

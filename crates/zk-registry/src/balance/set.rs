@@ -1,61 +1,61 @@
-//! A set of candidates: never empty, never changing, in the order of their ids.
+//! A set of candidates: never empty, never changing; and the draft from which sets are made, one change after the other.
 
+use std::collections::BTreeMap;
 use std::ops::Index as At;
 use std::sync::Arc;
-
-use tokio::time::Instant;
 
 use super::clock::nanos;
 use super::endpoint::{Endpoint, Index};
 use super::health::Health;
-use super::options::{BalancerOptions, Tracking};
 use super::phase::Gate;
-use super::roster::Roster;
+use super::places::{Places, PlacesMut};
 use crate::instance::InstanceId;
-use crate::snapshot::Snapshot;
+use crate::sorted::{Keyed, Sorted};
 
 /// The endpoints that a [`Picker`](super::Picker) chooses from. There is at least one.
+///
+/// From one set to the next an endpoint keeps its place, but that the last one takes the place of one that goes.
 #[derive(Debug)]
 pub struct EndpointSet {
-    endpoints: Arc<[Endpoint]>,
+    endpoints: Places<Endpoint>,
+    by_id: Sorted<Entry>,
     equal_weights: bool,
+    total_weight: u64,
     /// When the first of its slow starts ends; 0 = one has none.
     first_ramp_end: u64,
     pub(super) health: Arc<Health>,
 }
 
+/// The entry of an endpoint among the ids of its set.
+#[derive(Clone, Debug)]
+struct Entry {
+    id: InstanceId,
+    place: Index,
+    /// When its slow start ends, as it was when it came.
+    ramp_end: u64,
+}
+
+impl Keyed for Entry {
+    fn key(&self) -> &InstanceId {
+        &self.id
+    }
+}
+
 impl EndpointSet {
-    /// The candidates of a snapshot, as a new balancer would see them; `None` when there are none. For trying a strategy out.
-    pub fn of(snapshot: &Snapshot) -> Option<Arc<Self>> {
-        let health = Arc::new(Health::new(BalancerOptions::default(), Tracking::default(), Instant::now()));
-        let adopt = |sites: &mut _, changes: &mut _| {
-            Roster::default().adopt(snapshot, &health.clock, 0, sites, changes).listed
-        };
-        Self::new(health.adopt(Instant::now(), adopt), Arc::clone(&health))
-    }
-
-    pub(super) fn new(endpoints: Vec<Endpoint>, health: Arc<Health>) -> Option<Arc<Self>> {
-        let weight = endpoints.first()?.weight();
-        let equal_weights = endpoints.iter().all(|endpoint| endpoint.weight() == weight);
-        let ramp_ends = endpoints.iter().map(|endpoint| endpoint.vitals.ramp_end());
-        let first_ramp_end = ramp_ends.min().unwrap_or(0); // a set is never empty
-        Some(Arc::new(Self { endpoints: endpoints.into(), equal_weights, first_ramp_end, health }))
-    }
-
     /// The endpoints for which `keep` is true, and where they stand in this set; `None` when there are none. The part shares
     /// load and health with the whole.
     pub fn part(&self, keep: impl Fn(&Endpoint) -> bool) -> Option<(Arc<Self>, Vec<Index>)> {
-        let (indices, endpoints): (Vec<_>, Vec<_>) = self
-            .iter()
-            .enumerate()
-            .filter(|(_, endpoint)| keep(endpoint))
-            .map(|(place, endpoint)| (Index::new(place), endpoint.clone()))
-            .unzip();
-        Self::new(endpoints, Arc::clone(&self.health)).map(|part| (part, indices))
+        let mut part = Draft::default();
+        let mut indices = Vec::new();
+        for (place, endpoint) in self.iter().enumerate().filter(|(_, endpoint)| keep(endpoint)) {
+            part.put(endpoint.clone());
+            indices.push(Index::new(place));
+        }
+        part.publish(&self.health).map(|part| (part, indices))
     }
 
     /// The endpoints, to be held apart from the set.
-    pub(super) fn endpoints(&self) -> &Arc<[Endpoint]> {
+    pub(super) fn endpoints(&self) -> &Places<Endpoint> {
         &self.endpoints
     }
 
@@ -65,27 +65,36 @@ impl EndpointSet {
         self.endpoints.len()
     }
 
-    /// The endpoints in the order of their ids.
+    /// The endpoints in the order of their places, from 0 on.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Endpoint> + Clone {
-        self.endpoints.iter()
+        (0..self.len()).map(|place| &self.endpoints[place])
+    }
+
+    /// The places of the endpoints in the order of their ids, which is the same for every client.
+    pub fn in_order(&self) -> impl ExactSizeIterator<Item = Index> + Clone {
+        self.by_id.iter().map(|entry| entry.place)
     }
 
     /// The endpoint at `index`, if it is within the set.
+    #[inline]
     pub fn get(&self, index: Index) -> Option<&Endpoint> {
         self.endpoints.get(index.get())
     }
 
     /// The place of this instance, if it is within the set as the process that it is.
     pub(super) fn place_of(&self, endpoint: &Endpoint) -> Option<Index> {
-        let place = self.endpoints.binary_search_by(|other| other.id().cmp(endpoint.id())).ok()?;
-        let is_it = |one: &&Endpoint| Arc::ptr_eq(&one.vitals, &endpoint.vitals) && one.life == endpoint.life;
-        self.endpoints.get(place).filter(is_it).map(|_| Index::new(place))
+        self.place_of_id(endpoint).filter(|&index| self[index].life == endpoint.life)
+    }
+
+    /// The place of the instance that has the id of `endpoint` without a break since, though its process may be another.
+    pub(super) fn place_of_id(&self, endpoint: &Endpoint) -> Option<Index> {
+        let place = self.by_id.get(endpoint.id())?.place;
+        Arc::ptr_eq(&self[place].vitals, &endpoint.vitals).then_some(place)
     }
 
     /// The endpoint with this id.
-    pub(super) fn by_id(&self, id: &InstanceId) -> Option<&Endpoint> {
-        let place = self.endpoints.binary_search_by(|other| other.id().cmp(id)).ok()?;
-        self.endpoints.get(place)
+    pub fn by_id(&self, id: &InstanceId) -> Option<&Endpoint> {
+        self.get(self.by_id.get(id)?.place)
     }
 
     /// The share of its calls that an endpoint takes at `at` in its slow start, relative to the one of the set that is
@@ -109,11 +118,11 @@ impl EndpointSet {
 
     /// The sum of all weights.
     pub fn total_weight(&self) -> u64 {
-        self.iter().map(|endpoint| u64::from(endpoint.weight().get())).sum()
+        self.total_weight
     }
 
     /// The number of calls that the balancer has under way to these endpoints; counting reads each of them. 0 when calls in flight are not
-    /// [tracked](Tracking).
+    /// [tracked](super::Tracking).
     pub fn total_in_flight(&self) -> u64 {
         self.iter().map(|endpoint| u64::from(endpoint.in_flight())).sum()
     }
@@ -125,7 +134,93 @@ impl EndpointSet {
 impl At<Index> for EndpointSet {
     type Output = Endpoint;
 
+    #[inline]
     fn index(&self, index: Index) -> &Endpoint {
         &self.endpoints[index.get()]
+    }
+}
+
+/// The draft of the next set: each change costs the same however large the set is, and publishing it copies a pointer for every
+/// 64 endpoints.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    places: PlacesMut<Endpoint>,
+    by_id: Sorted<Entry>,
+    /// How many have each weight.
+    weights: BTreeMap<u16, usize>,
+    /// How many slow starts end at each time.
+    ramp_ends: BTreeMap<u64, usize>,
+    total_weight: u64,
+    /// The set as it was last published, if nothing changed since.
+    published: Option<Arc<EndpointSet>>,
+}
+
+impl Draft {
+    /// Adds an endpoint, or puts it in the place of the one with its id.
+    pub(super) fn put(&mut self, endpoint: Endpoint) {
+        self.published = None;
+        let (id, ramp_end) = (endpoint.id().clone(), endpoint.vitals.ramp_end());
+        self.count(&endpoint, ramp_end);
+        let before = self.by_id.get(&id).map(|entry| (entry.place, entry.ramp_end));
+        let place = match before {
+            Some((place, ramp_end)) => {
+                if let Some(stood) = self.places.get_mut(place.get()) {
+                    let stood = std::mem::replace(stood, endpoint);
+                    self.discount(&stood, ramp_end);
+                }
+                place
+            }
+            None => Index::new(self.places.push(endpoint)),
+        };
+        if before != Some((place, ramp_end)) {
+            self.by_id.insert(Entry { id, place, ramp_end });
+        }
+    }
+
+    /// Takes an endpoint out.
+    pub(super) fn take(&mut self, endpoint: &Endpoint) {
+        let Some(entry) = self.by_id.remove(endpoint.id()) else { return };
+        self.published = None;
+        self.discount(endpoint, entry.ramp_end);
+        let moved = self.places.swap_remove(entry.place.get()).map(|moved| moved.id().clone());
+        if let Some(moved) = moved.and_then(|id| self.by_id.get(&id).cloned()) {
+            self.by_id.insert(Entry { place: entry.place, ..moved });
+        }
+    }
+
+    /// The set; `None` while it would be empty.
+    pub(super) fn publish(&mut self, health: &Arc<Health>) -> Option<Arc<EndpointSet>> {
+        if self.places.len() > 0 && self.published.is_none() {
+            self.published = Some(Arc::new(EndpointSet {
+                endpoints: self.places.share(),
+                by_id: self.by_id.clone(),
+                equal_weights: self.weights.len() == 1,
+                total_weight: self.total_weight,
+                first_ramp_end: self.ramp_ends.keys().next().copied().unwrap_or(0),
+                health: Arc::clone(health),
+            }));
+        }
+        self.published.clone()
+    }
+
+    fn count(&mut self, endpoint: &Endpoint, ramp_end: u64) {
+        *self.weights.entry(endpoint.weight().get()).or_default() += 1;
+        *self.ramp_ends.entry(ramp_end).or_default() += 1;
+        self.total_weight += u64::from(endpoint.weight().get());
+    }
+
+    fn discount(&mut self, endpoint: &Endpoint, ramp_end: u64) {
+        one_less(&mut self.weights, endpoint.weight().get());
+        one_less(&mut self.ramp_ends, ramp_end);
+        self.total_weight -= u64::from(endpoint.weight().get());
+    }
+}
+
+fn one_less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&key);
+        }
     }
 }

@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::time::Instant;
 
+use super::built::Built;
 use super::endpoint::{Endpoint, Index};
 use super::hash;
-use super::health::{Call, Health};
+use super::health::Call;
 use super::outcome::{Outcome, PickedAs};
 use super::phase::Gate;
 use super::pick::Pick;
 use super::set::EndpointSet;
-use super::strategy::{Picker, Strategy};
+use super::strategy::Picker;
 use super::stripe::{STRIPES, stripe};
 use crate::instance::InstanceId;
 
@@ -24,6 +25,7 @@ pub(super) struct Tier {
     /// No other tier, of any balancer, has the same; never 0.
     pub(super) stamp: u64,
     handles: Box<[Arc<Candidates>]>,
+    built: Built,
 }
 
 /// A set and the picker that was built for it, always together.
@@ -72,30 +74,23 @@ impl<'a> Tried<'a> {
 }
 
 impl Tier {
-    /// The tier for these endpoints: the old one if it has the same.
-    pub(super) fn renew(
-        old: Option<&Arc<Self>>,
-        endpoints: Vec<Endpoint>,
-        health: &Arc<Health>,
-        strategy: &dyn Strategy,
-    ) -> Option<Arc<Self>> {
-        let same = |old: &&Arc<Self>| {
-            old.set().len() == endpoints.len()
-                && old.set().iter().zip(&endpoints).all(|(old, new)| {
-                    Arc::ptr_eq(&old.member, &new.member)
-                        && old.life == new.life
-                        && Arc::ptr_eq(&old.vitals, &new.vitals)
-                })
-        };
-        if let Some(old) = old.filter(same) {
-            return Some(Arc::clone(old));
-        }
-        let set = EndpointSet::new(endpoints, Arc::clone(health))?;
-        let picker: Arc<dyn Picker> = strategy.picker(&set).into();
-        let handle = |_| Arc::new(Candidates { set: Arc::clone(&set), picker: Arc::clone(&picker) });
+    /// The tier of `set`, for which the picker of `built` serves.
+    pub(super) fn new(built: Built, set: &Arc<EndpointSet>) -> Self {
+        let picker = built.picker(set);
+        let handle = |_| Arc::new(Candidates { set: Arc::clone(set), picker: Arc::clone(&picker) });
         static STAMP: AtomicU64 = AtomicU64::new(1);
         let stamp = STAMP.fetch_add(1, Relaxed);
-        Some(Arc::new(Self { stamp, handles: (0..STRIPES).map(handle).collect() }))
+        Self { stamp, handles: (0..STRIPES).map(handle).collect(), built }
+    }
+
+    /// What its picker was built for.
+    pub(super) fn built(&self) -> &Built {
+        &self.built
+    }
+
+    /// Whether its picker was built for another set.
+    pub(super) fn is_stale(&self) -> bool {
+        !Arc::ptr_eq(&self.built.set, self.set())
     }
 
     /// The candidates, by the handle of this thread.
@@ -199,7 +194,8 @@ impl Candidates {
     ) -> Option<Choice> {
         let len = self.set.len();
         let (start, stride) = match self.picker.affinity(pick) {
-            Some(_) => (last.get().min(len - 1), 1), // a set is never empty
+            Some(_) if last.get() < len => (last.get(), 1),
+            Some(word) => (hash::below(hash::halves(hash::mix(word)).0, len), 1),
             None => (pick.below(len), hash::stride(pick.rng, len)),
         };
         (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {

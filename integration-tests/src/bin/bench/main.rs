@@ -11,6 +11,7 @@ mod pick;
 mod registration;
 mod server;
 mod simulation;
+mod update;
 mod view;
 mod zookeeper;
 
@@ -32,6 +33,7 @@ const SUBJECTS: &[Subject] = &[
     view::SUBJECT,
     many_services::SUBJECT,
     pick::SUBJECT,
+    update::SUBJECT,
     simulation::SUBJECT,
     server::SUBJECT,
     client::SUBJECT,

@@ -26,7 +26,7 @@ pub(crate) const SUBJECT: Subject = Subject {
 };
 
 /// Each strategy, with the promise at up to 100 instances in nanoseconds.
-fn strategies() -> impl Iterator<Item = (&'static str, f64)> {
+pub(crate) fn strategies() -> impl Iterator<Item = (&'static str, f64)> {
     let names = Named::NAMES.into_iter().chain(["zone:a/least-loaded"]);
     names.map(|name| match name {
         "least-loaded" | "random" | "round-robin" => (name, 50.0),
@@ -71,10 +71,6 @@ async fn run(world: &World) -> Vec<Row> {
         let taken = world.runs.alone(async || per_call(1, || strategy.picker(&set))).await;
         rows.push(row(format!("building {name} for 10000 instances"), taken));
     }
-    for (name, _) in strategies() {
-        let taken = updates(world, name).await;
-        rows.push(row(format!("update of 10000 instances, one changed, {name}"), taken));
-    }
     rows
 }
 
@@ -84,26 +80,6 @@ fn warm_up() {
     while began.elapsed() < Duration::from_secs(3) {
         black_box(calls(&balancer, 1));
     }
-}
-
-/// What a publication costs the balancer.
-async fn updates(world: &World, name: &str) -> Vec<f64> {
-    let balancer = balancer(name, 10_000, Tracking::default());
-    let change = |to: &str| {
-        let instances = instances(name, 10_000)
-            .enumerate()
-            .map(|(n, instance)| if n == 5000 { instance.with_metadata("version", to) } else { instance });
-        Snapshot::fixed(&service(), instances)
-    };
-    let mut versions = [change("1"), change("2")].into_iter().cycle();
-    let mut next = || versions.next().expect("it goes round");
-    world
-        .runs
-        .alone(async || {
-            let snapshot = next();
-            per_call(1, || balancer.update(&snapshot))
-        })
-        .await
 }
 
 /// A balancer whose instances all came after ZooKeeper was first heard, and a time when they are past their slow start.
@@ -168,7 +144,8 @@ fn service() -> ServiceName {
     "bench".parse().expect("it is a name")
 }
 
-fn snapshot(name: &str, count: u32) -> Snapshot {
+/// A set that suits the strategy.
+pub(crate) fn snapshot(name: &str, count: u32) -> Snapshot {
     Snapshot::fixed(&service(), instances(name, count))
 }
 

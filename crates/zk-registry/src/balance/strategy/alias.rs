@@ -9,7 +9,15 @@ pub(super) struct Alias {
     columns: Box<[(u32, u32)]>,
 }
 
+/// A table for no more instances than this is built in some microseconds.
+pub(super) const SMALL: usize = 256;
+
 impl Alias {
+    /// Whether a table is needed for the set that takes long to build.
+    pub(super) fn has_table(set: &EndpointSet) -> bool {
+        !set.has_equal_weights() && set.len() > SMALL
+    }
+
     pub(super) fn of(set: &EndpointSet) -> Self {
         let columns = if set.has_equal_weights() {
             Box::default()

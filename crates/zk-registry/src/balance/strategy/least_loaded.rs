@@ -21,6 +21,10 @@ impl Strategy for LeastLoaded {
         Box::new(TwoChoices { draw: Alias::of(set), set: Arc::clone(set) })
     }
 
+    fn has_table(&self, set: &EndpointSet) -> bool {
+        Alias::has_table(set)
+    }
+
     fn tracking(&self) -> Tracking {
         Tracking::NOTHING.with_in_flight()
     }

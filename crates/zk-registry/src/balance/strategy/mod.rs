@@ -1,8 +1,8 @@
 //! The strategies. A [`Strategy`] builds a [`Picker`] for one set of candidates, the picker picks.
 //!
-//! Building may take its time, since it happens once per change of the set; picking is O(1), allocates nothing, locks
-//! nothing, and reads neither clock nor generator: both come with the [`Pick`]. Picker and candidates are published
-//! together, so a table never disagrees with its set.
+//! Building happens once per change of the set, beside the calls if it [takes long](Strategy::has_table); picking is O(1),
+//! allocates nothing, locks nothing, and reads neither clock nor generator: both come with the [`Pick`]. Picker and candidates
+//! are published together, so a table never disagrees with its set.
 //!
 //! A strategy need not know about ejection, slow start or retries: the balancer rejects a proposal that must not be used and
 //! asks again. Nor about suspects, draining or dead addresses: those are not in the set.
@@ -26,7 +26,7 @@
 //! use zk_registry::balance::{Balancer, EndpointSet, Index, Pick, Picker, Strategy};
 //! use zk_registry::{Instance, ServiceName, Snapshot};
 //!
-//! /// Always the first one that can be used, in the order of their ids.
+//! /// Always the first one that can be used.
 //! #[derive(Debug)]
 //! struct First;
 //!
@@ -91,6 +91,13 @@ pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     /// seed) belongs to the strategy.
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker>;
 
+    /// Whether a picker for `set` has a table that takes long to build: then it is built beside the calls, see
+    /// [`Balancer::update`](super::Balancer::update). Until it is there the old one's proposals are looked up in the new set.
+    /// Defaults to `false`: each update builds the picker.
+    fn has_table(&self, _: &EndpointSet) -> bool {
+        false
+    }
+
     /// The figures that the balancer must learn of each call for this strategy. Defaults to those tracked anyway, see
     /// [`BalancerOptions::tracking`](super::BalancerOptions).
     fn tracking(&self) -> Tracking {
@@ -117,6 +124,10 @@ impl<S: Strategy + ?Sized> Strategy for Arc<S> {
         (**self).picker(set)
     }
 
+    fn has_table(&self, set: &EndpointSet) -> bool {
+        (**self).has_table(set)
+    }
+
     fn tracking(&self) -> Tracking {
         (**self).tracking()
     }
@@ -125,6 +136,10 @@ impl<S: Strategy + ?Sized> Strategy for Arc<S> {
 impl<S: Strategy + ?Sized> Strategy for Box<S> {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
         (**self).picker(set)
+    }
+
+    fn has_table(&self, set: &EndpointSet) -> bool {
+        (**self).has_table(set)
     }
 
     fn tracking(&self) -> Tracking {

@@ -107,6 +107,10 @@ impl Strategy for Named {
         self.strategy.picker(set)
     }
 
+    fn has_table(&self, set: &EndpointSet) -> bool {
+        self.strategy.has_table(set)
+    }
+
     fn tracking(&self) -> Tracking {
         self.strategy.tracking()
     }

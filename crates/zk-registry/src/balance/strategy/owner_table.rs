@@ -7,11 +7,19 @@ use crate::balance::{EndpointSet, Index, hash};
 /// a faster one comes. (Weighted rendezvous hashing of each slot, Thaler and Ravishankar 1998, without asking
 /// every instance about every slot.)
 pub(super) struct OwnerTable {
+    /// How many bits a key's hash is shifted to the right to be the number of its slot.
+    shift: u32,
     /// The owner of each slot. Apart from the other table, because most picks look at nothing else, and at 10,000 instances wait
     /// for it.
-    owners: Box<[u32]>,
+    owners: Owners,
     /// The owner that each slot would have without its own.
-    next: Box<[u32]>,
+    next: Owners,
+}
+
+/// The places of owners, in as little memory as will do.
+enum Owners {
+    Few(Box<[u16]>),
+    Many(Box<[u32]>),
 }
 
 /// The owner and the runner-up of a slot while the table is made: the time of the dart above, its thrower below.
@@ -21,18 +29,26 @@ struct Slot {
     next: u64,
 }
 
-/// log2 of the number of slots: 13 for each of 10,000 instances, and two tables of 512 KiB.
+/// log2 of the least number of slots.
 const SLOT_BITS: u32 = 17;
+/// There are at least so many slots for each instance. Their number is a power of two, so that it is the same for nearly all sizes:
+/// half of the keys move when it doubles.
+const SLOTS_EACH: usize = 16;
 /// How many darts come down on a slot, on average, before it is looked whether any slot is still free. It takes about twelve.
 const ROUND: f64 = 3.0;
 
 impl OwnerTable {
     pub(super) fn of(set: &EndpointSet) -> Self {
-        let mut slots = vec![Slot { owner: u64::MAX, next: u64::MAX }; 1 << SLOT_BITS];
+        let bits = (set.len() * SLOTS_EACH).next_power_of_two().ilog2().max(SLOT_BITS);
+        let mut slots = vec![Slot { owner: u64::MAX, next: u64::MAX }; 1 << bits];
         let round = ROUND * slots.len() as f64 / set.total_weight() as f64;
-        let mut throwers: Vec<Thrower> = set
+        // In the order of the ids: of two darts at the same time every client takes the same one for the first.
+        let places: Vec<Index> = set.in_order().collect();
+        let mut throwers: Vec<Thrower> = places
             .iter()
+            .map(|&index| &set[index])
             .map(|endpoint| Thrower {
+                bits,
                 seed: hash::bytes(endpoint.id().as_str().as_bytes()),
                 weight: f64::from(endpoint.weight().get()),
                 thrown: 0,
@@ -46,20 +62,41 @@ impl OwnerTable {
                 thrower.throw(time, |at, dart| slots[dart].hit(at, owner as u32));
             }
         }
-        let (owners, next): (Vec<_>, Vec<_>) = slots.iter().map(Slot::places).unzip();
-        Self { owners: owners.into(), next: next.into() }
+        let place = |thrower: u32| places[thrower as usize];
+        let owners = Owners::of(set.len(), slots.iter().map(|slot| place(slot.owner())));
+        let next = Owners::of(set.len(), slots.iter().map(|slot| place(slot.next())));
+        Self { shift: u64::BITS - bits, owners, next }
     }
 
     /// The `n`th choice of a key: first the owner of its slot, then the one that would own it otherwise, and so on.
     pub(super) fn choice(&self, key: u64, n: u32) -> Index {
-        let slot = (hash::nth(key, u64::from(n / 2)) >> (64 - SLOT_BITS)) as usize;
-        let table = if n.is_multiple_of(2) { &self.owners } else { &self.next };
-        Index::new(table[slot] as usize)
+        let slot = (hash::nth(key, u64::from(n / 2)) >> self.shift) as usize;
+        if n.is_multiple_of(2) { self.owners.at(slot) } else { self.next.at(slot) }
+    }
+}
+
+impl Owners {
+    /// The owners of all slots, of which there are `instances`.
+    fn of(instances: usize, owners: impl Iterator<Item = Index>) -> Self {
+        if u16::try_from(instances).is_ok() {
+            Self::Few(owners.map(|owner| owner.get() as u16).collect())
+        } else {
+            Self::Many(owners.map(|owner| owner.get() as u32).collect())
+        }
+    }
+
+    fn at(&self, slot: usize) -> Index {
+        Index::new(match self {
+            Self::Few(owners) => usize::from(owners[slot]),
+            Self::Many(owners) => owners[slot] as usize,
+        })
     }
 }
 
 /// An instance with its darts, which come down one after the other at even intervals, give or take one.
 struct Thrower {
+    /// log2 of the number of slots.
+    bits: u32,
     seed: u64,
     weight: f64,
     thrown: u64,
@@ -71,8 +108,8 @@ impl Thrower {
         let until = (time * self.weight).ceil() as u64;
         for nth in self.thrown..until {
             let dart = hash::nth(self.seed, nth);
-            let at = (nth as f64 + hash::unit(dart << SLOT_BITS)) / self.weight;
-            land(at, (dart >> (64 - SLOT_BITS)) as usize);
+            let at = (nth as f64 + hash::unit(dart << self.bits)) / self.weight;
+            land(at, (dart >> (u64::BITS - self.bits)) as usize);
         }
         self.thrown = until;
     }
@@ -93,9 +130,31 @@ impl Slot {
         }
     }
 
-    /// Owner and runner-up; the owner again where no other hit the slot.
-    fn places(&self) -> (u32, u32) {
-        let next = if self.next == u64::MAX { self.owner } else { self.next };
-        (self.owner as u32, next as u32)
+    fn owner(&self) -> u32 {
+        self.owner as u32
+    }
+
+    /// The runner-up; the owner again where no other hit the slot.
+    fn next(&self) -> u32 {
+        if self.next == u64::MAX { self.owner() } else { self.next as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::{Instance, ServiceName};
+    use crate::snapshot::Snapshot;
+
+    #[test]
+    fn of_many_instances_each_owns_a_slot() {
+        let service: ServiceName = "time".parse().unwrap();
+        let instances = (0..20_000_u32).map(|n| Instance::new(format!("10.0.{}.{}", n / 256, n % 256), 80));
+        let set = EndpointSet::of(&Snapshot::fixed(&service, instances)).unwrap();
+        let table = OwnerTable::of(&set);
+        let mut owns = vec![false; set.len()];
+        let slots = 1 << (u64::BITS - table.shift);
+        (0..slots).for_each(|slot| owns[table.owners.at(slot).get()] = true);
+        assert_eq!(owns.iter().filter(|owns| !**owns).count(), 0, "of {slots} slots they own none");
     }
 }

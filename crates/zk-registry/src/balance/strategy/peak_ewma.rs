@@ -48,6 +48,10 @@ impl Strategy for PeakEwma {
         })
     }
 
+    fn has_table(&self, set: &EndpointSet) -> bool {
+        Alias::has_table(set)
+    }
+
     fn tracking(&self) -> Tracking {
         Tracking::NOTHING.with_in_flight().with_latency()
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::alias::SMALL;
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, hash};
 
 /// A strategy that picks the same instance every time, and the next on its own list while that one must not be picked.
@@ -43,6 +44,10 @@ impl Strategy for Sticky {
             .collect();
         list.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         Box::new(List { seed: self.seed, best: list.into_iter().map(|(_, index)| index).collect() })
+    }
+
+    fn has_table(&self, set: &EndpointSet) -> bool {
+        set.len() > SMALL
     }
 }
 

@@ -16,6 +16,10 @@ impl Strategy for WeightedRandom {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
         Box::new(Drawn(Alias::of(set)))
     }
+
+    fn has_table(&self, set: &EndpointSet) -> bool {
+        Alias::has_table(set)
+    }
 }
 
 struct Drawn(Alias);

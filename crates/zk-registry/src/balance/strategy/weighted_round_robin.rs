@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use super::alias::SMALL;
 use super::round_robin::RoundRobin;
 use super::turns::Turns;
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, hash};
@@ -21,6 +22,10 @@ impl Strategy for WeightedRoundRobin {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
         let weights: Vec<u64> = set.iter().map(|endpoint| u64::from(endpoint.weight().get())).collect();
         Box::new(Schedule { taken: Arc::clone(&self.0.turns), turns: schedule(&reduce(&weights)) })
+    }
+
+    fn has_table(&self, set: &EndpointSet) -> bool {
+        set.len() > SMALL || !set.has_equal_weights()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::alias::SMALL;
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, Tracking, hash};
 
 /// A strategy that prefers instances of the caller's own zone, and lets another strategy choose among them.
@@ -53,6 +54,10 @@ impl<S: Strategy> Strategy for Zone<S> {
         Box::new(NearAndFar { stay: share * zones as f64, near, far })
     }
 
+    fn has_table(&self, set: &EndpointSet) -> bool {
+        set.len() > SMALL || self.then.has_table(set)
+    }
+
     fn tracking(&self) -> Tracking {
         self.then.tracking()
     }
@@ -76,7 +81,7 @@ impl Picker for NearAndFar {
         let part = if pick.attempt() == 0 && self.stays(pick) { &self.near } else { &self.far };
         // A foreign picker may answer anything; what is outside the set is rejected by the balancer.
         let proposed = part.picker.pick(pick).get();
-        part.places.get(proposed).copied().unwrap_or(Index::new(usize::MAX))
+        part.places.get(proposed).copied().unwrap_or(Index::NOWHERE)
     }
 
     fn affinity(&self, pick: &Pick<'_>) -> Option<u64> {

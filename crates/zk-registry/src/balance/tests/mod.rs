@@ -6,6 +6,7 @@ mod histories;
 mod paused;
 mod recovery;
 mod strategies;
+mod tables;
 mod world;
 
 use std::sync::Arc;

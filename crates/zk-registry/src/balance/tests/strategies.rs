@@ -41,7 +41,7 @@ fn moved(before: &[String], after: &[String]) -> usize {
     before.iter().zip(after).filter(|(before, after)| before != after).count()
 }
 
-fn all_names() -> Vec<String> {
+pub(super) fn all_names() -> Vec<String> {
     let zoned = Named::NAMES.map(|name| format!("zone:a/{name}"));
     Named::NAMES.map(str::to_owned).into_iter().chain(zoned).collect()
 }
