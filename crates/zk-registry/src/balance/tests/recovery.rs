@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{World, alive, instance, instances, listing};
-use crate::balance::strategy::{ConsistentHash, Named, PeakEwma, Random, WeightedRandom};
+use crate::balance::strategy::{ConsistentHash, Named, PeakEwma, Random, RoundRobin, WeightedRandom};
 use crate::balance::{
-    Budget, BudgetOptions, Cause, Decision, EndpointSet, Index, Outcome, Phase, PhaseChange, Pick, PickError,
-    Picker, Retry, Safety, Strategy,
+    Budget, BudgetOptions, Cause, Decision, EndpointSet, Index, Lease, Outcome, Phase, PhaseChange, Pick,
+    PickError, Picker, Retry, Safety, Strategy,
 };
 use crate::instance::{Instance, InstanceId};
 
@@ -283,4 +283,23 @@ fn what_cannot_be_dialled_takes_no_room_from_what_answers_badly() {
     world.fail_any(200);
     assert_eq!(world.ejected(), 9, "of two that answer one may be ejected");
     assert!(!world.balancer.is_panicking());
+}
+
+#[test]
+fn a_late_fifth_failure_of_a_predecessor_does_not_eject_its_successor() {
+    for life in 1..=300 {
+        let world = World::new(RoundRobin::starting_at(0), listing(instances(2)));
+        let calls: Vec<Lease> = (0..5).map(|_| world.pick_until("i-0")).collect();
+        let (now, both) = (world.now(), std::sync::Barrier::new(2));
+        let restarted = listing([(instance(0), life), alive(instance(1))]).build();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                both.wait();
+                calls.into_iter().for_each(|call| call.finish_at(Outcome::Failure, now));
+            });
+            both.wait();
+            world.balancer.update_at(&restarted, now);
+        });
+        assert!(world.is_available("i-0"), "life {life}");
+    }
 }
