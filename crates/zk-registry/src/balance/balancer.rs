@@ -187,6 +187,19 @@ impl Balancer {
         endpoint.is_some_and(|endpoint| self.core.health.restore_as_asked(endpoint, now))
     }
 
+    /// What this balancer knows of an instance, in words: whether it is listed, whether it is picked and if not why, and what its
+    /// calls were like. For logs and for people; the words may change.
+    pub fn explain(&self, instance: &InstanceId) -> String {
+        let standing = self.core.standing(instance);
+        let state = self.core.state.load();
+        let of =
+            |tier: &Option<Arc<Tier>>| tier.as_ref().and_then(|tier| tier.set().by_id(instance).cloned());
+        match of(&state.listed).or_else(|| of(&state.suspects)) {
+            Some(endpoint) => format!("{standing}; {}", endpoint.in_words(self.is_panicking())),
+            None => standing.to_owned(),
+        }
+    }
+
     /// Waits until there is an instance to pick: listed, or a suspect. Ready at once if there is.
     ///
     /// # Cancel safety

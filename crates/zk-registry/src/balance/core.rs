@@ -22,6 +22,7 @@ use super::roster::Roster;
 use super::set::EndpointSet;
 use super::strategy::Strategy;
 use super::tier::Tier;
+use crate::instance::InstanceId;
 use crate::snapshot::{Freshness, Snapshot};
 
 /// All of a balancer but its thread cache.
@@ -177,6 +178,11 @@ impl Core {
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where an instance stands in the last snapshot.
+    pub(super) fn standing(&self, instance: &InstanceId) -> &'static str {
+        self.desk().roster.standing(instance)
     }
 
     /// How many instances are remembered.

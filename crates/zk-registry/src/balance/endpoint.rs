@@ -82,6 +82,28 @@ impl Endpoint {
         f64::from(self.vitals.success())
     }
 
+    /// Its phase, its load and what its calls were like, in words.
+    pub(super) fn in_words(&self, is_panic: bool) -> String {
+        let now = Instant::now();
+        let phase = match self.phase() {
+            Phase::Available if self.vitals.ramp_end() > self.clock.at(now) => {
+                "available, picked less often because it is new".to_owned()
+            }
+            Phase::Available => "available".to_owned(),
+            Phase::Dropped => "not picked: it could not be dialled".to_owned(),
+            Phase::Ejected { .. } if is_panic => {
+                "ejected, and picked all the same because too few are available".to_owned()
+            }
+            Phase::Ejected { until } if until > now => format!("ejected for {:.1?} more", until - now),
+            Phase::Ejected { .. } => "ejected, and the next probe may go out".to_owned(),
+            Phase::Probing => "ejected, and one call is finding out whether it is well".to_owned(),
+        };
+        let latency =
+            self.latency(now).map_or(String::new(), |latency| format!(", answers in {latency:.1?}"));
+        let succeed = 100.0 * self.success_rate();
+        format!("{phase}; {} calls in flight, {succeed:.0} % succeed{latency}", self.in_flight())
+    }
+
     /// Its phase: whether the balancer picks it.
     pub fn phase(&self) -> Phase {
         self.vitals.phase(*self.clock)

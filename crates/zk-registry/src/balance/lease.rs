@@ -9,6 +9,7 @@ use super::endpoint::Endpoint;
 use super::outcome::{Outcome, PickedAs};
 use super::set::EndpointSet;
 use super::tier::{Candidates, Choice};
+use super::why::Why;
 use crate::instance::Instance;
 use crate::snapshot::Member;
 
@@ -59,12 +60,17 @@ impl Lease {
     /// The instance to call, its load and its health.
     #[inline]
     pub fn endpoint(&self) -> &Endpoint {
-        &self.set()[self.choice.index]
+        self.candidates.endpoint(self.choice)
     }
 
     /// Whether this call finds out whether an ejected instance is well again.
     pub fn is_probe(&self) -> bool {
         self.choice.kind == PickedAs::Probe
+    }
+
+    /// The reason why this instance was picked, and those before it were not: words when displayed.
+    pub fn why(&self) -> Why {
+        self.choice.why
     }
 
     /// The number of instances it was picked from: those of its rank, whatever their health.

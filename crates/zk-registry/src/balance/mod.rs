@@ -60,6 +60,7 @@ mod tests;
 mod thread_cache;
 mod tier;
 mod vitals;
+mod why;
 
 pub use balancer::Balancer;
 pub use budget::{Budget, BudgetOptions};
@@ -75,3 +76,4 @@ pub use pick::{Key, Pick, PickError};
 pub use retry::{Attempts, Decision, GiveUp, Retry, Safety};
 pub use set::EndpointSet;
 pub use strategy::{Picker, Strategy};
+pub use why::Why;

@@ -4,6 +4,8 @@
 use std::ops::Index as At;
 use std::sync::Arc;
 
+use super::endpoint::Index;
+
 /// An immutable list in chunks of [`CHUNK`]; the last one may be shorter.
 #[derive(Debug)]
 pub(super) struct Places<T> {
@@ -31,8 +33,8 @@ impl<T> Places<T> {
     }
 
     #[inline]
-    pub(super) fn get(&self, place: usize) -> Option<&T> {
-        self.chunks.get(place / CHUNK)?.get(place % CHUNK)
+    pub(super) fn get(&self, index: Index) -> Option<&T> {
+        self.chunks.get(index.get() / CHUNK)?.get(index.get() % CHUNK)
     }
 
     pub(super) fn spine(&self) -> &Spine<T> {
@@ -43,12 +45,19 @@ impl<T> Places<T> {
 /// # Panics
 ///
 /// When the place is outside the list.
-impl<T> At<usize> for Places<T> {
+impl<T> At<Index> for Places<T> {
     type Output = T;
 
     #[inline]
-    fn index(&self, place: usize) -> &T {
-        &self.chunks[place / CHUNK][place % CHUNK]
+    fn index(&self, index: Index) -> &T {
+        &self.chunks[index.get() / CHUNK][index.get() % CHUNK]
+    }
+}
+
+/// Shares the whole list.
+impl<T> Clone for Places<T> {
+    fn clone(&self) -> Self {
+        Self { chunks: Arc::clone(&self.chunks), len: self.len }
     }
 }
 
@@ -130,8 +139,8 @@ mod tests {
                 }
                 let now = places.share();
                 prop_assert_eq!(now.len(), model.len());
-                prop_assert!((0..model.len() + 2).all(|place| now.get(place) == model.get(place)));
-                prop_assert!((0..old.len()).all(|place| before[place] == old[place]), "what is shared never changes");
+                prop_assert!((0..model.len() + 2).all(|place| now.get(Index::new(place)) == model.get(place)));
+                prop_assert!((0..old.len()).all(|place| before[Index::new(place)] == old[place]), "what is shared never changes");
             }
         }
     }

@@ -98,6 +98,20 @@ impl Roster {
         self.heard |= snapshot.freshness() == Freshness::Live;
     }
 
+    /// Where an instance stands, in words.
+    pub(super) fn standing(&self, instance: &InstanceId) -> &'static str {
+        match self.known.get(instance).map(Standing::of) {
+            None => "not listed",
+            Some(Standing::Draining) => "listed, and draining: it takes no new calls",
+            Some(Standing::Listed) => "listed",
+            Some(Standing::Nowhere) => "no longer listed, and without an address to dial",
+            Some(Standing::Suspect) => {
+                "no longer listed, one of many that vanished at once: picked only when nothing that is listed is available"
+            }
+            Some(Standing::Undialable) => "listed, without an address to dial",
+        }
+    }
+
     /// Puts an endpoint into the list where it stands now, out of the one where it stood.
     fn file(&mut self, before: Option<&Endpoint>, after: Option<&Endpoint>) {
         let (stood, stands) = (before.map(Standing::of), after.map(Standing::of));

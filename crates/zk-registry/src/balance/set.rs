@@ -54,7 +54,7 @@ impl EndpointSet {
         part.publish(&self.health).map(|part| (part, indices))
     }
 
-    /// The endpoints, to be held apart from the set.
+    /// The endpoints, to be held apart from the set: a pick is on its way to them in one step less.
     pub(super) fn endpoints(&self) -> &Places<Endpoint> {
         &self.endpoints
     }
@@ -67,7 +67,7 @@ impl EndpointSet {
 
     /// The endpoints in the order of their places, from 0 on.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Endpoint> + Clone {
-        (0..self.len()).map(|place| &self.endpoints[place])
+        (0..self.len()).map(|place| &self.endpoints[Index::new(place)])
     }
 
     /// The places of the endpoints in the order of their ids, which is the same for every client.
@@ -78,7 +78,7 @@ impl EndpointSet {
     /// The endpoint at `index`, if it is within the set.
     #[inline]
     pub fn get(&self, index: Index) -> Option<&Endpoint> {
-        self.endpoints.get(index.get())
+        self.endpoints.get(index)
     }
 
     /// The place of this instance, if it is within the set as the process that it is.
@@ -136,7 +136,7 @@ impl At<Index> for EndpointSet {
 
     #[inline]
     fn index(&self, index: Index) -> &Endpoint {
-        &self.endpoints[index.get()]
+        &self.endpoints[index]
     }
 }
 

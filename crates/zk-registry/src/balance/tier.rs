@@ -10,13 +10,15 @@ use tokio::time::Instant;
 use super::built::Built;
 use super::endpoint::{Endpoint, Index};
 use super::hash;
-use super::health::Call;
+use super::health::{Call, Health};
 use super::outcome::{Outcome, PickedAs};
 use super::phase::Gate;
 use super::pick::Pick;
+use super::places::Places;
 use super::set::EndpointSet;
 use super::strategy::Picker;
 use super::stripe::{STRIPES, stripe};
+use super::why::{Reason, Refusal, Why};
 use crate::instance::InstanceId;
 
 /// Candidates of the same rank. Each stripe has a handle of its own, so that threads which pick at the same time do not count
@@ -32,6 +34,9 @@ pub(super) struct Tier {
 #[repr(align(128))] // as `CachePadded` is
 pub(super) struct Candidates {
     pub(super) set: Arc<EndpointSet>,
+    /// Those of the set, and its health: a pick is on its way to them in one step less.
+    endpoints: Places<Endpoint>,
+    health: Arc<Health>,
     picker: Arc<dyn Picker>,
 }
 
@@ -40,11 +45,12 @@ pub(super) struct Candidates {
 pub(super) struct Choice {
     pub(super) index: Index,
     pub(super) kind: PickedAs,
+    pub(super) why: Why,
 }
 
 /// What becomes of a proposal.
 enum Verdict {
-    Refused,
+    Refused(Refusal),
     Taken(PickedAs),
     /// It would be taken, but for its slow start.
     Warming,
@@ -77,7 +83,14 @@ impl Tier {
     /// The tier of `set`, for which the picker of `built` serves.
     pub(super) fn new(built: Built, set: &Arc<EndpointSet>) -> Self {
         let picker = built.picker(set);
-        let handle = |_| Arc::new(Candidates { set: Arc::clone(set), picker: Arc::clone(&picker) });
+        let handle = |_| {
+            Arc::new(Candidates {
+                set: Arc::clone(set),
+                endpoints: set.endpoints().clone(),
+                health: Arc::clone(&set.health),
+                picker: Arc::clone(&picker),
+            })
+        };
         static STAMP: AtomicU64 = AtomicU64::new(1);
         let stamp = STAMP.fetch_add(1, Relaxed);
         Self { stamp, handles: (0..STRIPES).map(handle).collect(), built }
@@ -107,15 +120,15 @@ impl Candidates {
     /// Picks what is available: as the strategy says, else the next one; or an ejected instance whose probe is due, whatever
     /// the strategy thinks of it. The call has begun.
     pub(super) fn choose(&self, pick: &mut Pick<'_>) -> Option<Choice> {
-        if self.set.health.next_due() != u64::MAX
+        if self.health.next_due() != u64::MAX
             && let Some(probe) = self.due_probe(pick)
         {
             return Some(probe);
         }
         let index = self.first_proposal(pick);
-        match self.set.get(index) {
+        match self.endpoints.get(index) {
             Some(endpoint) if pick.avoid.is_empty() && endpoint.vitals.is_plain() => {
-                Some(self.begin(index, endpoint, PickedAs::Plain))
+                Some(self.begin(index, endpoint, PickedAs::Plain, Why::PROPOSED))
             }
             _ => self.choose_closely(index, pick),
         }
@@ -124,14 +137,14 @@ impl Candidates {
     /// The probe that is due, if it is the turn of one. A retry is never a probe: the first attempt may have been.
     #[cold]
     fn due_probe(&self, pick: &mut Pick<'_>) -> Option<Choice> {
-        let health = &self.set.health;
+        let health = &self.health;
         let at = health.clock.at(pick.now);
         if !pick.avoid.is_empty() || at < health.next_due() {
             return None;
         }
         let index = health.claim_due(|endpoint| self.set.place_of(endpoint), at, pick.now)?;
         pick.at = at; // that of a probe matters
-        Some(self.begin(index, &self.set[index], PickedAs::Probe))
+        Some(self.begin(index, &self.endpoints[index], PickedAs::Probe, Why::DUE))
     }
 
     /// Picks with a close look at each proposal, of which `index` is the first. If all are refused the last that was refused
@@ -139,17 +152,26 @@ impl Candidates {
     #[cold]
     fn choose_closely(&self, mut index: Index, pick: &mut Pick<'_>) -> Option<Choice> {
         let tried = Tried::of(pick.avoid, &self.set);
-        let mut warming = None;
+        let (mut warming, mut why) = (None, Why::PROPOSED);
         loop {
-            match self.set.get(index).map(|endpoint| (endpoint, self.judge(endpoint, pick, &tried))) {
-                Some((endpoint, Verdict::Taken(kind))) => return Some(self.begin(index, endpoint, kind)),
-                Some((endpoint, Verdict::Warming)) => warming = Some((index, endpoint)),
-                Some((_, Verdict::Refused)) | None => {}
-            }
+            let refusal = match self.endpoints.get(index) {
+                None => Refusal::Unknown,
+                Some(endpoint) => match self.judge(endpoint, pick, &tried) {
+                    Verdict::Taken(kind) => return Some(self.begin(index, endpoint, kind, why)),
+                    Verdict::Warming => {
+                        warming = Some((index, endpoint));
+                        Refusal::Warming
+                    }
+                    Verdict::Refused(refusal) => refusal,
+                },
+            };
+            why = why.after(refusal);
             if pick.is_last_try() {
                 return match warming {
-                    Some((index, endpoint)) => Some(self.begin(index, endpoint, PickedAs::Plain)),
-                    None => self.choose_at_last(index, pick, &tried),
+                    Some((index, endpoint)) => {
+                        Some(self.begin(index, endpoint, PickedAs::Plain, why.because(Reason::Warming)))
+                    }
+                    None => self.choose_at_last(index, pick, &tried, why),
                 };
             }
             pick.attempt += 1;
@@ -161,21 +183,28 @@ impl Candidates {
     pub(super) fn choose_any(&self, pick: &mut Pick<'_>) -> Option<Choice> {
         let tried = Tried::of(pick.avoid, &self.set);
         let first = self.first_proposal(pick);
-        self.scan(first, pick, |endpoint, _| (!tried.has(endpoint)).then_some(PickedAs::LastResort))
+        let why = Why::PROPOSED.because(Reason::NothingBetter);
+        self.scan(first, pick, why, |endpoint, _| (!tried.has(endpoint)).then_some(PickedAs::LastResort))
     }
 
     #[inline]
     fn first_proposal(&self, pick: &mut Pick<'_>) -> Index {
-        pick.at = self.set.health.beginning(pick.now);
+        pick.at = self.health.beginning(pick.now);
         pick.attempt = 0;
         self.picker.pick(pick)
     }
 
     /// A call begins.
     #[inline]
-    fn begin(&self, index: Index, endpoint: &Endpoint, kind: PickedAs) -> Choice {
-        self.set.health.begin(endpoint);
-        Choice { index, kind }
+    fn begin(&self, index: Index, endpoint: &Endpoint, kind: PickedAs, why: Why) -> Choice {
+        self.health.begin(endpoint);
+        Choice { index, kind, why }
+    }
+
+    /// The endpoint that is called.
+    #[inline]
+    pub(super) fn endpoint(&self, choice: Choice) -> &Endpoint {
+        &self.endpoints[choice.index]
     }
 
     /// Whether there are candidates that this call tried.
@@ -190,6 +219,7 @@ impl Candidates {
         &self,
         last: Index,
         pick: &mut Pick<'_>,
+        why: Why,
         judge: impl Fn(&Endpoint, &mut Pick<'_>) -> Option<PickedAs>,
     ) -> Option<Choice> {
         let len = self.set.len();
@@ -199,41 +229,49 @@ impl Candidates {
             None => (pick.below(len), hash::stride(pick.rng, len)),
         };
         (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {
-            let endpoint = &self.set[index];
+            let endpoint = &self.endpoints[index];
             let kind = judge(endpoint, pick)?;
-            Some(self.begin(index, endpoint, kind))
+            Some(self.begin(index, endpoint, kind, why))
         })
     }
 
     /// What becomes of a proposal.
     fn judge(&self, endpoint: &Endpoint, pick: &mut Pick<'_>, tried: &Tried<'_>) -> Verdict {
         if tried.has(endpoint) {
-            return Verdict::Refused;
+            return Verdict::Refused(Refusal::Tried);
         }
         match endpoint.vitals.gate() {
             Gate::OPEN if self.is_warm(endpoint, pick) => Verdict::Taken(PickedAs::Plain),
             Gate::OPEN => Verdict::Warming,
-            Gate::DROPPED => Verdict::Refused,
-            _ if self.set.health.is_panic() => Verdict::Taken(PickedAs::LastResort),
-            _ => Verdict::Refused,
+            Gate::DROPPED => Verdict::Refused(Refusal::Dropped),
+            _ if self.health.is_panic() => Verdict::Taken(PickedAs::LastResort),
+            _ => Verdict::Refused(Refusal::Ejected),
         }
     }
 
     /// Picks any that is available, else one that may be probed: none of those proposed, of which `last` was the last, is.
     #[cold]
-    fn choose_at_last(&self, last: Index, pick: &mut Pick<'_>, tried: &Tried<'_>) -> Option<Choice> {
-        let available = self.scan(last, pick, |endpoint, pick| match self.judge(endpoint, pick, tried) {
-            Verdict::Taken(kind) => Some(kind),
-            Verdict::Warming => Some(PickedAs::Plain),
-            Verdict::Refused => None,
-        });
-        let health = &self.set.health;
+    fn choose_at_last(
+        &self,
+        last: Index,
+        pick: &mut Pick<'_>,
+        tried: &Tried<'_>,
+        why: Why,
+    ) -> Option<Choice> {
+        let any = why.because(Reason::AnyOther);
+        let available =
+            self.scan(last, pick, any, |endpoint, pick| match self.judge(endpoint, pick, tried) {
+                Verdict::Taken(kind) => Some(kind),
+                Verdict::Warming => Some(PickedAs::Plain),
+                Verdict::Refused(_) => None,
+            });
+        let health = &self.health;
         available.or_else(|| {
             let at = pick.at(*health.clock);
             pick.at = at; // that of a probe matters
             let is_due =
                 |endpoint: &Endpoint| !tried.has(endpoint) && Gate::is_due(endpoint.vitals.gate(), at);
-            self.scan(last, pick, |endpoint, pick| {
+            self.scan(last, pick, why.because(Reason::MayProbe), |endpoint, pick| {
                 (is_due(endpoint) && health.claim_probe(endpoint, at, pick.now)).then_some(PickedAs::Probe)
             })
         })
@@ -245,7 +283,7 @@ impl Candidates {
         if end == 0 {
             return true;
         }
-        let at = pick.at(*self.set.health.clock);
+        let at = pick.at(*self.health.clock);
         if at >= end {
             endpoint.vitals.ramp_over(end); // the next pick need not look closely
             return true;
@@ -271,12 +309,12 @@ impl Candidates {
     /// What a call says of its instance is known; it is still under way.
     #[cold]
     pub(super) fn learn(&self, choice: Choice, at: u64, outcome: Outcome, now: Instant) {
-        self.set.health.learn(&self.set[choice.index], Call { kind: choice.kind, at }, outcome, now);
+        self.health.learn(self.endpoint(choice), Call { kind: choice.kind, at }, outcome, now);
     }
 
     /// A call is over of which the outcome was known.
     pub(super) fn leave(&self, choice: Choice) {
-        self.set.health.leave(&self.set[choice.index]);
+        self.health.leave(self.endpoint(choice));
     }
 
     /// A call is over that was answered, and went wrong afterwards if its outcome is a failure.
@@ -290,7 +328,7 @@ impl Candidates {
 
     /// A call is over.
     pub(super) fn end(&self, choice: Choice, at: u64, outcome: Outcome, now: Instant) {
-        self.set.health.end(&self.set[choice.index], Call { kind: choice.kind, at }, outcome, now);
+        self.health.end(self.endpoint(choice), Call { kind: choice.kind, at }, outcome, now);
     }
 }
 

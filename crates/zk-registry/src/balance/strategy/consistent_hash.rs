@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::load::Load;
 use super::owner_table::OwnerTable;
-use crate::balance::{EndpointSet, Index, Key, Pick, Picker, Strategy, Tracking};
+use crate::balance::places::Places;
+use crate::balance::{Endpoint, EndpointSet, Index, Key, Pick, Picker, Strategy, Tracking};
 
 /// A strategy that picks by the key of the call, so that calls with the same key meet the same instance, from every client.
 ///
@@ -50,6 +51,7 @@ impl Strategy for ConsistentHash {
             owners: OwnerTable::of(set),
             bound: self.bound.map(|bound| bound.max(1.0) / set.total_weight() as f64),
             load: Load::of(set),
+            endpoints: set.endpoints().clone(),
             set: Arc::clone(set),
         })
     }
@@ -68,6 +70,7 @@ struct Keyed {
     /// How much of the set's calls in flight one unit of weight may have.
     bound: Option<f64>,
     load: Load,
+    endpoints: Places<Endpoint>,
     set: Arc<EndpointSet>,
 }
 
@@ -80,12 +83,12 @@ impl Picker for Keyed {
         let choice = |n: u32| self.owners.choice(key, pick.attempt() + n);
         let first = choice(0);
         let Some(bound) = self.bound else { return first };
-        if self.set[first].in_flight() == 0 {
+        if self.endpoints[first].in_flight() == 0 {
             return first;
         }
         let share = bound * (self.load.sum(&self.set) + 1) as f64;
         let fits = |index: &Index| {
-            let endpoint = &self.set[*index];
+            let endpoint = &self.endpoints[*index];
             f64::from(endpoint.in_flight()) < (share * f64::from(endpoint.weight().get())).ceil()
         };
         // With a bound of c, a share of 1 - 1/c is below it at any time: the walk is short.

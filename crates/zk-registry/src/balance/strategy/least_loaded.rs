@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::alias::Alias;
+use crate::balance::places::Places;
 use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Tracking};
 
 /// A strategy that draws two instances by weight and picks the one with fewer calls in flight, in proportion to its weight. If both are busy
@@ -18,7 +19,11 @@ pub struct LeastLoaded;
 
 impl Strategy for LeastLoaded {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
-        Box::new(TwoChoices { draw: Alias::of(set), set: Arc::clone(set) })
+        Box::new(TwoChoices {
+            draw: Alias::of(set),
+            endpoints: set.endpoints().clone(),
+            set: Arc::clone(set),
+        })
     }
 
     fn has_table(&self, set: &EndpointSet) -> bool {
@@ -32,6 +37,7 @@ impl Strategy for LeastLoaded {
 
 struct TwoChoices {
     draw: Alias,
+    endpoints: Places<Endpoint>,
     set: Arc<EndpointSet>,
 }
 
@@ -40,13 +46,13 @@ impl Picker for TwoChoices {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
         // None has less than nothing to do: the other need not be looked at.
-        if !pick.is_last_try() && self.set[a].in_flight() == 0 {
+        if !pick.is_last_try() && self.endpoints[a].in_flight() == 0 {
             return a;
         }
         match self.compare(a, b, pick) {
             Ordering::Less => a,
             Ordering::Greater => b,
-            Ordering::Equal if self.set[a].in_flight() == 0 => a,
+            Ordering::Equal if self.endpoints[a].in_flight() == 0 => a,
             Ordering::Equal => {
                 let third = Index::new(self.draw.draw(pick));
                 if self.compare(third, a, pick).is_lt() { third } else { a }
@@ -59,7 +65,7 @@ impl TwoChoices {
     /// Compares calls in flight per weight. One that takes no calls is idle and wins: then two others are drawn, so that an
     /// instance which takes calls gets none for having been drawn beside it. In the last try it loses.
     fn compare(&self, a: Index, b: Index, pick: &Pick<'_>) -> Ordering {
-        let (a, b) = (&self.set[a], &self.set[b]);
+        let (a, b) = (&self.endpoints[a], &self.endpoints[b]);
         let load =
             |of: &Endpoint, other: &Endpoint| u64::from(of.in_flight()) * u64::from(other.weight().get());
         let by_load = load(a, b).cmp(&load(b, a));

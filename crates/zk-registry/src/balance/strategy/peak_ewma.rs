@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::alias::Alias;
 use crate::balance::clock::Clock;
+use crate::balance::places::Places;
 use crate::balance::vitals::Cost;
 use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Tracking};
 
@@ -44,6 +45,7 @@ impl Strategy for PeakEwma {
             draw: Alias::of(set),
             penalty: self.penalty.as_nanos() as f64,
             mean_weight: (!set.has_equal_weights()).then(|| set.total_weight() as f64 / set.len() as f64),
+            endpoints: set.endpoints().clone(),
             set: Arc::clone(set),
         })
     }
@@ -62,6 +64,7 @@ struct Cheaper {
     penalty: f64,
     /// `None` when all weights are the same.
     mean_weight: Option<f64>,
+    endpoints: Places<Endpoint>,
     set: Arc<EndpointSet>,
 }
 
@@ -81,7 +84,7 @@ impl Picker for Cheaper {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let (a, b) = self.draw.draw_two(pick);
         let (a, b) = (Index::new(a), Index::new(b));
-        let (one, other) = (&self.set[a], &self.set[b]);
+        let (one, other) = (&self.endpoints[a], &self.endpoints[b]);
         // One that takes no calls and has failed costs much: only the last try must not propose it.
         if pick.is_last_try() {
             let (one, other) = (self.set.takes_calls(one), self.set.takes_calls(other));
@@ -93,7 +96,7 @@ impl Picker for Cheaper {
         let at = pick.at(clock);
         let (cheaper, dearer) =
             if self.cost(one, clock, at) <= self.cost(other, clock, at) { (a, b) } else { (b, a) };
-        let is_worth = |index: Index| self.set[index].vitals.is_worth_a_call(clock, at);
+        let is_worth = |index: Index| self.endpoints[index].vitals.is_worth_a_call(clock, at);
         if is_worth(dearer) && !is_worth(cheaper) { dearer } else { cheaper }
     }
 }

@@ -7,6 +7,7 @@ mod paused;
 mod recovery;
 mod strategies;
 mod tables;
+mod why;
 mod world;
 
 use std::sync::Arc;
