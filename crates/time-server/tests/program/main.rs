@@ -4,6 +4,8 @@
 
 mod admin;
 mod configuration;
+#[cfg(target_os = "linux")] // all of 127.0.0.0/8 is this machine
+mod places;
 mod probe;
 mod running;
 mod signals;
