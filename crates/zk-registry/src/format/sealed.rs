@@ -14,7 +14,7 @@ use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
 /// Who wrote a record: which process, on which host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Owner {
-    /// Boot id, network namespace and host name in one word; `None` where one of them is unknown.
+    /// A hash of boot id, network namespace and host name; `None` where one of them is unknown.
     pub host: Option<String>,
     /// One uuid per `Registry::open`.
     pub incarnation: Uuid,

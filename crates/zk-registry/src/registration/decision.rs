@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::host;
 use super::state::OnConflict;
 use crate::format::sealed::Owner;
 use crate::instance::{Attributes, Instance};
@@ -15,12 +16,21 @@ use crate::store::{Fault, Node, Stat};
 /// Who we are, as far as a node can tell.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
+    /// What our records say.
     pub(crate) owner: Owner,
+    /// The host in the words of records of earlier versions, which named it.
+    plain_host: Option<String>,
 }
 
 impl Identity {
     pub(crate) fn new(host: Option<String>) -> Self {
-        Self { owner: Owner { host, incarnation: Uuid::new_v4() } }
+        let owner = Owner { host: host.as_deref().map(host::hashed), incarnation: Uuid::new_v4() };
+        Self { owner, plain_host: host }
+    }
+
+    /// Whether a record was written on this host, by this version or by one that named it.
+    fn is_our_host(&self, told: &str) -> bool {
+        [&self.owner.host, &self.plain_host].into_iter().flatten().any(|ours| ours == told)
     }
 }
 
@@ -248,8 +258,8 @@ fn whose(stat: &Stat, record: Option<&Owner>, us: &Identity, ids: &Ids, listed: 
             Listed::No => Whose::Foreign(format!("a copy of our record in session {:#x}", stat.owner)),
         };
     }
-    match (&record.host, &us.owner.host) {
-        (Some(theirs), Some(ours)) if theirs == ours => Whose::Sibling,
+    match &record.host {
+        Some(host) if us.is_our_host(host) => Whose::Sibling,
         _ => Whose::Foreign(format!("a node of session {:#x} (process {})", stat.owner, record.incarnation)),
     }
 }
@@ -343,8 +353,22 @@ mod tests {
             intent.step(&node(STRANGER, 5, "b", Some(elsewhere)), &us, &ids(), Listed::Unknown),
             Step::Conflict(_)
         ));
-        let unknown = Identity { owner: Owner { host: None, ..us.owner } };
+        let unknown = Identity::new(None);
         assert!(matches!(intent.step(&seen, &unknown, &ids(), Listed::Unknown), Step::Conflict(_)));
+    }
+
+    #[test]
+    fn a_sibling_of_an_earlier_version_which_named_the_host_is_inherited_too() {
+        let sibling = Owner { host: Some("boot net host".to_owned()), incarnation: Uuid::new_v4() };
+        let heir = Intent { exclusivity: Exclusivity::Heir, ..intent(Some("a")) };
+        let seen = node(STRANGER, 5, "b", Some(sibling));
+        assert_eq!(heir.step(&seen, &us(), &ids(), Listed::Unknown), Step::TakeOver { version: 5 });
+    }
+
+    #[test]
+    fn a_record_does_not_tell_the_name_of_its_host() {
+        let told = us().owner.host.unwrap();
+        assert!(["boot", "net", "host"].iter().all(|word| !told.contains(word)), "{told}");
     }
 
     #[test]
