@@ -279,3 +279,20 @@ async fn two_fleets_are_compared_by_what_they_say() {
     assert_eq!(here.run(&against, 1).await[0]["detail"], "weight 1 -> 3");
     assert!(here.refused("diff --against 127.0.0.1:1 --connect-timeout 1s", 3).await.contains("127.0.0.1:1"));
 }
+
+#[tokio::test]
+async fn shells_and_the_manual_know_every_subcommand() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let script = Program::zkr().args(["completions", shell]).start();
+        ends_with(&script, 0).await;
+        assert!(script.stdout().text().contains("undrain"), "{shell}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let pages = Program::zkr().args(["man", "--directory"]).arg(directory.path()).start();
+    ends_with(&pages, 0).await;
+    let drain = std::fs::read_to_string(directory.path().join("zkr-drain.1")).unwrap();
+    assert!(drain.contains("reason") && directory.path().join("zkr.1").exists(), "{drain}");
+    let nowhere = Program::zkr().args(["man", "--directory", "/none/of/these"]).start();
+    ends_with(&nowhere, 2).await;
+    assert!(nowhere.stderr().text().contains("/none/of/these"));
+}

@@ -1,6 +1,6 @@
 //! The words of the command line: what they are, and which file each subcommand lives in.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use zk_registry::cli::program::Output;
 
@@ -11,10 +11,11 @@ use crate::evict::EvictArgs;
 use crate::exit::{Exit, Failure};
 use crate::explain::ExplainArgs;
 use crate::list::ListArgs;
+use crate::manual::{CompletionsArgs, ManArgs};
 use crate::services::ServicesArgs;
 use crate::wait::WaitArgs;
 use crate::watch::WatchArgs;
-use crate::{change, difference, doctor, evict, explain, list, services, wait, watch};
+use crate::{change, difference, doctor, evict, explain, list, manual, services, wait, watch};
 
 /// See the services that live in a ZooKeeper, change their instances safely, and know why they are as they are.
 #[derive(Debug, Parser)]
@@ -60,6 +61,12 @@ enum Command {
     /// Compare services with those of another ZooKeeper
     #[command(after_help = difference::HELP)]
     Diff(Box<DiffArgs>),
+    /// Write what a shell needs to complete the words of this program
+    #[command(after_help = manual::COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Write the pages of the manual
+    #[command(after_help = manual::MAN_HELP)]
+    Man(ManArgs),
 }
 
 impl Cli {
@@ -77,6 +84,8 @@ impl Cli {
             Command::Explain(args) => explain::run(*args, output, stop).await,
             Command::Doctor(args) => doctor::run(*args, output, stop).await,
             Command::Diff(args) => difference::run(*args, output, stop).await,
+            Command::Completions(args) => Ok(manual::complete(&args, Self::command(), output)),
+            Command::Man(args) => manual::man(&args, Self::command(), output),
         }
     }
 }

@@ -11,6 +11,7 @@ mod exit;
 mod explain;
 mod fleet;
 mod list;
+mod manual;
 mod reach;
 mod services;
 mod shown;
