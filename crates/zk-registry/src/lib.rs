@@ -73,7 +73,10 @@
 //! [`Credentials`], an [`Acl`] and [`Tls`]. An address in a registry was written by another program: judge what it resolves to
 //! with a [`DialPolicy`] before dialling, and print foreign text with [`printable`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // What a user meets first.
+mod announce;
 #[cfg(feature = "clap")]
 pub mod cli;
 mod error;
@@ -92,6 +95,10 @@ mod discovery;
 mod registration;
 mod resolve;
 
+// In the user's own stack.
+#[cfg(feature = "tower")]
+pub mod tower;
+
 // Beside the flow: what an operator does with the nodes of others.
 pub mod operate;
 
@@ -107,9 +114,12 @@ mod withdrawn;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use announce::{Advertise, Announced, Leave};
 pub use error::{Error, ErrorKind};
 pub use instance::{Attributes, BasePath, Instance, InstanceId, NodeName, ServiceName, Status};
 pub use options::{Acl, Chroot, ConnectString, Credentials, Options, RecordLimits, Suspicion, Tls};
+#[cfg(feature = "serde")]
+pub use options::{Settings, TlsSettings};
 pub use registration::{
     FencingToken, ForeignWrites, OnConflict, Registering, Registration, RegistrationState,
 };

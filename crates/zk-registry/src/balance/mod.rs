@@ -53,6 +53,7 @@ mod retry;
 mod roster;
 mod set;
 mod sites;
+mod stats;
 pub mod strategy;
 mod stripe;
 #[cfg(test)]
@@ -75,5 +76,6 @@ pub use phase::Phase;
 pub use pick::{Key, Pick, PickError};
 pub use retry::{Attempts, Decision, GiveUp, Retry, Safety};
 pub use set::EndpointSet;
+pub use stats::BalancerStats;
 pub use strategy::{Picker, Strategy};
 pub use why::Why;

@@ -212,10 +212,21 @@ impl Attempts {
         now: Instant,
         rng: &mut dyn Entropy,
     ) -> Decision {
-        let instance = lease.endpoint().id().clone();
-        let price = if lease.is_probe() { Price::Free } else { Price::Paid };
+        let decision = self.judge(&lease, outcome, now, rng);
         lease.finish_at(outcome, now);
-        self.decide(instance, outcome, price, now, rng)
+        decision
+    }
+
+    /// An attempt ended at `now`, of which the lease is held until its answer is read. Paid as by [`finish`](Self::finish).
+    pub fn judge(
+        &mut self,
+        lease: &Lease,
+        outcome: Outcome,
+        now: Instant,
+        rng: &mut dyn Entropy,
+    ) -> Decision {
+        let price = if lease.is_probe() { Price::Free } else { Price::Paid };
+        self.decide(lease.endpoint().id().clone(), outcome, price, now, rng)
     }
 
     /// An attempt at `instance` ended at `now`, of which the lease is over. A retry is paid from the budget.

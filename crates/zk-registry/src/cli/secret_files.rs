@@ -1,80 +1,25 @@
-//! The files that the flags name: credentials and PEM. Errors name the file and never repeat what it holds.
+//! The files that the flags name: credentials and PEM. Errors name the flag and the file, and never repeat what it holds.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
-
-#[cfg(unix)]
-use tracing::warn;
 
 use crate::Credentials;
 use crate::cli::UsageError;
+use crate::options::secret_files;
 
-/// Who the first line of the file says we are. Errors never repeat what the file holds.
+/// Who the first line of the file says we are.
 pub(super) fn credentials(file: &Path) -> Result<Credentials, UsageError> {
-    warn_if_exposed("--auth-file", file);
-    let text = read("--auth-file", file, AUTH_FILE_BYTES)?;
-    let line = text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default().trim();
-    let parsed = line.split_once(' ').and_then(|(scheme, identity)| {
-        let (user, password) = identity.trim_start().split_once(':')?;
-        let (user, password) = (user.to_owned(), password.to_owned());
-        match scheme {
-            _ if user.is_empty() => None,
-            "digest" => Some(Credentials::Digest { user, password }),
-            "sasl" => Some(Credentials::Sasl { user, password }),
-            _ => None,
-        }
-    });
-    parsed.ok_or_else(|| {
-        let accepted = "the first line must be `digest user:password` or `sasl user:password`";
-        UsageError::new("--auth-file", format!("{}: {accepted}", file.display()))
-    })
+    secret_files::credentials(AUTH_FILE, file).map_err(|what| UsageError::new(AUTH_FILE, what))
 }
 
 pub(super) fn pem(flag: &str, file: &Path) -> Result<String, UsageError> {
-    let text = read(flag, file, PEM_BYTES)?;
-    if text.contains("PRIVATE KEY") {
-        warn_if_exposed(flag, file);
-    }
-    if text.contains("-----BEGIN ") {
-        Ok(text)
-    } else {
-        Err(UsageError::new(flag, format!("{}: must be a PEM file (`-----BEGIN ...`)", file.display())))
-    }
+    secret_files::pem(flag, file).map_err(|what| UsageError::new(flag, what))
 }
 
-/// Reads a text file of at most `most` bytes, so that an endless one such as a device ends as an error.
-fn read(flag: &str, file: &Path, most: u64) -> Result<String, UsageError> {
-    let wrong = |what: String| UsageError::new(flag, format!("{}: {what}", file.display()));
-    let unreadable = |error: io::Error| wrong(format!("must be a readable text file ({error})"));
-    let opened = File::open(file).map_err(unreadable)?;
-    let mut text = String::new();
-    (&opened).take(most + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > most {
-        return Err(wrong(format!("must have at most {most} bytes")));
-    }
-    Ok(text)
-}
-
-/// Warns of a file with a secret that other users may read.
-fn warn_if_exposed(flag: &str, file: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-
-        let mode = std::fs::metadata(file).map_or(0, |found| found.permissions().mode());
-        if mode & 0o077 != 0 {
-            let mode = format!("{:04o}", mode & 0o7777);
-            warn!(flag, file = %file.display(), mode, "other users may read or change this file; use mode 0600");
-        }
-    }
-}
-
-const AUTH_FILE_BYTES: u64 = 64 * 1024;
-const PEM_BYTES: u64 = 4 * 1024 * 1024;
+const AUTH_FILE: &str = "--auth-file";
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;

@@ -3,7 +3,11 @@
 //! Everything is judged before anything is sent. PEM text is only looked at by the store, which knows the TLS library.
 
 mod connect_string;
+#[cfg(any(feature = "clap", feature = "serde"))]
+pub(crate) mod secret_files;
 mod security;
+#[cfg(feature = "serde")]
+mod settings;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +16,8 @@ use std::time::Duration;
 pub use self::connect_string::ConnectString;
 pub(crate) use self::connect_string::Host;
 pub use self::security::{Acl, Credentials, Tls};
+#[cfg(feature = "serde")]
+pub use self::settings::{Settings, TlsSettings};
 
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;

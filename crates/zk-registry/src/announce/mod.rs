@@ -1,0 +1,183 @@
+//! The server's half: listed once it listens, and gone before it stops.
+//!
+//! ```no_run
+//! use zk_registry::{Leave, Options, Registry};
+//! # async fn example(sigterm: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = Registry::open("127.0.0.1:2181".parse()?, Options::default());
+//! let listener = tokio::net::TcpListener::bind("0.0.0.0:8080").await?;
+//! let announced = registry.announce(&"api".parse()?, listener.local_addr()?)?;
+//! // serve, and meanwhile:
+//! sigterm.await;
+//! announced.leave(Leave::default()).await; // clients see that it drains, then that it is gone
+//! // now stop accepting
+//! # Ok(())
+//! # }
+//! ```
+
+mod advertise;
+mod leave;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use tokio_util::task::AbortOnDropHandle;
+
+pub use self::advertise::Advertise;
+pub use self::leave::Leave;
+
+use self::advertise::Place;
+use crate::error::{Error, ErrorKind};
+use crate::instance::{Instance, ServiceName};
+use crate::registration::{Registration, RegistrationState};
+use crate::registry::Registry;
+use crate::session::ConnectionState;
+use crate::snapshot::Zxid;
+use crate::withdrawn::Withdrawn;
+
+/// A listener that is announced. Dropping it withdraws, best effort; [`leave`](Self::leave) is the polite way.
+#[must_use = "dropping it withdraws at once"]
+pub struct Announced {
+    listing: Listing,
+}
+
+/// How far an announcement has come.
+enum Listing {
+    /// It has an address, and a registration for it.
+    Known(Registration),
+    /// Its address waits for ZooKeeper; the task ends with the registration.
+    ViaZooKeeper(AbortOnDropHandle<Result<Registration, Error>>),
+    /// There will be no address.
+    Failed(Error),
+}
+
+impl Registry {
+    /// Registers a listener that accepts connections, and keeps it registered. A listener that is bound to every address
+    /// (`0.0.0.0` or `[::]`) is registered with the address from which this host reaches ZooKeeper, as soon as there is one.
+    /// Returns at once: serve meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// What makes a registration impossible from the start, such as metadata that is too large. What comes up later is told by
+    /// [`Announced::registered`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, for a listener that is bound to every address.
+    pub fn announce(
+        &self,
+        service: &ServiceName,
+        listener: impl Into<Advertise>,
+    ) -> Result<Announced, Error> {
+        let advertise = listener.into();
+        let listing = match advertise.place() {
+            Place::Known(instance) => Listing::Known(self.listed(service, instance)?),
+            Place::ViaZooKeeper => {
+                let (registry, service) = (self.clone(), service.clone());
+                let task = tokio::spawn(async move {
+                    let local = registry.reached_from().await?;
+                    let instance = advertise.via_zookeeper(local)?;
+                    tracing::info!(%service, address = instance.address(), "announcing the address from which ZooKeeper is reached");
+                    registry.listed(&service, instance)
+                });
+                Listing::ViaZooKeeper(AbortOnDropHandle::new(task))
+            }
+        };
+        Ok(Announced { listing })
+    }
+
+    fn listed(&self, service: &ServiceName, instance: Instance) -> Result<Registration, Error> {
+        let registration = self.register(service, instance);
+        let failed = match &*registration.states().borrow() {
+            RegistrationState::Failed(error) => Some(error.clone()),
+            _ => None,
+        };
+        failed.map_or(Ok(registration), Err)
+    }
+
+    /// Our end of the connection to ZooKeeper, as soon as there is one.
+    async fn reached_from(&self) -> Result<std::net::IpAddr, Error> {
+        let unknown =
+            || Error::new(ErrorKind::Invalid, "the address from which ZooKeeper is reached is not known");
+        let mut connection = self.connection();
+        loop {
+            match &*connection.borrow_and_update() {
+                ConnectionState::Connected { local, .. } => {
+                    return local.map(|local| local.ip().to_canonical()).ok_or_else(unknown);
+                }
+                ConnectionState::Failed(error) => return Err(error.clone()),
+                ConnectionState::Closed => return Err(closed()),
+                _ => {}
+            }
+            connection.changed().await.map_err(|_| closed())?;
+        }
+    }
+}
+
+impl Announced {
+    /// Waits until it is registered, for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Registration::registered`]; [`ErrorKind::Invalid`] when no address for the listener can be told.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only stops waiting.
+    pub async fn registered(&mut self) -> Result<Zxid, Error> {
+        self.known().await?.registered().await
+    }
+
+    /// Its registration, once its address is known.
+    pub async fn registration(&mut self) -> Result<&Registration, Error> {
+        self.known().await.map(|registration| &*registration)
+    }
+
+    async fn known(&mut self) -> Result<&mut Registration, Error> {
+        if let Listing::ViaZooKeeper(task) = &mut self.listing {
+            // A task that was ended, by a runtime that shuts down, registers nothing.
+            self.listing = match task.await.unwrap_or_else(|_| Err(closed())) {
+                Ok(registration) => Listing::Known(registration),
+                Err(error) => Listing::Failed(error),
+            };
+        }
+        match &mut self.listing {
+            Listing::Known(registration) => Ok(registration),
+            Listing::Failed(error) => Err(error.clone()),
+            Listing::ViaZooKeeper(_) => Err(closed()),
+        }
+    }
+
+    /// Leaves so that no client is surprised: says that it drains, waits until clients know, withdraws, and lingers for the
+    /// calls that are still on their way. Stop accepting afterwards. [`Withdrawn::Confirmed`] also if nothing stood there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future withdraws all the same, unacknowledged.
+    pub async fn leave(self, how: Leave) -> Withdrawn {
+        let registration = match self.listing {
+            Listing::Known(registration) => registration,
+            Listing::ViaZooKeeper(task) if task.is_finished() => match task.await {
+                Ok(Ok(registration)) => registration,
+                _ => return Withdrawn::Confirmed,
+            },
+            Listing::Failed(_) | Listing::ViaZooKeeper(_) => return Withdrawn::Confirmed,
+        };
+        how.withdraw(registration).await
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the registry was closed before the listener had an address")
+}
+
+impl fmt::Debug for Announced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Announced");
+        match &self.listing {
+            Listing::Known(registration) => shown.field("registration", registration).finish(),
+            Listing::ViaZooKeeper(_) => shown.finish_non_exhaustive(),
+            Listing::Failed(error) => shown.field("error", error).finish(),
+        }
+    }
+}

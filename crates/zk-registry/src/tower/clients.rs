@@ -1,0 +1,182 @@
+//! One client per listed instance, dialled when it is first picked.
+//!
+//! A call finds its client without a lock. The map is replaced, under a lock, when an instance is dialled or goes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::BoxError;
+use super::connect::Connect;
+use crate::instance::InstanceId;
+use crate::snapshot::{Member, Snapshot};
+
+/// The clients of one [`Balance`](super::Balance).
+pub(super) struct Clients<C: Connect> {
+    connect: Arc<C>,
+    slots: ArcSwap<Slots<C::Client>>,
+    /// Held while the map is replaced.
+    replacing: Mutex<()>,
+}
+
+type Slots<T> = HashMap<InstanceId, Arc<Slot<T>>>;
+
+/// A client, and the slot that it was taken from.
+pub(super) type Dialled<T> = (Arc<Slot<T>>, T);
+
+/// One client: dialled, or being dialled.
+pub(super) struct Slot<T> {
+    /// The instance as it was dialled.
+    member: Arc<Member>,
+    dialled: Arc<OnceLock<Result<T, SharedError>>>,
+    /// Closed when the dial is over.
+    over: watch::Receiver<()>,
+    _dial: AbortOnDropHandle<()>,
+}
+
+impl<C: Connect> Clients<C> {
+    pub(super) fn new(connect: C) -> Self {
+        Self { connect: Arc::new(connect), slots: ArcSwap::default(), replacing: Mutex::new(()) }
+    }
+
+    /// The client of a member if it stands ready.
+    #[inline]
+    pub(super) fn ready(&self, member: &Arc<Member>) -> Option<Dialled<C::Client>> {
+        let slots = self.slots.load();
+        let slot = slots.get(member.id()).filter(|slot| self.serves(slot, member))?;
+        let client = slot.dialled.get()?.as_ref().ok()?.clone();
+        Some((Arc::clone(slot), client))
+    }
+
+    /// The client of a member, for which it waits while it is dialled, by this call or another one.
+    pub(super) async fn dial(
+        &self,
+        member: &Arc<Member>,
+        timeout: Duration,
+    ) -> Result<Dialled<C::Client>, BoxError> {
+        let slot = self.slot(member, timeout);
+        // Nothing is ever sent: the end of the dial closes the channel.
+        let _ = slot.over.clone().changed().await;
+        match slot.dialled.get() {
+            Some(Ok(client)) => {
+                let client = client.clone();
+                Ok((slot, client))
+            }
+            Some(Err(error)) => {
+                self.forget(&slot);
+                Err(Box::new(error.clone()))
+            }
+            None => {
+                self.forget(&slot);
+                Err("the dial was broken off".into())
+            }
+        }
+    }
+
+    /// Drops the client of a slot, so that the next call to the instance dials anew.
+    pub(super) fn forget(&self, slot: &Arc<Slot<C::Client>>) {
+        self.replace(|slots| {
+            let id = slot.member.id();
+            if slots.get(id).is_some_and(|known| Arc::ptr_eq(known, slot)) {
+                slots.remove(id);
+            }
+        });
+    }
+
+    /// Drops the clients of instances that are neither listed nor suspected, or not as they were dialled. Their calls end
+    /// undisturbed.
+    pub(super) fn retain(&self, snapshot: &Snapshot) {
+        let is_kept = |slot: &Slot<C::Client>| {
+            let id = slot.member.id();
+            let member = snapshot.get(id).or_else(|| snapshot.suspects().find(|suspect| suspect.id() == id));
+            member.is_some_and(|member| self.serves(slot, member))
+        };
+        let slots = self.slots.load();
+        if !slots.values().all(|slot| is_kept(slot)) {
+            self.replace(|slots| slots.retain(|_, slot| is_kept(slot)));
+        }
+    }
+
+    fn serves(&self, slot: &Slot<C::Client>, member: &Arc<Member>) -> bool {
+        Arc::ptr_eq(&slot.member, member) || self.connect.is_reusable(&slot.member, member)
+    }
+
+    /// The slot of a member, dialling if there is none or only one that failed.
+    fn slot(&self, member: &Arc<Member>, timeout: Duration) -> Arc<Slot<C::Client>> {
+        let mut found = None;
+        self.replace(|slots| {
+            let known = slots.get(member.id()).filter(|slot| self.serves(slot, member) && !slot.has_failed());
+            let slot = known.cloned().unwrap_or_else(|| Arc::new(self.begin(member, timeout)));
+            slots.insert(member.id().clone(), Arc::clone(&slot));
+            found = Some(slot);
+        });
+        found.unwrap_or_else(|| Arc::new(self.begin(member, timeout)))
+    }
+
+    fn begin(&self, member: &Arc<Member>, timeout: Duration) -> Slot<C::Client> {
+        let dialled = Arc::new(OnceLock::new());
+        let (done, over) = watch::channel(());
+        let (result, connect, to) = (Arc::clone(&dialled), Arc::clone(&self.connect), Arc::clone(member));
+        let dial = tokio::spawn(async move {
+            let connected = match tokio::time::timeout(timeout, connect.connect(&to)).await {
+                Ok(connected) => connected.map_err(|error| SharedError(error.into().into())),
+                Err(_) => {
+                    Err(SharedError(BoxError::from(format!("no connection within {timeout:?}")).into()))
+                }
+            };
+            // This task alone sets it.
+            let _ = result.set(connected);
+            drop(done);
+        });
+        Slot { member: Arc::clone(member), dialled, over, _dial: AbortOnDropHandle::new(dial) }
+    }
+
+    fn replace(&self, change: impl FnOnce(&mut Slots<C::Client>)) {
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = Slots::clone(&self.slots.load());
+        change(&mut slots);
+        self.slots.store(Arc::new(slots));
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.slots.load().len()
+    }
+}
+
+impl<T> Slot<T> {
+    fn has_failed(&self) -> bool {
+        match self.dialled.get() {
+            Some(result) => result.is_err(),
+            // A dial that panicked is over without a result.
+            None => self.over.has_changed().is_err(),
+        }
+    }
+}
+
+impl<C: Connect> fmt::Debug for Clients<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.slots.load().keys()).finish()
+    }
+}
+
+/// The error of a dial, for all the calls that waited for it.
+#[derive(Clone, Debug)]
+struct SharedError(Arc<dyn std::error::Error + Send + Sync>);
+
+impl fmt::Display for SharedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SharedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
