@@ -40,6 +40,7 @@ pub mod time_clients;
 pub mod time_servers;
 pub mod truth;
 pub mod under_load;
+pub mod web_server;
 pub mod zookeeper;
 
 /// The README's code compiles.

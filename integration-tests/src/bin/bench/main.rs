@@ -1,6 +1,7 @@
 //! `bench`: measures what we promise, prints it, keeps it. `make bench` runs it.
 
 mod again;
+mod calls;
 mod client;
 mod curator;
 mod fleet;
@@ -34,6 +35,7 @@ const SUBJECTS: &[Subject] = &[
     many_services::SUBJECT,
     pick::SUBJECT,
     update::SUBJECT,
+    calls::SUBJECT,
     simulation::SUBJECT,
     server::SUBJECT,
     client::SUBJECT,
