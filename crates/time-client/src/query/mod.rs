@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zk_registry::balance::strategy::Named;
 use zk_registry::balance::{Balancer, Key, Retry};
-use zk_registry::cli::{FormatName, UsageError};
+use zk_registry::cli::UsageError;
 use zk_registry::printable::Printable;
 use zk_registry::{DialPolicy, Registry, ServiceWatch};
 
@@ -94,10 +94,11 @@ impl Query {
             kept_per_instance: concurrency.get(),
             ..Options::default()
         };
-        let request = args.request.unwrap_or(match args.common.registry.cluster.format {
-            FormatName::Plain => RequestName::Timestamp,
-            _ => RequestName::Now,
-        });
+        let request =
+            args.request.unwrap_or_else(|| match args.common.registry.cluster.format.format().name() {
+                "plain" => RequestName::Timestamp,
+                _ => RequestName::Now,
+            });
         Ok(Self {
             load: Load { concurrency, pace, count, duration: args.duration },
             offset: args.offset.then(|| NonZeroUsize::new(samples).unwrap_or(one)),

@@ -51,7 +51,7 @@ pub struct Args {
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub metadata: Vec<(String, String)>,
 
-    /// On shutdown: how long readers have to see that we drain, before we are unlisted (format `curator` only)
+    /// On shutdown: how long readers have to see that we drain, before we are unlisted; formats that cannot say so are unlisted at once
     #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = duration)]
     #[arg(help_heading = SHUTDOWN)]
     pub notice: Duration,

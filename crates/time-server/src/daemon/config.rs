@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use zk_registry::Attributes;
+use zk_registry::{Attributes, Instance};
 
 use crate::daemon::advertise::HostPort;
 use crate::daemon::args::{AdminAddress, Args};
 use crate::daemon::limits::Limits;
-use zk_registry::cli::{FormatName, RegistryConfig, UsageError};
+use zk_registry::cli::{RegistryConfig, UsageError};
 
 /// Everything that a run of the program is told.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Config {
             );
             return Err(UsageError::new("--advertise", what));
         }
-        let format = args.registry.cluster.format;
+        let format = args.registry.cluster.format.clone();
         let connections = fit(args.max_connections.get());
         let limits = Limits {
             connections,
@@ -81,7 +81,7 @@ impl Config {
             lifetime: Some(args.max_lifetime).filter(|age| !age.is_zero()),
         };
         let shutdown = Shutdown {
-            notice: Some(args.notice).filter(|_| format.carries_attributes()),
+            notice: Some(args.notice).filter(|_| format.carries_status()),
             linger: args.linger,
             drain_timeout: args.drain_timeout,
         };
@@ -99,17 +99,17 @@ impl Config {
 }
 
 fn attributes(args: &Args) -> Result<Attributes, UsageError> {
-    let stated = [
-        ("--weight", args.weight.is_some()),
-        ("--zone", args.zone.is_some()),
-        ("--metadata", !args.metadata.is_empty()),
-    ];
-    let format = args.registry.cluster.format;
-    if let Some((flag, _)) = stated.iter().find(|(_, stated)| *stated && !format.carries_attributes()) {
-        return Err(UsageError::new(
-            flag,
-            format!("--format {format} cannot carry it; use --format {}", FormatName::Curator),
-        ));
+    // An address that every format can carry.
+    let instance = || Instance::new("192.0.2.1", 1);
+    let mut stated = vec![("--format", instance())];
+    stated.extend(args.weight.map(|weight| ("--weight", instance().with_weight(weight))));
+    stated.extend(args.zone.iter().map(|zone| ("--zone", instance().with_zone(zone))));
+    stated.extend(
+        args.metadata.iter().map(|(key, value)| ("--metadata", instance().with_metadata(key, value))),
+    );
+    for (flag, instance) in stated {
+        let checked = args.registry.cluster.format.check(&args.registry.service, &instance);
+        checked.map_err(|error| UsageError::new(flag, error))?;
     }
     let mut attributes = Attributes::default();
     attributes.weight = args.weight.unwrap_or(attributes.weight);

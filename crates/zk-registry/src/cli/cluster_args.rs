@@ -24,8 +24,9 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "PATH", default_value = "/services")]
     pub base: BasePath,
 
-    /// How instances are written in ZooKeeper
-    #[arg(long, value_enum, default_value_t = FormatName::Curator)]
+    /// How instances are written in ZooKeeper: armeria, curator, curator-strict, dubbo, dubbo-app (read only), kitex, kratos,
+    /// motan, nerve, plain, serverset or spring; some have parameters, as in `dubbo:group=g,version=1.0.0,protocol=tri`
+    #[arg(long, value_name = "FORMAT", default_value_t = FormatName::default())]
     pub format: FormatName,
 
     /// How long a crashed process stays listed; the server may clamp it

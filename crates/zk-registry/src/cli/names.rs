@@ -1,24 +1,23 @@
 //! The words by which a format and an ACL are chosen on a command line.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use clap::ValueEnum;
 
 use crate::Acl;
-use crate::format::{Curator, CuratorStrict, Format, Plain, Spring};
+use crate::error::Error;
+use crate::format::sealed::{Drain, Owner, Place};
+use crate::format::{Curator, Format, named};
+use crate::instance::{Instance, ServiceName};
 
-/// The formats that a program can be told to use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum FormatName {
-    /// What Apache Curator reads and writes, with weight, zone and metadata in a field of our own
-    Curator,
-    /// Curator's nine fields and nothing else, for very old readers
-    CuratorStrict,
-    /// The node's name is the address, its data is empty
-    Plain,
-    /// What Spring Cloud Zookeeper reads and writes, from 2.0 on
-    Spring,
+/// A format by its word, with its parameters if it has any: `dubbo:group=g,version=1.0.0`.
+#[derive(Clone, Debug)]
+pub struct FormatName {
+    word: String,
+    format: Arc<dyn Format>,
 }
 
 /// Who may read and change what we create.
@@ -34,29 +33,46 @@ pub enum AclName {
 
 impl FormatName {
     /// The format of this name.
-    pub fn format(self) -> Arc<dyn Format> {
-        match self {
-            Self::Curator => Arc::new(Curator),
-            Self::CuratorStrict => Arc::new(CuratorStrict),
-            Self::Plain => Arc::new(Plain),
-            Self::Spring => Arc::new(Spring),
-        }
+    pub fn format(&self) -> Arc<dyn Format> {
+        self.format.clone()
     }
 
-    /// Whether a record of this format can carry weight, zone, metadata and that an instance is draining.
-    pub fn carries_attributes(self) -> bool {
-        matches!(self, Self::Curator | Self::Spring)
+    /// Whether an instance can be seen to be draining in this format.
+    pub fn carries_status(&self) -> bool {
+        self.format.carries().drain != Drain::Never
+    }
+
+    /// Whether this format can write an instance of that service.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), with the reason why it cannot.
+    pub fn check(&self, service: &ServiceName, instance: &Instance) -> Result<(), Error> {
+        let owner = Owner { host: None, incarnation: uuid::Uuid::nil() };
+        let id = instance.id()?;
+        let place = Place { service, id: &id, owner: &owner, registered: SystemTime::UNIX_EPOCH };
+        self.format.record(&place, instance).map(drop)
+    }
+}
+
+impl Default for FormatName {
+    /// `curator`.
+    fn default() -> Self {
+        Self { word: Curator.name().to_owned(), format: Arc::new(Curator) }
+    }
+}
+
+impl FromStr for FormatName {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        Ok(Self { word: word.to_owned(), format: named(word)? })
     }
 }
 
 impl fmt::Display for FormatName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Curator => "curator",
-            Self::CuratorStrict => "curator-strict",
-            Self::Plain => "plain",
-            Self::Spring => "spring",
-        })
+        f.write_str(&self.word)
     }
 }
 

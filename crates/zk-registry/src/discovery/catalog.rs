@@ -34,7 +34,7 @@ const EVERY: Duration = Duration::from_millis(100);
 /// Every so many audits of a view the whole tree is read again.
 const FULL_AUDIT: u32 = super::driver::FULL_AUDIT;
 
-/// The services and their witnesses: for each, the name of a node that is an instance.
+/// The directories of services and their witnesses: for each, the name of a node that is an instance.
 #[derive(Debug, Default)]
 struct Catalog {
     witnesses: BTreeMap<ServiceName, String>,
@@ -309,7 +309,9 @@ impl CatalogDriver {
     }
 
     fn publish(&self, freshness: Freshness, cause: Option<Error>) {
-        let names: Vec<_> = self.catalog.witnesses.keys().cloned().collect();
+        let directories = self.catalog.witnesses.keys();
+        let names: Vec<_> =
+            services::of_directories(directories, &*self.settings.format).into_iter().collect();
         self.services.send_if_modified(|now| {
             let news = now.freshness != freshness || now.cause != cause || *now.names != names[..];
             if news {

@@ -34,7 +34,9 @@ const MAX_STAGGER: Duration = Duration::from_secs(1);
 /// What a view needs to know of its registry.
 pub(crate) struct ViewSettings {
     pub(crate) service: ServiceName,
-    /// The service's node.
+    /// Which of the service's directories it is.
+    pub(crate) directory: usize,
+    /// The directory's node.
     pub(crate) root: String,
     pub(crate) format: Arc<dyn Format>,
     pub(crate) suspicion: Suspicion,
@@ -81,7 +83,8 @@ impl Keeper {
             settings.suspicion,
             settings.record_limits,
             settings.session_timeout,
-        );
+        )
+        .in_directory(settings.directory);
         // The views of one process take turns of their own.
         let own = u64::from(crc32fast::hash(settings.root.as_bytes()));
         let rng = SmallRng::seed_from_u64(settings.seed ^ own);

@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bulk;
+use super::merge::Merge;
 use super::view::{Batch, View};
 use crate::error::Error;
 use crate::format::Format;
-use crate::instance::ServiceName;
+use crate::instance::{BasePath, ServiceName};
 use crate::options::{RecordLimits, Suspicion};
 use crate::snapshot::Snapshot;
 use crate::store::{Fault, Store};
@@ -17,9 +18,29 @@ use crate::store::{Fault, Store};
 /// The service as it is now: everything that ZooKeeper acknowledged to any client before the call is in it.
 pub(crate) async fn read(
     store: &dyn Store,
-    root: &str,
+    base: &BasePath,
     service: &ServiceName,
     format: Arc<dyn Format>,
+    limits: RecordLimits,
+) -> Result<Snapshot, Error> {
+    let directories = format.directories(service)?;
+    let mut merge = Merge::new(service, format.clone(), directories.len());
+    let mut only = None;
+    for (n, directory) in directories.iter().enumerate() {
+        let view = View::new(service.clone(), format.clone(), Suspicion::Forget, limits, Duration::ZERO);
+        let root = base.service(directory);
+        let snapshot = read_directory(store, &root, service, view.in_directory(n), limits).await?;
+        only = (!format.is_composed()).then(|| snapshot.clone());
+        merge.take_up(n, snapshot);
+    }
+    Ok(only.unwrap_or_else(|| merge.snapshot()))
+}
+
+async fn read_directory(
+    store: &dyn Store,
+    root: &str,
+    service: &ServiceName,
+    mut view: View,
     limits: RecordLimits,
 ) -> Result<Snapshot, Error> {
     let failed = |fault: Fault| fault.while_reading(root);
@@ -36,7 +57,6 @@ pub(crate) async fn read(
     };
     let path = |name: &String| format!("{root}/{name}");
     let items = bulk::read(store, &names, path, limits).await.map_err(failed)?;
-    let mut view = View::new(service.clone(), format, Suspicion::Forget, limits, Duration::ZERO);
     view.listed(Batch { items, parent, gapless: false }, Instant::now());
     view.live();
     Ok(view.publish().unwrap_or_else(|| Snapshot::pending(service)))

@@ -4,11 +4,13 @@
 
 mod bulk;
 pub(crate) mod catalog;
+mod composer;
 mod driver;
 mod epoch;
 mod harvest;
 mod keeper;
 pub(crate) mod lookup;
+mod merge;
 mod pace;
 mod portion;
 mod rebuilt;
@@ -21,7 +23,9 @@ mod tests;
 pub(crate) mod view;
 mod waiters;
 
+pub(crate) use self::composer::{Composer, PartChannel};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::keeper::ViewSettings;
+pub(crate) use self::merge::Merge;
 pub(crate) use self::snapshot_file::{Origin, SnapshotFile};
 pub(crate) use self::subscriptions::{Channel, Subscription, Subscriptions};

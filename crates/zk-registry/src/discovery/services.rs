@@ -1,6 +1,6 @@
 //! Which services exist: a walk down the tree, level by level.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bulk;
 use super::lookup::exists;
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 32;
 /// A node whose children are looked at; `None` is the base path.
 type Parent = Option<ServiceName>;
 
-/// The services below the base path, each with a witness: every node with a child that is an instance, or may be one that
+/// The directories of services below the base path, each with a witness: every node with a child that is an instance, or may be one that
 /// cannot be read, and the name of such a child.
 ///
 /// The requests of one level are sent together, so that a level costs two round trips; depth has no limit but the longest
@@ -62,6 +62,14 @@ pub(crate) async fn walk(
         level = below;
     }
     Ok(services)
+}
+
+/// The services whose directories these are.
+pub(crate) fn of_directories<'a>(
+    directories: impl Iterator<Item = &'a ServiceName>,
+    format: &dyn Format,
+) -> BTreeSet<ServiceName> {
+    directories.filter_map(|directory| format.service_of(directory)).collect()
 }
 
 /// The name of a child of the service's node `root` that is an instance, or may be one that cannot be read: `known`, if it

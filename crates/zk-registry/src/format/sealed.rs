@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use super::rules::Rules;
+pub(crate) use super::rules::Rules;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
 
@@ -144,6 +144,15 @@ impl Carries {
 /// The error of an instance that a format cannot write.
 pub(super) fn refuse(why: String) -> Error {
     Error::new(ErrorKind::Invalid, why)
+}
+
+/// An id that readers will derive too: the address.
+pub(super) fn check_id(format: &str, id: &InstanceId, instance: &Instance) -> Result<(), Error> {
+    let address = instance.address();
+    if id.as_str() == address {
+        return Ok(());
+    }
+    Err(refuse(format!("format {format}: the id {id} must be the address {address}")))
 }
 
 /// The private half of a format. Pure: same arguments, same bytes.

@@ -11,7 +11,7 @@ use super::entry::Entry;
 use super::next::{Next, Stage, Trouble};
 use super::round::Answer;
 use crate::error::{Error, ErrorKind};
-use crate::store::{Fault, Node};
+use crate::store::{Fault, Node, Stat};
 use crate::withdrawn::Withdrawn;
 
 /// What else a round brought to light.
@@ -46,17 +46,18 @@ pub(super) fn meaning(
         | Answer::Written(Err(Fault::BadVersion | Fault::NoNode | Fault::NodeExists))
         | Answer::Deleted(Err(Fault::BadVersion)) => Next::Due,
         Answer::Deleted(Err(Fault::NoAuth)) if entry.intent.record.is_none() => {
-            warn!(path = entry.path, "not allowed to delete the node; it stays until the session ends");
+            warn!(path = entry.path(), "not allowed to delete the node; it stays until the session ends");
             Next::Finish(Withdrawn::Forbidden)
         }
         Answer::Created(Err(fault)) | Answer::Written(Err(fault)) => {
-            match (classify_fault(&entry.path, fault), &entry.intent.record) {
+            match (classify_fault(entry.path(), fault), &entry.intent.record) {
                 // It was withdrawn meanwhile: what matters is whether a node of ours stands there.
                 (Next::Retry(Trouble::Refused(_)) | Next::Fail(_) | Next::Conflict(_), None) => Next::Due,
                 (next, _) => next,
             }
         }
-        Answer::Deleted(Err(fault)) => classify_fault(&entry.path, fault),
+        Answer::Moved(answer) => moved(entry, answer, around.orphan),
+        Answer::Deleted(Err(fault)) => classify_fault(entry.path(), fault),
     }
 }
 
@@ -66,22 +67,42 @@ fn read(
     around: &Circumstances<'_>,
     context: &Context,
 ) -> Next {
-    let decode = |data: &[u8]| {
-        let decoded = context.format.decode(&entry.service, &entry.name, data).ok()?;
-        Some((decoded.instance, decoded.owner))
-    };
+    let decode = |data: &[u8]| context.read(&entry.service, &entry.places.at, data);
     let seen = match Seen::new(answer, decode) {
         Ok(seen) => seen,
-        Err(fault) => return classify_fault(&entry.path, fault),
+        Err(fault) => return classify_fault(entry.path(), fault),
     };
     let listed = match around.owned {
-        Some(Ok(owned)) if owned.contains(&entry.path) => Listed::Yes,
+        Some(Ok(owned)) if owned.contains(entry.path()) => Listed::Yes,
         Some(Ok(_)) => Listed::No,
         Some(Err(_)) | None => Listed::Unknown,
     };
     match (entry.decide(&seen, listed, context), around.owned) {
-        (Next::ListOwned, Some(Err(fault))) => classify_fault(&entry.path, fault.clone()),
+        (Next::ListOwned, Some(Err(fault))) => classify_fault(entry.path(), fault.clone()),
         (next, _) => next,
+    }
+}
+
+/// A move was answered. It is all or nothing: a refusal of one operation leaves the node where it was.
+fn moved(entry: &mut Entry, answer: Result<Stat, Fault>, orphan: Option<&Fault>) -> Next {
+    const CREATE: usize = 0;
+    let (index, fault) = match answer {
+        Ok(stat) => return entry.wrote(stat),
+        Err(Fault::Multi { index, fault }) => (index, *fault),
+        Err(fault) => return classify_fault(entry.path(), fault),
+    };
+    entry.places.stayed();
+    match (index, fault, &entry.intent.record) {
+        (_, _, None) => Next::Due,
+        (CREATE, Fault::NoNode, _) => match orphan {
+            None => Next::MakeParents,
+            Some(fault) => classify_fault(entry.path(), fault.clone()),
+        },
+        (CREATE, Fault::NodeExists, _) => {
+            Next::Conflict(format!("a node at {}, where ours should move", entry.places.wanted.path))
+        }
+        (_, Fault::BadVersion | Fault::NoNode, _) => Next::Due,
+        (_, fault, _) => classify_fault(entry.path(), fault),
     }
 }
 
@@ -91,10 +112,10 @@ fn orphaned(entry: &mut Entry, orphan: Option<&Fault>) -> Next {
     match orphan {
         None => Next::MakeParents,
         Some(Fault::NoNode) => {
-            let message = format!("{}: the parents cannot be made: does the chroot exist?", entry.path);
+            let message = format!("{}: the parents cannot be made: does the chroot exist?", entry.path());
             Next::Retry(Trouble::Refused(Error::new(ErrorKind::Other, message)))
         }
-        Some(fault) => classify_fault(&entry.path, fault.clone()),
+        Some(fault) => classify_fault(entry.path(), fault.clone()),
     }
 }
 

@@ -1,13 +1,16 @@
 //! What a registrar knows of its registry.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::decision::Identity;
 use super::holders::Holders;
 use super::host;
+use super::place::Spot;
 use crate::format::Format;
-use crate::instance::BasePath;
+use crate::format::sealed::{Child, Decoded, Owner, Reading};
+use crate::instance::{Attributes, BasePath, Instance, ServiceName};
 use crate::options::{Acl, LONGEST_AUDIT, LONGEST_SESSION, Options};
 use crate::session::Sessions;
 
@@ -30,6 +33,26 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// What our node there says, with the weight as it was asked for, and who wrote it.
+    pub(super) fn read(
+        &self,
+        service: &ServiceName,
+        at: &Spot,
+        data: &[u8],
+    ) -> Option<(Instance, Option<Owner>)> {
+        let directories = self.format.directories(service).ok()?;
+        let directory = directories.iter().position(|directory| *directory == at.directory)?;
+        let reading = self.format.read(service, Child { directory, name: &at.name, data }).ok()?;
+        let Reading::Member(Decoded { instance, owner }) = reading else { return None };
+        let unit = self.format.weight_unit();
+        let weight = instance.weight().get().saturating_add(unit / 2) / unit;
+        let attributes = Attributes {
+            weight: NonZeroU16::new(weight).unwrap_or(NonZeroU16::MIN),
+            ..instance.attributes().clone()
+        };
+        Some((instance.with_attributes(attributes), owner))
+    }
+
     /// The context of a registry with these options. Each call has an incarnation of its own.
     pub(crate) fn new(options: &Options, chroot_len: usize, seed: u64) -> Self {
         Self {

@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 use super::answers::{self, Circumstances};
 use super::audit::Audits;
 use super::connection::{Connection, SameSession, Turn};
-use super::context::{Context, path_load};
+use super::context::Context;
 use super::entry::Entry;
 use super::holders::{Hold, Key};
 use super::next::{Next, Stage, Trouble};
@@ -159,26 +159,27 @@ impl Driver {
         }
         match entry.intent.record.clone() {
             Some(record) => {
-                match self.context.holders.hold(&entry.path, key, &self.freed.0) {
+                match self.context.holders.hold(&entry.held, key, &self.freed.0) {
                     Hold::Held => {}
                     Hold::Leaving => return,
                     Hold::Taken => {
                         return self.conflict(key, "another registration of this registry".to_owned());
                     }
                 }
+                self.context.holders.stand(&entry.held, entry.places.paths());
                 if entry.stage == Stage::Create {
                     entry.sending(record.clone());
-                    round.creates.push((key, entry.path.clone(), record));
+                    round.creates.push((key, entry.path().to_owned(), record));
                 } else {
-                    round.reads.push((key, entry.path.clone()));
+                    round.reads.push((key, entry.path().to_owned()));
                 }
             }
             None if entry.is_untouched() => return self.finish(key, Withdrawn::Confirmed),
             // One that had failed let go of the path: what stands there is its successor's by now.
-            None if !self.context.holders.leave(&entry.path, key) => {
+            None if !self.context.holders.leave(&entry.held, key) => {
                 return self.finish(key, Withdrawn::Superseded);
             }
-            None => round.reads.push((key, entry.path.clone())),
+            None => round.reads.push((key, entry.path().to_owned())),
         }
         entry.stage = Stage::Asked;
     }
@@ -203,7 +204,7 @@ impl Driver {
                     Next::Due
                 } else {
                     let owned = answers.owned.as_ref().filter(|_| is_current);
-                    let around = Circumstances { orphan: orphans.get(&entry.service), owned };
+                    let around = Circumstances { orphan: orphans.get(&entry.places.wanted.directory), owned };
                     answers::meaning(entry, answer, &around, &self.context)
                 };
                 self.act(key, next);
@@ -224,7 +225,7 @@ impl Driver {
     /// Reads, in the next round, the nodes that our session owns and no registration wants. The node of a registration that
     /// has failed stays until its guard is dropped.
     fn look_for_leftovers(&mut self, owned: HashSet<String>) {
-        let held: HashSet<&str> = self.entries.values().map(|entry| entry.path.as_str()).collect();
+        let held: HashSet<&str> = self.entries.values().flat_map(|entry| entry.places.paths()).collect();
         let base = &self.context.base;
         let wanted = |path: &str| held.contains(path) || self.context.holders.holder(path).is_some();
         let unwanted: Vec<_> =
@@ -256,7 +257,7 @@ impl Driver {
         let Answer::Read(Ok(Node { stat, .. })) = answer else { return };
         if self.context.sessions.with(|ids| ids.live.contains(&stat.owner))
             && self.context.holders.holder(&path).is_none()
-            && self.entries.values().all(|entry| entry.path != path)
+            && self.entries.values().all(|entry| entry.places.paths().all(|other| other != path))
         {
             info!(path, "deleting a node of ours that nobody wants any more");
             self.writes.push((key, Write::Delete { path, version: stat.version }));
@@ -299,7 +300,7 @@ impl Driver {
 
     fn make_parents(&mut self, key: Key) {
         if let Some(entry) = self.entries.get(&key) {
-            self.parents.missing(entry.service.clone());
+            self.parents.missing(entry.places.wanted.directory.clone());
         }
     }
 
@@ -307,7 +308,7 @@ impl Driver {
     fn settled(&mut self, key: Key, stat: Stat) {
         let Some(entry) = self.entries.get(&key) else { return };
         if entry.intent.exclusivity.is_exclusive() {
-            self.context.holders.inherited(&entry.path);
+            self.context.holders.inherited(&entry.held);
         }
         // The answer may have been on its way when the connection, or the session, was lost.
         let news = match self.connection.phase() {
@@ -319,8 +320,8 @@ impl Driver {
             Some(Phase::Connecting | Phase::Closed) | None => false,
         };
         if news {
-            debug!(path = entry.path, zxid = stat.mzxid, "registered");
-            self.parents.registered(&entry.service, self.context.acl);
+            debug!(path = entry.path(), zxid = stat.mzxid, "registered");
+            self.parents.registered(&entry.places.at.directory, self.context.acl);
         }
     }
 
@@ -342,12 +343,12 @@ impl Driver {
     fn conflict(&mut self, key: Key, with: String) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         if entry.intent.on_conflict == OnConflict::Fail {
-            let error = Error::new(ErrorKind::Conflict, format!("{} is taken by {with}", entry.path));
+            let error = Error::new(ErrorKind::Conflict, format!("{} is taken by {with}", entry.path()));
             return self.fail(key, error);
         }
         entry.yield_place();
         if entry.conflict(&with) {
-            warn!(path = entry.path, with, "the place is taken; waiting");
+            warn!(path = entry.path(), with, "the place is taken; waiting");
         }
         let delay = jittered(CONFLICT_RECHECK, &mut self.rng);
         self.schedule.later(key, delay);
@@ -356,9 +357,9 @@ impl Driver {
     /// It will not be tried again.
     fn fail(&mut self, key: Key, error: Error) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        warn!(path = entry.path, %error, "registration failed");
+        warn!(path = entry.path(), %error, "registration failed");
         entry.fail(&error);
-        self.context.holders.release(&entry.path, key);
+        self.context.holders.release(&entry.held, key);
         if entry.intent.record.is_none() {
             self.finish(key, Withdrawn::Unconfirmed { gone_within: self.granted_timeout() });
         }
@@ -367,8 +368,8 @@ impl Driver {
     /// Withdrawn: nothing of it is left here.
     fn finish(&mut self, key: Key, outcome: Withdrawn) {
         if let Some(entry) = self.entries.remove(&key) {
-            self.context.holders.release(&entry.path, key);
-            self.load.fetch_sub(path_load(&entry.path, self.context.chroot_len), Ordering::Relaxed);
+            self.context.holders.release(&entry.held, key);
+            self.load.fetch_sub(entry.load, Ordering::Relaxed);
             self.schedule.forget(key);
             self.audits.entry_went();
             entry.end(outcome);
@@ -459,7 +460,7 @@ impl Driver {
 
     fn register(&mut self, new: NewRegistration) {
         let key = new.key;
-        let may_inherit = self.context.holders.may_inherit(&new.path);
+        let may_inherit = self.context.holders.may_inherit(&new.held);
         self.entries.insert(key, Entry::new(new, may_inherit));
         self.rewrite(key);
         if let Some(refused) = self.connection.refused()
@@ -513,7 +514,7 @@ impl Driver {
             self.obey(command);
         }
         for (key, entry) in self.entries.drain() {
-            self.context.holders.release(&entry.path, key);
+            self.context.holders.release(&entry.held, key);
             entry.end(outcome);
         }
     }

@@ -11,12 +11,14 @@ use super::context::Context;
 use super::decision::{Address, Claim, Exclusivity, Intent, Listed, Seen, Step};
 use super::desired::{Desired, Latest};
 use super::next::{Next, Stage, Trouble, Written};
+use super::place::{Elsewhere, Places, Spot};
 use super::registrar::NewRegistration;
 use super::round::Write;
 use super::state::{FencingToken, RegistrationState, closed};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
-use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName};
+use crate::format::sealed::Place;
+use crate::instance::{Attributes, Instance, InstanceId, ServiceName};
 use crate::snapshot::Zxid;
 use crate::store::Stat;
 use crate::withdrawn::Withdrawn;
@@ -31,8 +33,9 @@ const RETRY: (std::time::Duration, std::time::Duration) =
 pub(super) struct Entry {
     pub(super) service: ServiceName,
     id: InstanceId,
-    pub(super) name: NodeName,
-    pub(super) path: String,
+    pub(super) held: String,
+    pub(super) places: Places,
+    pub(super) load: usize,
     instance: Instance,
     registered: SystemTime,
     desired: Arc<Desired>,
@@ -75,10 +78,11 @@ impl Entry {
             },
             service: new.service,
             id: new.id,
-            name: new.name,
-            path: new.path,
+            held: new.held,
+            places: Places::new(new.spot),
+            load: new.load,
             instance: new.instance,
-            registered: SystemTime::now(),
+            registered: new.registered,
             desired: new.desired,
             revision: 0,
             stage: Stage::Create,
@@ -105,9 +109,11 @@ impl Entry {
     fn encode(&mut self, context: &Context) -> Result<(), Error> {
         let Latest { attributes, revision, .. } = self.desired.latest();
         let instance = self.instance.clone().with_attributes(attributes);
-        let record =
-            context.format.encode(&self.service, &self.id, &instance, &context.us.owner, self.registered)?;
-        (self.intent.record, self.revision) = (Some(record.into()), revision);
+        let (service, id, owner) = (&self.service, &self.id, &context.us.owner);
+        let place = Place { service, id, owner, registered: self.registered };
+        let record = context.format.record(&place, &instance)?;
+        self.places.want(Spot::new(&context.base, &record)?, self.written == Written::Never);
+        (self.intent.record, self.revision) = (Some(record.data.into()), revision);
         Ok(())
     }
 
@@ -156,7 +162,7 @@ impl Entry {
 
     /// A new session begins: nothing of ours stands in it.
     pub(super) fn start_over(&mut self) {
-        self.stage = Stage::Create;
+        self.stage = if self.places.is_astray() { Stage::Read } else { Stage::Create };
     }
 
     /// The next audit, or a reconnect, compares the node. A registration that was never created, or must be again, is not
@@ -184,7 +190,7 @@ impl Entry {
         {
             self.stranger = Some(node.stat.owner);
         }
-        self.follow(step)
+        self.follow(step, seen)
     }
 
     /// What needs no list of what our session owns: it can be long, and a conflict looks again every second.
@@ -197,9 +203,14 @@ impl Entry {
         }
     }
 
-    fn follow(&mut self, step: Step) -> Next {
-        let path = self.path.clone();
+    fn follow(&mut self, step: Step, seen: &Seen) -> Next {
         self.stage = Stage::Read;
+        if self.places.is_astray()
+            && let Some(next) = self.follow_astray(&step, seen)
+        {
+            return next;
+        }
+        let path = self.path().to_owned();
         match (step, self.intent.record.clone()) {
             (Step::Rest(stat), _) => self.settle(stat),
             (Step::Create, _) => {
@@ -237,6 +248,36 @@ impl Entry {
         }
     }
 
+    /// What follows where the node stands, or may stand, elsewhere than it should. `None`: what would follow anyway.
+    fn follow_astray(&mut self, step: &Step, seen: &Seen) -> Option<Next> {
+        match (step, &self.intent.record, seen) {
+            (
+                Step::Rest(_) | Step::Set { .. } | Step::TakeOver { .. },
+                Some(data),
+                Seen::Node { node, .. },
+            ) => {
+                let (data, from) = (data.clone(), self.path().to_owned());
+                let (to, version) = (self.places.wanted.path.clone(), node.stat.version);
+                // A node that was written after a lost move stands where it should, by what it says there.
+                if from == to {
+                    self.places.stayed();
+                    return None;
+                }
+                self.sending(data.clone());
+                self.places.sending();
+                Some(self.send(Write::Move { from, version, to, data }))
+            }
+            (Step::Create | Step::Conflict(_), Some(_), _) | (Step::Gone | Step::Superseded, None, _) => {
+                match self.places.missing() {
+                    Elsewhere::Moved => Some(Next::Due),
+                    Elsewhere::Nowhere if matches!(step, Step::Conflict(_)) => Some(Next::Due),
+                    Elsewhere::Nowhere => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
     fn send(&mut self, write: Write) -> Next {
         self.stage = Stage::Asked;
         Next::Send(write)
@@ -247,7 +288,8 @@ impl Entry {
         // What was sent last is what stands there.
         self.intent.sent.drain(..self.intent.sent.len().saturating_sub(1));
         self.stage = Stage::Read;
-        match self.intent.record.as_ref() == self.intent.sent.last() {
+        self.places.written();
+        match self.intent.record.as_ref() == self.intent.sent.last() && !self.places.is_astray() {
             true => self.settle(stat),
             false => Next::Due,
         }
@@ -318,12 +360,12 @@ impl Entry {
         }
         let is_known = matches!(&*self.states.borrow(), RegistrationState::Retrying { cause: known, .. } if *known == cause);
         match is_refused {
-            true if !is_known => warn!(path = self.path, %cause, "refused; trying on"),
+            true if !is_known => warn!(path = self.path(), %cause, "refused; trying on"),
             false if self.doubts == SUSPICIOUS => {
                 let bytes = self.intent.record.as_ref().map_or(0, Bytes::len);
-                warn!(path = self.path, %cause, bytes, "the answers of several requests in a row were lost; trying on");
+                warn!(path = self.path(), %cause, bytes, "the answers of several requests in a row were lost; trying on");
             }
-            _ => debug!(path = self.path, %cause, "trying again"),
+            _ => debug!(path = self.path(), %cause, "trying again"),
         }
         // What the connection is to blame for is the connection's state; our node stands all the while.
         let is_pending = *self.states.borrow() == RegistrationState::Pending;
@@ -369,7 +411,7 @@ impl Entry {
             self.write_over(seen);
         } else {
             warn!(
-                path = self.path,
+                path = self.path(),
                 status = %foreign.status,
                 weight = foreign.weight,
                 "somebody else wrote our node; its status, weight and drain reason are adopted, the rest is restored"
@@ -378,7 +420,7 @@ impl Entry {
         }
         if let Err(error) = self.encode(context) {
             // It was checked before it was wanted.
-            warn!(path = self.path, %error, "what is wanted cannot be written; the last record stays");
+            warn!(path = self.path(), %error, "what is wanted cannot be written; the last record stays");
         }
     }
 
@@ -386,7 +428,7 @@ impl Entry {
     fn write_over(&mut self, seen: &Seen) {
         // What stood there before a registration ever did is that of the one before it.
         if self.written == Written::Seen {
-            warn!(path = self.path, "somebody else wrote our node; what it should say is restored");
+            warn!(path = self.path(), "somebody else wrote our node; what it should say is restored");
             self.desired.written_over();
         }
         self.judged(seen);
@@ -408,6 +450,11 @@ impl Entry {
     /// Whether it has failed for good.
     pub(super) fn is_failed(&self) -> bool {
         matches!(*self.states.borrow(), RegistrationState::Failed(_)) && self.intent.record.is_some()
+    }
+
+    /// The path of the node, as far as known.
+    pub(super) fn path(&self) -> &str {
+        &self.places.at.path
     }
 
     /// Says that it will not be tried again.

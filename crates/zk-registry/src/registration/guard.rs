@@ -23,6 +23,7 @@ use crate::withdrawn::Withdrawn;
 pub struct Registration {
     id: InstanceId,
     path: String,
+    held: String,
     key: Key,
     desired: Arc<Desired>,
     states: watch::Receiver<RegistrationState>,
@@ -34,13 +35,13 @@ pub struct Registration {
 
 impl Registration {
     pub(crate) fn new(
-        (id, path, key): (InstanceId, String, Key),
+        (id, path, held, key): (InstanceId, String, String, Key),
         desired: Arc<Desired>,
         (states, token): (watch::Receiver<RegistrationState>, watch::Receiver<Option<FencingToken>>),
         registrar: Registrar,
         registry: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self { id, path, key, desired, states, token, registrar, _registry: Some(registry) }
+        Self { id, path, held, key, desired, states, token, registrar, _registry: Some(registry) }
     }
 
     /// The id under which the instance is listed.
@@ -48,7 +49,7 @@ impl Registration {
         &self.id
     }
 
-    /// The path of its node, without the chroot.
+    /// The path of its node, without the chroot; the first one, where the format moves a node whose attributes change.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -169,7 +170,7 @@ impl Registration {
     /// Dropping the future withdraws all the same, unacknowledged.
     pub async fn withdraw(self, within: Duration) -> Withdrawn {
         let (done, answer) = oneshot::channel();
-        self.registrar.withdraw(&self.path, self.key, Some(Goodbye { within, done }));
+        self.registrar.withdraw(&self.held, self.key, Some(Goodbye { within, done }));
         match answer.await {
             Ok(outcome) => outcome,
             // The registrar ended with its registry, and said in the last state how.
@@ -183,7 +184,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registrar.withdraw(&self.path, self.key, None);
+        self.registrar.withdraw(&self.held, self.key, None);
     }
 }
 

@@ -24,6 +24,10 @@ pub(crate) struct Holders(Mutex<Paths>);
 #[derive(Debug, Default)]
 struct Paths {
     held: HashMap<String, Holder>,
+    /// The paths of nodes whose registrations hold something else, and what that is.
+    standing: HashMap<String, String>,
+    /// The same the other way round.
+    places: HashMap<String, Vec<String>>,
     /// Who is told once a path is free.
     waiting: HashMap<String, BTreeMap<Key, mpsc::UnboundedSender<Key>>>,
     /// Paths that an exclusive registration of this registry once held: only the first one may inherit a node.
@@ -84,6 +88,9 @@ impl Holders {
         }
         if paths.held.get(path).is_some_and(|holder| holder.key == key) {
             paths.held.remove(path);
+            for standing in paths.places.remove(path).into_iter().flatten() {
+                paths.standing.remove(&standing);
+            }
             for (waiter, freed) in paths.waiting.remove(path).into_iter().flatten() {
                 // Its session may be closed.
                 let _ = freed.send(waiter);
@@ -91,8 +98,22 @@ impl Holders {
         }
     }
 
+    /// The node of the registration that holds this stands, or may stand, at these paths.
+    pub(super) fn stand<'a>(&self, held: &str, at: impl Iterator<Item = &'a str>) {
+        let mut paths = self.lock();
+        for path in at.filter(|path| *path != held) {
+            if paths.standing.get(path).is_none_or(|other| other != held) {
+                paths.standing.insert(path.to_owned(), held.to_owned());
+                paths.places.entry(held.to_owned()).or_default().push(path.to_owned());
+            }
+        }
+    }
+
+    /// The registration that holds this, or whose node stands at this path.
     pub(crate) fn holder(&self, path: &str) -> Option<Key> {
-        self.lock().held.get(path).map(|holder| holder.key)
+        let paths = self.lock();
+        let held = paths.standing.get(path).map_or(path, String::as_str);
+        paths.held.get(held).map(|holder| holder.key)
     }
 
     /// Whether no exclusive registration of this registry held the path before.

@@ -15,6 +15,7 @@ mod holders;
 mod host;
 mod next;
 mod parents;
+mod place;
 mod prepare;
 mod registrar;
 mod round;

@@ -10,12 +10,14 @@ use super::context::{Context, path_load};
 use super::desired::Desired;
 use super::guard::Registration;
 use super::holders::Key;
+use super::place::Spot;
 use super::registrar::{NewRegistration, Registrar};
 use super::state::{FencingToken, Registering, RegistrationState};
 use super::take_over::largest_record;
 use crate::error::{Error, ErrorKind};
+use crate::format::sealed::Place;
 use crate::instance::address::is_unspecified;
-use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
+use crate::instance::{Instance, InstanceId, ServiceName};
 
 /// An instance that was checked, and waits for the registrar of a session.
 pub(crate) struct Prepared {
@@ -36,23 +38,38 @@ impl Prepared {
         hopeless: Option<Error>,
     ) -> Self {
         let checked = hopeless.map_or_else(|| check(context, service, &instance), Err);
-        let (first, load, Checked { id, name, path, desired }) = match checked {
+        let (first, load, Checked { id, held, spot, registered, desired }) = match checked {
             Ok(checked) => {
-                let load = path_load(&checked.path, context.chroot_len);
+                let load = path_load(&checked.spot.path, context.chroot_len);
                 (RegistrationState::Pending, load, checked)
             }
             Err(error) => {
                 let id = InstanceId::unchecked(&instance.address());
                 let desired = Desired::fixed(instance.attributes().clone());
-                let name = id.clone().into();
-                (RegistrationState::Failed(error), 0, Checked { id, name, path: String::new(), desired })
+                let spot = Spot::none(service, id.clone().into());
+                let checked =
+                    Checked { id, held: String::new(), spot, registered: SystemTime::now(), desired };
+                (RegistrationState::Failed(error), 0, checked)
             }
         };
         let (states, state) = watch::channel(first);
         let (tokens, token) = watch::channel(None);
         let (key, service, desired) = (Key::fresh(), service.clone(), Arc::new(desired));
         Self {
-            new: NewRegistration { key, service, id, name, path, instance, how, desired, states, tokens },
+            new: NewRegistration {
+                key,
+                service,
+                id,
+                held,
+                spot,
+                load,
+                instance,
+                registered,
+                how,
+                desired,
+                states,
+                tokens,
+            },
             state,
             token,
             load,
@@ -66,8 +83,8 @@ impl Prepared {
 
     /// Hands the registration to the registrar of the session that has room for it. The guard keeps `registry` alive.
     pub(crate) fn register(self, registrar: Registrar, registry: Arc<dyn Any + Send + Sync>) -> Registration {
-        let NewRegistration { key, id, path, desired, .. } = &self.new;
-        let names = (id.clone(), path.clone(), *key);
+        let NewRegistration { key, id, held, spot, desired, .. } = &self.new;
+        let names = (id.clone(), spot.path.clone(), held.clone(), *key);
         let desired = desired.clone();
         let failed = matches!(*self.state.borrow(), RegistrationState::Failed(_));
         if !failed {
@@ -80,8 +97,9 @@ impl Prepared {
 /// What follows from an instance that can be registered.
 struct Checked {
     id: InstanceId,
-    name: NodeName,
-    path: String,
+    held: String,
+    spot: Spot,
+    registered: SystemTime,
     desired: Desired,
 }
 
@@ -98,21 +116,25 @@ fn check(context: &Context, service: &ServiceName, instance: &Instance) -> Resul
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     let id = instance.id()?;
-    let name = context.format.node_name(&id);
-    let path = context.base.instance(service, &name)?;
-    let most = largest_record(&path).min(context.largest_record);
+    let held = context.base.instance(service, &id.clone().into())?;
+    let registered = SystemTime::now();
+    let place = Place { service, id: &id, owner: &context.us.owner, registered };
+    let spot = Spot::new(&context.base, &context.format.record(&place, instance)?)?;
+    let most = largest_record(&spot.path).min(context.largest_record);
     let (context, service, probe, instance_id) =
         (context.clone(), service.clone(), instance.clone(), id.clone());
     let desired = Desired::new(instance.attributes().clone(), move |attributes| {
         let instance = probe.clone().with_attributes(attributes.clone());
-        let now = SystemTime::now();
-        let record = context.format.encode(&service, &instance_id, &instance, &context.us.owner, now)?;
-        if record.len() > most {
+        let place = Place { service: &service, id: &instance_id, owner: &context.us.owner, registered };
+        let record = context.format.record(&place, &instance)?;
+        Spot::new(&context.base, &record)?;
+        let bytes = record.data.len();
+        if bytes > most {
             let message =
-                format!("the record of {instance_id} has {} bytes; at most {most} are written", record.len());
+                format!("the record of {instance_id} has {bytes} bytes; at most {most} are written");
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         Ok(())
     })?;
-    Ok(Checked { id, name, path, desired })
+    Ok(Checked { id, held, spot, registered, desired })
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,9 +14,10 @@ use tokio::time::timeout;
 
 use super::desired::Desired;
 use super::holders::{Holders, Key};
+use super::place::Spot;
 use super::state::{FencingToken, Registering, RegistrationState};
 use crate::error::Error;
-use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
+use crate::instance::{Instance, InstanceId, ServiceName};
 use crate::snapshot::Zxid;
 use crate::withdrawn::Withdrawn;
 
@@ -77,9 +78,13 @@ pub(crate) struct NewRegistration {
     pub(crate) key: Key,
     pub(crate) service: ServiceName,
     pub(crate) id: InstanceId,
-    pub(crate) name: NodeName,
-    pub(crate) path: String,
+    /// What it holds within the registry: two registrations of one id of a service are never in force at once.
+    pub(crate) held: String,
+    pub(crate) spot: Spot,
+    /// The ephemeral path bytes that it costs its session.
+    pub(crate) load: usize,
     pub(crate) instance: Instance,
+    pub(crate) registered: SystemTime,
     pub(crate) how: Registering,
     pub(crate) desired: Arc<Desired>,
     pub(crate) states: watch::Sender<RegistrationState>,
@@ -114,9 +119,9 @@ impl Registrar {
         }
     }
 
-    /// Withdraws a registration. From now on a registration of the same path waits for it, instead of being in conflict with it.
-    pub(super) fn withdraw(&self, path: &str, key: Key, goodbye: Option<Goodbye>) {
-        self.holders.announce_leave(path, key);
+    /// Withdraws a registration. From now on a registration of the same id waits for it, instead of being in conflict with it.
+    pub(super) fn withdraw(&self, held: &str, key: Key, goodbye: Option<Goodbye>) {
+        self.holders.announce_leave(held, key);
         self.command(Command::Withdraw { key, goodbye });
     }
 

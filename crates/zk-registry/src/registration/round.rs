@@ -35,9 +35,27 @@ pub(super) struct Round {
 /// A fenced change of one node.
 #[derive(Debug)]
 pub(super) enum Write {
-    Delete { path: String, version: i32 },
-    Set { path: String, data: Bytes, version: i32 },
-    TakeOver { path: String, data: Bytes, version: i32 },
+    Delete {
+        path: String,
+        version: i32,
+    },
+    /// Creates a node and deletes the one that it replaces, in one transaction.
+    Move {
+        from: String,
+        version: i32,
+        to: String,
+        data: Bytes,
+    },
+    Set {
+        path: String,
+        data: Bytes,
+        version: i32,
+    },
+    TakeOver {
+        path: String,
+        data: Bytes,
+        version: i32,
+    },
 }
 
 /// What came back.
@@ -45,6 +63,8 @@ pub(super) enum Write {
 pub(super) enum Answer {
     Created(Result<Stat, Fault>),
     Deleted(Result<(), Fault>),
+    /// A refusal says which operation failed.
+    Moved(Result<Stat, Fault>),
     Read(Result<Node, Fault>),
     Written(Result<Stat, Fault>),
 }
@@ -221,6 +241,7 @@ impl Creates {
 /// A write that was sent.
 enum Sent {
     Delete(Reply<()>),
+    Move(Reply<Vec<Option<Stat>>>),
     Set(Reply<Stat>),
     TakeOver(Reply<Vec<Option<Stat>>>),
 }
@@ -229,6 +250,10 @@ impl Write {
     fn send(self, store: &dyn Store, acl: Acl) -> Sent {
         match self {
             Self::Delete { path, version } => Sent::Delete(store.delete(&path, Some(version))),
+            Self::Move { from, version, to, data } => {
+                let create = Op::Create { path: to, data, kind: Kind::Ephemeral, acl };
+                Sent::Move(store.multi(vec![create, Op::Delete { path: from, version: Some(version) }]))
+            }
             Self::Set { path, data, version } => Sent::Set(store.set(&path, &data, Some(version))),
             Self::TakeOver { path, data, version } => {
                 Sent::TakeOver(store.multi(take_over(&path, &data, version, acl)))
@@ -241,6 +266,9 @@ impl Sent {
     async fn finish(self) -> Answer {
         match self {
             Self::Delete(reply) => Answer::Deleted(reply.await),
+            Self::Move(reply) => {
+                Answer::Moved(reply.await.map(|stats| stats.into_iter().flatten().next().unwrap_or_default()))
+            }
             Self::Set(reply) => Answer::Written(reply.await),
             Self::TakeOver(reply) => Answer::Written(match reply.await {
                 Ok(stats) => Ok(stats.into_iter().flatten().next_back().unwrap_or_default()),

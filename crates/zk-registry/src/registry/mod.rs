@@ -15,7 +15,9 @@ use tokio_util::task::TaskTracker;
 use self::background::Background;
 use self::slots::{Place, Slots};
 use crate::discovery::catalog::{CatalogDriver, CatalogSettings};
-use crate::discovery::{self, Channel, Driver, Origin, SnapshotFile, Subscription, Subscriptions};
+use crate::discovery::{
+    self, Channel, Composer, Driver, Merge, Origin, PartChannel, SnapshotFile, Subscription, Subscriptions,
+};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, ServiceName};
 use crate::options::{ConnectString, Options};
@@ -188,9 +190,9 @@ impl Registry {
         let context = self.0.slots.context.clone();
         let limits = self.0.options.record_limits;
         let walk = move |store: Arc<dyn Store>| async move {
-            let services =
-                discovery::services::walk(&*store, &context.base, &*context.format, limits).await?;
-            Ok(services.into_keys().collect())
+            let format = &*context.format;
+            let directories = discovery::services::walk(&*store, &context.base, format, limits).await?;
+            Ok(discovery::services::of_directories(directories.keys(), format).into_iter().collect())
         };
         self.0.ask("listing the services", walk).await
     }
@@ -233,8 +235,7 @@ impl Registry {
         let (context, service) = (self.0.slots.context.clone(), service.clone());
         let limits = self.0.options.record_limits;
         let read = move |store: Arc<dyn Store>| async move {
-            let root = context.base.service(&service);
-            discovery::lookup::read(&*store, &root, &service, context.format.clone(), limits).await
+            discovery::lookup::read(&*store, &context.base, &service, context.format.clone(), limits).await
         };
         self.0.ask("reading the service", read).await
     }
@@ -263,26 +264,60 @@ impl Registry {
 }
 
 impl Inner {
-    /// The task behind the watches of a service.
+    /// Starts the tasks behind the watches of a service, each of which keeps the place.
+    fn start(
+        &self,
+        service: &ServiceName,
+        directories: &[ServiceName],
+        place: Place,
+        channel: Channel,
+        waiters: mpsc::UnboundedReceiver<Waiter>,
+    ) {
+        let (context, place) = (&self.slots.context, Arc::new(place));
+        if let ([directory], false) = (directories, context.format.is_composed()) {
+            let view = (channel, waiters, self.views.clone());
+            return self.spawn(&place, self.driver(service, (0, directory), &place, view).run());
+        }
+        let merge = Merge::new(service, context.format.clone(), directories.len());
+        let mut composer = Composer::new(service, merge, self.views.clone(), channel, waiters);
+        for directory in directories.iter().enumerate() {
+            let PartChannel { channel, waiters, subscriptions } = composer.part(place.last_heard.clone());
+            let view = (channel, waiters, subscriptions);
+            self.spawn(&place, self.driver(service, directory, &place, view).run());
+        }
+        self.spawn(&place, composer.run());
+    }
+
+    fn spawn(&self, place: &Arc<Place>, task: impl Future<Output = ()> + Send + 'static) {
+        let place = place.clone();
+        self.slots.background.spawn(self.drivers.track_future(async move {
+            task.await;
+            drop(place);
+        }));
+    }
+
+    /// The task behind the view of one of a service's directories.
     fn driver(
         &self,
         service: &ServiceName,
+        (number, directory): (usize, &ServiceName),
         place: &Place,
-        channel: Channel,
-        waiters: mpsc::UnboundedReceiver<Waiter>,
+        (channel, waiters, views): (Channel, mpsc::UnboundedReceiver<Waiter>, Arc<Subscriptions>),
     ) -> Driver {
+        let root = self.slots.context.base.service(directory);
         let context = &self.slots.context;
         let (holders, registrars) = (context.holders.clone(), self.slots.registrars.clone());
         let settings = discovery::ViewSettings {
             service: service.clone(),
-            root: context.base.service(service),
+            directory: number,
+            root: root.clone(),
             format: context.format.clone(),
             suspicion: self.options.suspicion,
             record_limits: self.options.record_limits,
             session_timeout: context.session_timeout,
             audit_interval: context.audit_interval,
             file: self.options.snapshot_dir.as_deref().map(|directory| {
-                let origin = Origin { cluster: self.cluster.clone(), root: context.base.service(service) };
+                let origin = Origin { cluster: self.cluster.clone(), root: root.clone() };
                 SnapshotFile::new(directory, origin)
             }),
             seed: context.seed,
@@ -295,7 +330,7 @@ impl Inner {
                 }
             }),
         };
-        Driver::new(settings, self.views.clone(), place.link.clone(), channel, waiters)
+        Driver::new(settings, views, place.link.clone(), channel, waiters)
     }
 
     /// Asks ZooKeeper over the first session, for at most one session timeout. The background side keeps the time, so that
@@ -370,17 +405,26 @@ impl Resolve for Registry {
     /// [`sessions`](Registry::sessions)).
     fn watch(&self, service: &ServiceName) -> ServiceWatch {
         let inner = &self.0;
+        let context = &inner.slots.context;
+        let (directories, impossible) = match context.format.directories(service) {
+            Ok(directories) => (directories, None),
+            Err(error) => (vec![service.clone()], Some(error)),
+        };
         let Subscription { snapshots, wanted, last_heard, first } = inner.views.subscribe(service, || {
-            let root = inner.slots.context.base.service(service);
-            let place = inner.slots.place_for(&root);
+            // They share a session: what is counted is the length of all paths.
+            let roots: Vec<_> = directories.iter().map(|directory| context.base.service(directory)).collect();
+            let place = inner.slots.place_for(&roots.concat());
             (place.last_heard.clone(), place)
         });
-        if let Some((place, channel, waiters)) = first {
-            let driver = inner.driver(service, &place, channel, waiters);
-            inner.slots.background.spawn(inner.drivers.track_future(async move {
-                driver.run().await;
-                drop(place);
-            }));
+        match (first, impossible) {
+            (Some((_, channel, _)), Some(error)) => {
+                channel.snapshots.send_replace(Snapshot::pending(service).with_cause(error));
+                inner.views.forget(service, &channel.snapshots);
+            }
+            (Some((place, channel, waiters)), None) => {
+                inner.start(service, &directories, place, channel, waiters);
+            }
+            (None, _) => {}
         }
         ServiceWatch::new(snapshots, wanted, last_heard, inner.clone())
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::instance::{Instance, InstanceId};
+use crate::instance::{Instance, InstanceId, NodeName};
 
 /// A point in ZooKeeper's history: every write has a larger one than all writes before it.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -20,6 +20,8 @@ impl fmt::Display for Zxid {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Member {
     pub(crate) id: InstanceId,
+    /// The name of its node, where that is not the id.
+    pub(crate) node: Option<NodeName>,
     pub(crate) instance: Instance,
     pub(crate) incarnation: Incarnation,
     pub(crate) session: i64,
@@ -28,7 +30,17 @@ pub struct Member {
 }
 
 impl Member {
-    /// The id: the node's name.
+    /// The name of its node.
+    pub(crate) fn node_name(&self) -> NodeName {
+        self.node.clone().unwrap_or_else(|| self.id.clone().into())
+    }
+
+    /// Whether its node has this name.
+    pub(crate) fn is_node(&self, name: &str) -> bool {
+        self.node.as_ref().map_or(self.id.as_str(), NodeName::as_str) == name
+    }
+
+    /// The id: the node's name, or, where that is something else, the address.
     pub fn id(&self) -> &InstanceId {
         &self.id
     }

@@ -41,6 +41,7 @@ mod tests {
     fn member(port: u16, zxid: i64) -> Arc<Member> {
         let instance = Instance::new("h", port);
         Arc::new(Member {
+            node: None,
             id: instance.id().unwrap(),
             instance,
             incarnation: Incarnation(0),

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 pub use self::member::{Change, Incarnation, Member, Zxid};
 use self::members::Members;
 use crate::error::Error;
+use crate::format::sealed::Rules;
 use crate::instance::{Instance, InstanceId, ServiceName};
 
 /// How much a snapshot may be trusted to be current.
@@ -57,6 +58,10 @@ pub(crate) struct Contents {
     pub(crate) members: Members,
     pub(crate) suspects: Members,
     pub(crate) rejected: Arc<[Arc<Rejected>]>,
+    /// What operators say from beside the instances, in the order of their nodes' names; not applied yet.
+    pub(crate) rules: Arc<[Arc<Rules>]>,
+    /// Nodes that claim the id of another one.
+    pub(crate) shadows: usize,
     pub(crate) freshness: Freshness,
     /// Why the service cannot be read, if ZooKeeper said so.
     pub(crate) cause: Option<Error>,
@@ -79,7 +84,15 @@ impl Snapshot {
                 let id = instance.id().ok()?;
                 let incarnation = Incarnation(0);
                 let (created, modified) = (Zxid(0), Zxid(0));
-                let member = Member { id: id.clone(), instance, incarnation, session: 0, created, modified };
+                let member = Member {
+                    id: id.clone(),
+                    node: None,
+                    instance,
+                    incarnation,
+                    session: 0,
+                    created,
+                    modified,
+                };
                 Some((id, Arc::new(member)))
             })
             .collect();
@@ -88,6 +101,8 @@ impl Snapshot {
             members: Members::from_sorted(members.into_values().collect()),
             suspects: Members::default(),
             rejected: Arc::default(),
+            rules: Arc::default(),
+            shadows: 0,
             freshness: Freshness::Live,
             cause: None,
             revision: 1,
@@ -102,6 +117,8 @@ impl Snapshot {
             members: Members::default(),
             suspects: Members::default(),
             rejected: Arc::default(),
+            rules: Arc::default(),
+            shadows: 0,
             freshness: Freshness::Pending,
             cause: None,
             revision: 0,
@@ -191,6 +208,12 @@ impl Snapshot {
     /// 256 KiB stands here too, and among the [`instances`](Self::instances) with its last good record.
     pub fn rejected(&self) -> &[Arc<Rejected>] {
         &self.0.rejected
+    }
+
+    /// How many nodes claim the id of an instance whose node is younger: what a crashed process left, as a rule. They are neither
+    /// instances nor rejected. Formats whose node names are the ids have none.
+    pub fn shadows(&self) -> usize {
+        self.0.shadows
     }
 
     /// How much this may be trusted to be current, as of its publication.

@@ -16,8 +16,8 @@ use crate::discovery::snapshot_file::{Origin, Stored, encoding};
 use crate::discovery::view::View;
 use crate::error::Error;
 use crate::format::Format;
-use crate::format::sealed::{Decoded, Owner};
-use crate::instance::{Instance, InstanceId, ServiceName, Status};
+use crate::format::sealed::{Child, Decoded, Owner, Place, Reading};
+use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
 use crate::options::Options;
 use crate::registry::background::Background;
 use crate::snapshot::Snapshot;
@@ -34,6 +34,37 @@ pub fn decode(
 ) -> Result<(Instance, Option<Writer>), String> {
     let Decoded { instance, owner } = format.decode(&service(), &id.clone().into(), data)?;
     Ok((instance, owner.map(Writer)))
+}
+
+/// The instance that a child of one of a service's directories is; `None` if it is none.
+pub fn read(format: &dyn Format, directory: usize, name: &NodeName, data: &[u8]) -> Option<Instance> {
+    match format.read(&service(), Child { directory, name, data }) {
+        Ok(Reading::Member(Decoded { instance, .. })) => Some(instance),
+        Ok(Reading::Rules(rules)) => {
+            let sample = Instance::new("10.0.0.1", 8080);
+            format.apply(&[Arc::new(rules)], name, &sample)
+        }
+        Ok(Reading::Ignored) | Err(_) => None,
+    }
+}
+
+/// The node of an instance under its default id: the number of its directory, its name and its data.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the instance carries what the format cannot.
+pub fn write(format: &dyn Format, instance: &Instance) -> Result<(usize, NodeName, Vec<u8>), Error> {
+    let (service, id, owner) = (service(), instance.id()?, Writer::unknown().0);
+    let place = Place { service: &service, id: &id, owner: &owner, registered: SystemTime::UNIX_EPOCH };
+    let record = format.record(&place, instance)?;
+    let directories = format.directories(&service)?;
+    let directory = directories.iter().position(|directory| *directory == record.directory).unwrap_or(0);
+    Ok((directory, record.name, record.data))
+}
+
+/// How many directories a service of this format has.
+pub fn directories(format: &dyn Format) -> usize {
+    format.directories(&service()).map_or(0, |directories| directories.len())
 }
 
 /// Who wrote a record: which process, on which host.

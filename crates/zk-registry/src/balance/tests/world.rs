@@ -66,13 +66,15 @@ impl Listing {
                     let id = instance.id().unwrap();
                     let (created, modified) = (Zxid(0), Zxid(0));
                     let incarnation = Incarnation(incarnation);
-                    Arc::new(Member { id, instance, incarnation, session: 0, created, modified })
+                    Arc::new(Member { id, node: None, instance, incarnation, session: 0, created, modified })
                 })
                 .collect();
             members.sort_by(|a, b| a.id.cmp(&b.id));
             members
         };
         Snapshot::new(Contents {
+            rules: Arc::default(),
+            shadows: 0,
             service: "time".parse().unwrap(),
             members: Members::from_sorted(members(self.members)),
             suspects: Members::from_sorted(members(self.suspects)),

@@ -1,10 +1,10 @@
 //! `zkr explain`: a node's bytes, its owner, and what each dialect makes of it.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use zk_registry::cli::FormatName;
 use zk_registry::cli::program::{Format, Output};
+use zk_registry::format::{CuratorStrict, NAMES, named};
 use zk_registry::operate::{Inspection, Operator};
 use zk_registry::printable::Printable;
 use zk_registry::{Instance, ServiceName};
@@ -86,9 +86,10 @@ fn explain(seen: &Inspection) -> Explained<'_> {
     let writer = seen.writer().map(|(host, incarnation)| {
         format!("process {incarnation:032x} of this library on host {}", host.unwrap_or("unknown"))
     });
-    let dialects = FormatName::value_variants().iter().map(|name| Dialect {
-        format: name.to_string(),
-        reads: match seen.read_as(&*name.format()) {
+    let dialects = NAMES.iter().map(|name| Dialect {
+        format: (*name).to_owned(),
+        reads: match named(name).map_err(|error| error.to_string()).and_then(|format| seen.read_as(&*format))
+        {
             Ok(instance) => words(&instance),
             Err(why) => format!("nothing: {why}"),
         },
@@ -111,7 +112,7 @@ fn explain(seen: &Inspection) -> Explained<'_> {
 
 /// What readers of other projects make of a node, as far as its bytes tell.
 fn readers(seen: &Inspection) -> Vec<String> {
-    let strict = seen.read_as(&*FormatName::CuratorStrict.format());
+    let strict = seen.read_as(&CuratorStrict);
     let data = String::from_utf8_lossy(seen.data());
     let mut lines = Vec::new();
     lines.push(match &strict {

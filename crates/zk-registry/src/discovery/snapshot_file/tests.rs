@@ -1,4 +1,5 @@
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -32,6 +33,7 @@ fn snapshot(ports: impl IntoIterator<Item = u16>) -> Snapshot {
         .map(|port| {
             let id = instance(port).id().unwrap();
             Member {
+                node: None,
                 instance: instance(port).with_id(id.clone()),
                 id,
                 incarnation: Incarnation(u128::MAX - u128::from(port)),
@@ -41,9 +43,11 @@ fn snapshot(ports: impl IntoIterator<Item = u16>) -> Snapshot {
             }
             .into()
         })
-        .collect::<Vec<std::sync::Arc<Member>>>();
+        .collect::<Vec<Arc<Member>>>();
     members.sort_by(|a, b| a.id.cmp(&b.id));
     Snapshot::new(Contents {
+        rules: Arc::default(),
+        shadows: 0,
         service: "time".parse::<ServiceName>().unwrap(),
         members: Members::from_sorted(members),
         suspects: Default::default(),
@@ -84,7 +88,7 @@ impl Directory {
     async fn load(&self) -> Option<Snapshot> {
         let Stored { members, .. } = self.snapshot_file().load().await?;
         let mut contents = snapshot([]);
-        std::sync::Arc::get_mut(&mut contents.0).unwrap().members = members;
+        Arc::get_mut(&mut contents.0).unwrap().members = members;
         Some(contents)
     }
 }

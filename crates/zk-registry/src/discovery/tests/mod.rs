@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep, timeout};
 
+mod dialects;
 mod promises;
 mod schedules;
 mod via;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::format::Format;
-use crate::format::sealed::NodeKind;
-use crate::instance::{NodeName, ServiceName};
+use crate::format::sealed::{Child, NodeKind, Reading, Rules};
+use crate::instance::{InstanceId, NodeName, ServiceName};
 use crate::options::RecordLimits;
 use crate::snapshot::{Incarnation, Member, Rejected, Zxid};
 use crate::store::{Fault, Node};
@@ -16,6 +16,8 @@ type Identity = (i64, i64);
 #[derive(Debug)]
 pub(super) struct Judge {
     pub(super) service: ServiceName,
+    /// Which of the service's directories it is.
+    pub(super) directory: usize,
     pub(super) format: Arc<dyn Format>,
     pub(super) limits: RecordLimits,
 }
@@ -38,7 +40,7 @@ pub(super) enum Judged {
     /// The child is as it was.
     Kept,
     /// An instance.
-    Member(NodeName, Arc<Member>),
+    Member(Arc<Member>),
     /// No instance.
     Other(Other),
     /// The record of a member has become too large.
@@ -46,16 +48,20 @@ pub(super) enum Judged {
 }
 
 /// A child that is no instance.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Other {
     /// `None`: the child could not be read.
     pub(super) identity: Option<Identity>,
-    /// `None`: a namespace, neither listed nor rejected.
+    /// `None`: neither listed nor rejected.
     pub(super) rejected: Option<Arc<Rejected>>,
     /// Whether having children or none makes a difference to what it is.
     pub(super) depends_on_children: bool,
     /// The bytes for which there was no room. `None`: the child is no instance for another reason.
     pub(super) room: Option<usize>,
+    /// What it says about instances, if it is a rule.
+    pub(super) rules: Option<Arc<Rules>>,
+    /// Whose id it claims, if that instance has a younger node.
+    pub(super) shadow: Option<InstanceId>,
 }
 
 impl Other {
@@ -63,17 +69,31 @@ impl Other {
     pub(super) fn rejected(name: &str, identity: Option<Identity>, reason: String) -> Self {
         let rejected = Some(Arc::new(Rejected { id: name.to_owned(), reason }));
         // A child that may not be read says as little with children as without.
-        Self { identity, rejected, depends_on_children: identity.is_some(), room: None }
+        Self { rejected, depends_on_children: identity.is_some(), ..Self::ignored(identity) }
+    }
+
+    /// A child that is neither listed nor rejected.
+    fn ignored(identity: Option<Identity>) -> Self {
+        Self { identity, rejected: None, depends_on_children: false, room: None, rules: None, shadow: None }
+    }
+
+    /// The node of an instance whose id another node has.
+    pub(super) fn shadow(member: &Member) -> Self {
+        let identity = Some((member.created.0, member.modified.0));
+        Self { depends_on_children: true, shadow: Some(member.id.clone()), ..Self::ignored(identity) }
     }
 
     /// Whether a snapshot shows the difference between this and what was known before.
     pub(super) fn is_news_after(&self, before: Option<&Self>) -> bool {
-        before.is_none_or(|before| before.rejected != self.rejected)
+        before.is_none_or(|before| {
+            before.rejected != self.rejected || before.rules != self.rules || before.shadow != self.shadow
+        })
     }
 
-    /// Whether this is a rejection of the same record.
-    fn rejects(&self, identity: Identity) -> bool {
-        self.identity == Some(identity) && self.rejected.is_some()
+    /// Whether this is what the same record was found to be.
+    fn judges(&self, identity: Identity) -> bool {
+        let is_judged = self.rejected.is_some() || self.rules.is_some() || self.shadow.is_some();
+        self.identity == Some(identity) && is_judged
     }
 }
 
@@ -95,14 +115,9 @@ impl Judge {
         if self.format.is_namespace(kind, &node.data) {
             let alone = NodeKind { children: 0, ..kind };
             let depends_on_children = !self.format.is_namespace(alone, &node.data);
-            return other(Other {
-                identity: Some(identity),
-                rejected: None,
-                depends_on_children,
-                room: None,
-            });
+            return other(Other { depends_on_children, ..Other::ignored(Some(identity)) });
         }
-        if [known.other, known.overgrown].into_iter().flatten().any(|other| other.rejects(identity)) {
+        if [known.other, known.overgrown].into_iter().flatten().any(|other| other.judges(identity)) {
             return Judged::Kept;
         }
         let node_name = match name.parse::<NodeName>() {
@@ -121,26 +136,29 @@ impl Judge {
             }
             return reject(Some(identity), reason);
         }
-        let decoded = match self.format.decode(&self.service, &node_name, &node.data) {
-            Ok(decoded) => decoded,
+        let child = Child { directory: self.directory, name: &node_name, data: &node.data };
+        let decoded = match self.format.read(&self.service, child) {
+            Ok(Reading::Member(decoded)) => decoded,
+            Ok(Reading::Ignored) => return other(Other::ignored(Some(identity))),
+            Ok(Reading::Rules(rules)) => {
+                return other(Other { rules: Some(Arc::new(rules)), ..Other::ignored(Some(identity)) });
+            }
             Err(reason) => return reject(Some(identity), reason),
         };
         match decoded.instance.id() {
             Err(error) => reject(Some(identity), error.to_string()),
-            Ok(id) => Judged::Member(
-                node_name,
-                Arc::new(Member {
-                    id,
-                    instance: decoded.instance,
-                    incarnation: decoded.owner.map_or_else(
-                        || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
-                        |owner| Incarnation(owner.incarnation.as_u128()),
-                    ),
-                    session: node.stat.owner,
-                    created: Zxid(node.stat.czxid),
-                    modified: Zxid(node.stat.mzxid),
-                }),
-            ),
+            Ok(id) => Judged::Member(Arc::new(Member {
+                node: Some(node_name).filter(|name| name.as_str() != id.as_str()),
+                id,
+                instance: decoded.instance,
+                incarnation: decoded.owner.map_or_else(
+                    || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
+                    |owner| Incarnation(owner.incarnation.as_u128()),
+                ),
+                session: node.stat.owner,
+                created: Zxid(node.stat.czxid),
+                modified: Zxid(node.stat.mzxid),
+            })),
         }
     }
 }

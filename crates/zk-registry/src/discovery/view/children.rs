@@ -7,6 +7,8 @@ use super::child::{Judge, Judged, Known, Other};
 use super::names::Names;
 use super::others::Others;
 use super::room;
+use crate::format::sealed::Rules;
+use crate::instance::InstanceId;
 use crate::snapshot::members::Members;
 use crate::snapshot::{Change, Member, Rejected};
 use crate::store::{Fault, Node};
@@ -28,6 +30,7 @@ pub(super) struct Children {
     /// How often anything changed that a snapshot shows.
     version: u64,
     rejected: Option<Arc<[Arc<Rejected>]>>,
+    rules: Option<Arc<[Arc<Rules>]>>,
 }
 
 /// What reads of children changed.
@@ -54,6 +57,7 @@ impl Children {
             overgrown: BTreeMap::new(),
             version: 0,
             rejected: None,
+            rules: None,
         }
     }
 
@@ -89,7 +93,7 @@ impl Children {
 
     /// The names of all that are known.
     pub(super) fn names(&self) -> impl Iterator<Item = String> {
-        let members = self.members.iter().map(|member| self.names.node(&member.id).to_string());
+        let members = self.members.iter().map(|member| member.node_name().to_string());
         members.chain(self.others.names().cloned())
     }
 
@@ -113,12 +117,24 @@ impl Children {
         self.rejected.get_or_insert_with(list).clone()
     }
 
+    /// The rules, in the order of their nodes' names.
+    pub(super) fn rules(&mut self) -> Arc<[Arc<Rules>]> {
+        let others = &self.others;
+        self.rules.get_or_insert_with(|| others.rules().collect()).clone()
+    }
+
+    /// How many nodes claim the id of an instance.
+    pub(super) fn shadows(&self) -> usize {
+        self.others.shadows()
+    }
+
     /// Forgets everything.
     pub(super) fn forget(&mut self) {
         if self.count() > 0 {
             self.shown_otherwise();
         }
         self.members = Members::default();
+        self.names = Names::default();
         self.others = Others::default();
         self.overgrown.clear();
         self.used = 0;
@@ -143,8 +159,7 @@ impl Children {
                         }
                     }
                 }
-                Judged::Member(node, member) => {
-                    self.names.insert(node, &member.id);
+                Judged::Member(member) => {
                     effect.came.push(member.clone());
                     members.push(member);
                 }
@@ -159,13 +174,26 @@ impl Children {
                 }
             }
         }
-        members.sort_by(|a, b| a.id.cmp(&b.id));
+        members.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| age(b).cmp(&age(a))));
         let listed = members.len();
-        members.dedup_by(|a, b| a.id == b.id);
+        members.dedup_by(|older, winner| {
+            let is_same_id = older.id == winner.id;
+            // A server may name a child twice; the first reading counts.
+            if is_same_id && older.node != winner.node {
+                others.insert(older.node_name().to_string(), Other::shadow(older));
+            }
+            is_same_id
+        });
         if members.len() < listed {
-            // A server named a child twice; the first reading counts.
-            effect.came.sort_by(|a, b| a.id.cmp(&b.id));
-            effect.came.dedup_by(|a, b| a.id == b.id);
+            let listed: HashSet<_> = members.iter().map(Arc::as_ptr).collect();
+            effect.came.retain(|member| listed.contains(&Arc::as_ptr(member)));
+            is_news = true;
+        }
+        let unclaimed = |id: &&InstanceId| members.binary_search_by(|member| member.id.cmp(id)).is_err();
+        let vacant = others.claimed().filter(unclaimed).filter_map(|id| others.youngest_shadow(id));
+        for name in vacant.collect::<Vec<_>>() {
+            others.remove(&name);
+            effect.again.push(name);
         }
         let overflow = self.overflow(members.iter(), &others);
         if !overflow.is_empty() {
@@ -186,6 +214,7 @@ impl Children {
             self.shown_otherwise();
         }
         self.used = room::total(members.iter());
+        self.names = Names::of(members.iter().map(|member| &**member));
         self.replace_members(Members::from_sorted(members), &mut effect);
         self.offer_room(&mut effect);
         effect
@@ -204,12 +233,7 @@ impl Children {
         }
         self.version += 1;
         self.members = members;
-        effect.changed = effect.gone.iter().map(|member| self.names.node(&member.id).to_string()).collect();
-        for name in &effect.changed {
-            if self.member(name).is_none() {
-                self.names.remove(name);
-            }
-        }
+        effect.changed = effect.gone.iter().map(|member| member.node_name().to_string()).collect();
     }
 
     /// Some children were read.
@@ -226,18 +250,12 @@ impl Children {
                     effect.changed.push(name);
                 }
                 Judged::Gone => self.remove(name, &mut effect),
-                Judged::Member(_, member) if self.is_younger_than_one_that_waits(&member) => {
+                Judged::Member(member) if self.is_younger_than_one_that_waits(&member) => {
                     let other = room::rejected(&name, &member, self.judge.limits.service);
                     self.put_other(name, other, &mut effect);
                 }
-                Judged::Member(node, member) => {
-                    self.take_out(&name, &mut effect);
-                    self.names.insert(node, &member.id);
-                    self.used += room::size(&member);
-                    let replaced = self.members.insert(member.clone());
-                    self.used -= replaced.as_deref().map_or(0, room::size);
-                    self.version += 1;
-                    effect.came.push(member);
+                Judged::Member(member) => {
+                    self.put_member(&name, member, &mut effect);
                     effect.changed.push(name);
                 }
                 Judged::Other(other) => self.put_other(name, other, &mut effect),
@@ -248,9 +266,48 @@ impl Children {
         effect
     }
 
+    /// A child is an instance, or a shadow of one whose node is younger.
+    fn put_member(&mut self, name: &str, member: Arc<Member>, effect: &mut Effect) {
+        let vacated = self.member(name).map(|member| member.id.clone()).filter(|id| *id != member.id);
+        self.take_out(name, effect);
+        let rival = self.members.get(&member.id).cloned();
+        if rival.as_ref().is_some_and(|rival| age(rival) > age(&member)) {
+            self.others.insert(name.to_owned(), Other::shadow(&member));
+            self.shown_otherwise();
+        } else {
+            if let Some(rival) = rival {
+                let node = rival.node_name().to_string();
+                self.take_out(&node, effect);
+                self.others.insert(node, Other::shadow(&rival));
+                self.shown_otherwise();
+            }
+            self.names.insert(&member);
+            self.used += room::size(&member);
+            self.members.insert(member.clone());
+            self.version += 1;
+            effect.came.push(member);
+        }
+        self.fill(vacated, effect);
+    }
+
+    /// Has the youngest node read again that claims this id, which no instance has any more.
+    fn fill(&mut self, vacated: Option<InstanceId>, effect: &mut Effect) {
+        if let Some(id) = vacated
+            && self.members.get(&id).is_none()
+            && let Some(name) = self.others.youngest_shadow(&id)
+        {
+            self.others.remove(&name);
+            self.shown_otherwise();
+            effect.again.push(name);
+        }
+    }
+
     /// A child went.
     fn remove(&mut self, name: String, effect: &mut Effect) {
-        if self.take_out(&name, effect) {
+        let vacated = self.member(&name).map(|member| member.id.clone());
+        let was_known = self.take_out(&name, effect);
+        self.fill(vacated, effect);
+        if was_known {
             self.version += 1;
             effect.changed.push(name);
         }
@@ -259,16 +316,19 @@ impl Children {
     /// A child is no instance. Another record that is none for the same reason is no news.
     fn put_other(&mut self, name: String, other: Other, effect: &mut Effect) {
         if !self.others.renew(&name, &other) {
+            let vacated = self.member(&name).map(|member| member.id.clone());
             self.take_out(&name, effect);
             self.others.insert(name.clone(), other);
             self.shown_otherwise();
+            self.fill(vacated, effect);
         }
         effect.changed.push(name);
     }
 
     /// Forgets a child. Whether it was known.
     fn take_out(&mut self, name: &str, effect: &mut Effect) -> bool {
-        let removed = self.names.id(name).and_then(|id| self.members.remove(&id));
+        let id = self.member(name).map(|member| member.id.clone());
+        let removed = id.and_then(|id| self.members.remove(&id));
         self.names.remove(name);
         self.used -= removed.as_deref().map_or(0, room::size);
         let other = self.others.remove(name);
@@ -283,7 +343,7 @@ impl Children {
     /// Snapshots will show other rejected children.
     fn shown_otherwise(&mut self) {
         self.version += 1;
-        self.rejected = None;
+        (self.rejected, self.rules) = (None, None);
     }
 
     fn known(&self, name: &str) -> Known<'_> {
@@ -291,7 +351,7 @@ impl Children {
     }
 
     fn member(&self, name: &str) -> Option<&Arc<Member>> {
-        self.members.get(&self.names.id(name)?)
+        self.members.get(&self.names.id(name)?).filter(|member| member.is_node(name))
     }
 
     /// Whether an older child waits for room, so that this one does too.
@@ -314,7 +374,7 @@ impl Children {
 
     /// The name of an instance's node, and what it is without room for it.
     fn without_room(&self, member: &Member) -> (String, Other) {
-        let node = self.names.node(&member.id);
+        let node = member.node_name();
         (node.to_string(), room::rejected(node.as_str(), member, self.judge.limits.service))
     }
 
@@ -350,4 +410,9 @@ impl Children {
             effect.again.push(name);
         }
     }
+}
+
+/// The order of nodes that claim one id: the last one has it.
+fn age(member: &Member) -> (i64, Option<&str>) {
+    (member.created.0, member.node.as_ref().map(AsRef::as_ref))
 }

@@ -97,7 +97,7 @@ impl View {
         session_timeout: Duration,
     ) -> Self {
         Self {
-            children: Children::new(Judge { service, format, limits }),
+            children: Children::new(Judge { service, directory: 0, format, limits }),
             suspects: (suspicion == Suspicion::Keep).then(|| Suspects::new(session_timeout * 2)),
             marks: Marks::default(),
             stirred: BTreeMap::new(),
@@ -112,6 +112,12 @@ impl View {
             changed: false,
             shown: 0,
         }
+    }
+
+    /// The same of another directory of the service than the first one.
+    pub(crate) fn in_directory(mut self, directory: usize) -> Self {
+        self.children.judge.directory = directory;
+        self
     }
 
     /// Begins with what a file remembered.
@@ -345,6 +351,8 @@ impl View {
             members: self.children.members().clone(),
             suspects: self.suspects.as_ref().map(Suspects::current).unwrap_or_default(),
             rejected: self.children.rejected(),
+            rules: self.children.rules(),
+            shadows: self.children.shadows(),
             freshness: self.freshness,
             cause: self.cause.clone(),
             revision: self.revision,

@@ -3,37 +3,36 @@
 use std::collections::HashMap;
 
 use crate::instance::{InstanceId, NodeName};
+use crate::snapshot::Member;
 
-/// The nodes whose names are not the ids of their instances, both ways. Empty for the formats whose names are.
+/// The nodes whose names are not the ids of their instances. Empty for the formats whose names are.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    ids: HashMap<NodeName, InstanceId>,
-    nodes: HashMap<InstanceId, NodeName>,
-}
+pub(super) struct Names(HashMap<NodeName, InstanceId>);
 
 impl Names {
-    /// The id of the instance that the node of this name is, if it is one.
+    /// The nodes of these instances.
+    pub(super) fn of<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
+        let mut names = Self::default();
+        members.for_each(|member| names.insert(member));
+        names
+    }
+
+    /// The id of the instance that the node of this name would be.
     pub(super) fn id(&self, node: &str) -> Option<InstanceId> {
-        self.ids.get(node).cloned().or_else(|| node.parse().ok())
+        self.0.get(node).cloned().or_else(|| node.parse().ok())
     }
 
-    /// The name of an instance's node.
-    pub(super) fn node(&self, id: &InstanceId) -> NodeName {
-        self.nodes.get(id).cloned().unwrap_or_else(|| id.clone().into())
-    }
-
-    /// The node of this name is this instance.
-    pub(super) fn insert(&mut self, node: NodeName, id: &InstanceId) {
-        if node.as_str() != id.as_str() {
-            self.nodes.insert(id.clone(), node.clone());
-            self.ids.insert(node, id.clone());
+    /// The node of this instance has its name.
+    pub(super) fn insert(&mut self, member: &Member) {
+        if let Some(node) = &member.node {
+            self.0.insert(node.clone(), member.id.clone());
         }
     }
 
     /// The node of this name is no instance any more.
     pub(super) fn remove(&mut self, node: &str) {
-        if let Some(id) = self.ids.remove(node) {
-            self.nodes.remove(&id);
+        if !self.0.is_empty() {
+            self.0.remove(node);
         }
     }
 }

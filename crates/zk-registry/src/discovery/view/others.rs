@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::child::Other;
+use crate::format::sealed::Rules;
+use crate::instance::InstanceId;
 use crate::snapshot::Rejected;
 
 /// Children that are no instances, by name.
@@ -12,6 +14,10 @@ pub(super) struct Others {
     children: BTreeMap<String, Other>,
     /// Those that found no room, the oldest first: `czxid` and name.
     waiting: BTreeSet<(i64, String)>,
+    /// Those that claim the id of an instance, by it, the youngest last: `czxid` and name.
+    shadows: BTreeMap<InstanceId, BTreeSet<(i64, String)>>,
+    /// How many of those there are.
+    shadowed: usize,
 }
 
 impl Others {
@@ -36,6 +42,10 @@ impl Others {
         if let (Some(_), Some((czxid, _))) = (other.room, other.identity) {
             self.waiting.insert((czxid, name.clone()));
         }
+        if let (Some(id), Some((czxid, _))) = (&other.shadow, other.identity) {
+            self.shadowed +=
+                usize::from(self.shadows.entry(id.clone()).or_default().insert((czxid, name.clone())));
+        }
         self.children.insert(name, other);
     }
 
@@ -43,6 +53,14 @@ impl Others {
         let other = self.children.remove(name)?;
         if let (Some(_), Some((czxid, _))) = (other.room, other.identity) {
             self.waiting.remove(&(czxid, name.to_owned()));
+        }
+        if let (Some(id), Some((czxid, _))) = (&other.shadow, other.identity)
+            && let Some(shadows) = self.shadows.get_mut(id)
+        {
+            self.shadowed -= usize::from(shadows.remove(&(czxid, name.to_owned())));
+            if shadows.is_empty() {
+                self.shadows.remove(id);
+            }
         }
         Some(other)
     }
@@ -62,6 +80,26 @@ impl Others {
     pub(super) fn first_waiting(&self) -> Option<(i64, &str, usize)> {
         let (czxid, name) = self.waiting.first()?;
         Some((*czxid, name, self.children.get(name)?.room?))
+    }
+
+    /// The youngest node that claims this id.
+    pub(super) fn youngest_shadow(&self, id: &InstanceId) -> Option<String> {
+        self.shadows.get(id)?.last().map(|(_, name)| name.clone())
+    }
+
+    /// The ids that are claimed by nodes which do not have them.
+    pub(super) fn claimed(&self) -> impl Iterator<Item = &InstanceId> {
+        self.shadows.keys()
+    }
+
+    /// How many nodes claim the id of an instance.
+    pub(super) fn shadows(&self) -> usize {
+        self.shadowed
+    }
+
+    /// The rules, in the order of their nodes' names.
+    pub(super) fn rules(&self) -> impl Iterator<Item = Arc<Rules>> {
+        self.children.values().filter_map(|other| other.rules.clone())
     }
 
     /// The children that could not be read.

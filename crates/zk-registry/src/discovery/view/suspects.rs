@@ -273,6 +273,7 @@ mod tests {
         attributes.status = status;
         instance = instance.with_attributes(attributes);
         Arc::new(Member {
+            node: None,
             id: instance.id().unwrap(),
             instance,
             incarnation: Incarnation(0),

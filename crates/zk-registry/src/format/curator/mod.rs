@@ -2,7 +2,7 @@
 //!
 //! What we write is, byte for byte, what Curator writes; what Curator accepts or rejects, we accept or reject too. Our own
 //! fields stand under one extra key, which Curator ignores; a mistake in there never costs the node. Of a payload only
-//! Spring's and Dubbo's metadata are read. `docs/FORMAT.md` has the whole account.
+//! Spring's and Dubbo's metadata are read. `docs/formats/curator.md` has the whole account.
 
 pub(super) mod amend;
 pub(super) mod payload;

@@ -10,8 +10,12 @@ use super::*;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 
+mod addressed;
 mod amend;
+mod dubbo;
+mod motan;
 mod mutations;
+mod numbered;
 mod spring;
 
 fn id(id: &str) -> InstanceId {

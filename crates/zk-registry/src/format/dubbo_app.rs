@@ -1,0 +1,85 @@
+//! Dubbo 3 at the level of applications: Curator's records with Dubbo's payload, which are read and never written.
+
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use super::Format;
+use super::curator::read::{decode, is_namespace};
+use super::parameters::Parameters;
+use super::sealed::{Carries, Child, Codec, Decoded, NodeKind, Owner, Reading, refuse};
+use crate::error::Error;
+use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
+
+/// The instances of Dubbo 3's applications. A registration is refused: at the level of interfaces, [`Dubbo`](super::Dubbo), it
+/// reaches every Dubbo consumer.
+#[derive(Clone, Debug, Default)]
+pub struct DubboApp {
+    protocol: Option<String>,
+}
+
+impl DubboApp {
+    /// The dialect with parameters of its word: `protocol`, whose port is meant.
+    pub(super) fn with_parameters(mut parameters: Parameters<'_>) -> Result<Self, Error> {
+        let protocol = parameters.take("protocol");
+        parameters.end()?;
+        Ok(Self { protocol })
+    }
+
+    /// The port of the wanted protocol; `None` where the metadata state none.
+    fn port(&self, instance: &Instance) -> Option<u16> {
+        let protocol = self.protocol.as_deref()?;
+        let endpoints: Value = serde_json::from_str(instance.metadata().get("dubbo.endpoints")?).ok()?;
+        let is_it = |endpoint: &&Value| endpoint.get("protocol").and_then(Value::as_str) == Some(protocol);
+        let port = endpoints.as_array()?.iter().find(is_it)?.get("port")?.as_u64()?;
+        u16::try_from(port).ok().filter(|port| *port != 0)
+    }
+}
+
+impl Format for DubboApp {
+    fn name(&self) -> &'static str {
+        "dubbo-app"
+    }
+}
+
+impl Codec for DubboApp {
+    fn encode(
+        &self,
+        _: &ServiceName,
+        _: &InstanceId,
+        _: &Instance,
+        _: &Owner,
+        _: SystemTime,
+    ) -> Result<Vec<u8>, Error> {
+        Err(refuse(
+            "format dubbo-app is only read; register with dubbo, which every Dubbo consumer reads".to_owned(),
+        ))
+    }
+
+    fn decode(&self, _: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String> {
+        let Decoded { instance, owner } = decode(name, data)?;
+        let Some(port) = self.port(&instance) else { return Ok(Decoded { instance, owner }) };
+        let mut other = Instance::new(instance.host(), port).with_attributes(instance.attributes().clone());
+        if let Some(port) = instance.ssl_port() {
+            other = other.with_ssl_port(port);
+        }
+        Ok(Decoded { instance: other.with_id(name.to_id()), owner })
+    }
+
+    /// Consumers ignore an instance whose metadata state no revision of what it exports.
+    fn read(&self, service: &ServiceName, child: Child<'_>) -> Result<Reading, String> {
+        let decoded = self.decode(service, child.name, child.data)?;
+        Ok(match decoded.instance.metadata().get("dubbo.metadata.revision").map(String::as_str) {
+            None | Some("" | "0") => Reading::Ignored,
+            Some(_) => Reading::Member(decoded),
+        })
+    }
+
+    fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {
+        is_namespace(node, data)
+    }
+
+    fn carries(&self) -> Carries {
+        Carries::EVERYTHING
+    }
+}
