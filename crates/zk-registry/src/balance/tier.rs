@@ -36,6 +36,8 @@ pub(super) struct Candidates {
     pub(super) set: Arc<EndpointSet>,
     /// Those of the set, and its health: a pick is on its way to them in one step less.
     endpoints: Places<Endpoint>,
+    /// The first of them.
+    first: Endpoint,
     health: Arc<Health>,
     picker: Arc<dyn Picker>,
 }
@@ -87,6 +89,7 @@ impl Tier {
             Arc::new(Candidates {
                 set: Arc::clone(set),
                 endpoints: set.endpoints().clone(),
+                first: set[Index::new(0)].clone(),
                 health: Arc::clone(&set.health),
                 picker: Arc::clone(&picker),
             })
@@ -204,7 +207,8 @@ impl Candidates {
     /// The endpoint that is called.
     #[inline]
     pub(super) fn endpoint(&self, choice: Choice) -> &Endpoint {
-        &self.endpoints[choice.index]
+        // A choice is one of these. An index that could panic would keep the lease in memory, for the unwinding.
+        self.endpoints.get(choice.index).unwrap_or(&self.first)
     }
 
     /// Whether there are candidates that this call tried.

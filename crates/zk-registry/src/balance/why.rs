@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The reason why a [`Lease`](super::Lease) is for its instance and no other. Its `Display` says it in words.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Why(u32);
+pub struct Why(u16);
 
 /// The rule by which an instance was picked, when it was not the strategy's proposal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,29 +27,31 @@ pub(super) enum Refusal {
 }
 
 /// A reason, and each refusal, takes so many bits: the reason the lowest ones, the last refusal the next.
-const BITS: u32 = 4;
-const MASK: u32 = (1 << BITS) - 1;
+///
+/// Together they are so short that a choice is returned in a register.
+const BITS: u32 = 3;
+const MASK: u16 = (1 << BITS) - 1;
 
 impl Why {
     /// It was the strategy's first proposal.
     pub(super) const PROPOSED: Self = Self(0);
     /// Its probe was due.
-    pub(super) const DUE: Self = Self(Reason::Due as u32);
+    pub(super) const DUE: Self = Self(Reason::Due as u16);
 
     /// The same after one more proposal was refused.
     pub(super) const fn after(self, refusal: Refusal) -> Self {
-        Self((self.0 & !MASK) << BITS | (refusal as u32) << BITS)
+        Self((self.0 & !MASK) << BITS | (refusal as u16) << BITS)
     }
 
     /// The same, but picked by a rule.
     pub(super) const fn because(self, reason: Reason) -> Self {
-        Self(self.0 & !MASK | reason as u32)
+        Self(self.0 & !MASK | reason as u16)
     }
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let refusals = (1..u32::BITS / BITS).rev().map(|place| self.0 >> (place * BITS) & MASK);
+        let refusals = (1..u16::BITS / BITS).rev().map(|place| self.0 >> (place * BITS) & MASK);
         for refusal in refusals {
             let words = match refusal {
                 1 => "the strategy proposed a suspect that could not be dialled; ",
