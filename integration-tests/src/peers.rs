@@ -27,6 +27,32 @@ pub fn curator_bench() -> Option<Program> {
     curator_runs("CuratorBench.java", &["-Xmx512m"])
 }
 
+/// Curator with Spring Cloud Zookeeper's payload, to be given the arguments of `peers/Spring.java`; as [`curator`].
+///
+/// # Panics
+///
+/// As [`curator`].
+pub fn spring() -> Option<Program> {
+    curator_runs("Spring.java", &["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+}
+
+/// Prometheus, as Debian packages it, in the path or where the environment variable `PROMETHEUS` says; `None` where it is not: no
+/// run needs it to be complete.
+pub fn prometheus() -> Option<Program> {
+    let named = std::env::var_os("PROMETHEUS").map(PathBuf::from);
+    let path = named.unwrap_or_else(|| PathBuf::from("/usr/bin/prometheus"));
+    path.is_file().then(|| Program::at(path))
+}
+
+/// Java's serialization of a string, to be given the arguments of `peers/JavaString.java`; as [`curator`].
+///
+/// # Panics
+///
+/// As [`curator`].
+pub fn java_string() -> Option<Program> {
+    curator_runs("JavaString.java", &["-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+}
+
 fn curator_runs(source: &str, flags: &[&str]) -> Option<Program> {
     let jars: Vec<PathBuf> = JARS.iter().map(|jar| Path::new("/usr/share/java").join(jar)).collect();
     let missing = jars.iter().find(|jar| !jar.is_file()).map(|jar| jar.display().to_string());

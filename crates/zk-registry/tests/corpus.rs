@@ -4,6 +4,8 @@ use std::fs;
 
 #[path = "../../../fuzz/checks/connect_string.rs"]
 mod connect_string;
+#[path = "../../../fuzz/checks/dialects.rs"]
+mod dialects;
 #[path = "../../../fuzz/checks/formats.rs"]
 mod formats;
 #[path = "../../../fuzz/checks/replies.rs"]
@@ -30,6 +32,11 @@ fn check(check: fn(&[u8]), directories: &[&str], least: usize) {
 #[test]
 fn connect_strings_hold_for_the_committed_corpus() {
     check(connect_string::connect_string, &["fuzz/corpus/connect_string"], 12);
+}
+
+#[test]
+fn the_dialects_hold_for_the_committed_corpus() {
+    check(dialects::dialects, &["fuzz/corpus/dialects"], 20);
 }
 
 #[test]

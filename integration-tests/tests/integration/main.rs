@@ -8,6 +8,7 @@ mod client;
 mod client_faults;
 mod complaints;
 mod conformance;
+mod dialects;
 mod diff;
 mod examples;
 mod far_away;
