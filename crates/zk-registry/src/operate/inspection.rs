@@ -3,7 +3,7 @@
 use crate::discovery::lookup::exists;
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
-use crate::format::sealed::Owner;
+use crate::format::sealed::{Child, Decoded, Owner, Reading};
 use crate::instance::{Instance, NodeName, ServiceName};
 use crate::snapshot::Zxid;
 use crate::store::{Fault, Stat, Store};
@@ -12,6 +12,8 @@ use crate::store::{Fault, Stat, Store};
 #[derive(Clone, Debug)]
 pub struct Inspection {
     path: String,
+    /// Which of the service's directories it is in.
+    directory: usize,
     service: ServiceName,
     name: NodeName,
     data: Vec<u8>,
@@ -25,6 +27,7 @@ impl Inspection {
     pub(super) async fn read(
         store: &dyn Store,
         path: String,
+        directory: usize,
         service: ServiceName,
         name: NodeName,
         format: &dyn Format,
@@ -41,6 +44,7 @@ impl Inspection {
         };
         let unread = Self {
             path,
+            directory,
             service,
             name,
             data: Vec::new(),
@@ -53,7 +57,7 @@ impl Inspection {
 
     /// The same node with these bytes.
     pub(super) fn written(self, data: Vec<u8>, stat: Stat, format: &dyn Format) -> Self {
-        let decoded = format.decode(&self.service, &self.name, &data);
+        let decoded = self.decode(&data, format);
         let owner = decoded.as_ref().ok().and_then(|decoded| decoded.owner.clone());
         let verdict = decoded.map(|decoded| decoded.instance);
         Self { data, stat, verdict, owner, ..self }
@@ -113,7 +117,16 @@ impl Inspection {
     ///
     /// Why it reads none, for a person.
     pub fn read_as(&self, format: &dyn Format) -> Result<Instance, String> {
-        format.decode(&self.service, &self.name, &self.data).map(|decoded| decoded.instance)
+        self.decode(&self.data, format).map(|decoded| decoded.instance)
+    }
+
+    fn decode(&self, data: &[u8], format: &dyn Format) -> Result<Decoded, String> {
+        let child = Child { directory: self.directory, name: &self.name, data };
+        match format.read(&self.service, child)? {
+            Reading::Member(decoded) => Ok(decoded),
+            Reading::Ignored => Err("it belongs to others".to_owned()),
+            Reading::Rules(_) => Err("it states something about instances, and is none".to_owned()),
+        }
     }
 
     /// Host and process that wrote the record, where it says so: records of this library do.

@@ -30,7 +30,7 @@ pub use self::directory::Directory;
 pub use self::inspection::Inspection;
 use crate::error::{Error, ErrorKind};
 use crate::format::sealed::Amendment;
-use crate::instance::{ServiceName, Status};
+use crate::instance::{NodeName, ServiceName, Status};
 use crate::registry::Registry;
 use crate::store::{Fault, Store};
 
@@ -44,7 +44,8 @@ impl Operator {
         Self(registry.clone())
     }
 
-    /// Looks at a node below a service; `None` when there is none of that name.
+    /// Looks at a node of a service: the one of this name, or else the one of the instance that has this id. `None` when there is
+    /// neither.
     ///
     /// Everything that ZooKeeper acknowledged to any client before the call is in it.
     ///
@@ -52,23 +53,43 @@ impl Operator {
     ///
     /// As [`Registry::lookup`]; [`ErrorKind::Invalid`] for a name that no node can have.
     pub async fn inspect(&self, service: &ServiceName, node: &str) -> Result<Option<Inspection>, Error> {
-        let context = self.0.context();
-        let name = node.parse()?;
-        let path = context.base.instance(service, &name)?;
-        let (service, format) = (service.clone(), context.format.clone());
-        let look = move |store: Arc<dyn Store>| async move {
-            Inspection::read(&*store, path, service, name, &*format).await
-        };
-        self.0.ask("looking at the node", look).await
+        let name: NodeName = node.parse()?;
+        if let Some(found) = self.named(service, name.clone()).await? {
+            return Ok(Some(found));
+        }
+        let snapshot = self.0.lookup(service).await?;
+        match snapshot.get(&name.to_id()).map(|member| member.node_name()) {
+            Some(other) if other != name => self.named(service, other).await,
+            _ => Ok(None),
+        }
     }
 
-    /// Looks at the service's own node and the names below it; `None` when there is none.
+    /// Looks at the node of this name in each of the service's directories.
+    async fn named(&self, service: &ServiceName, name: NodeName) -> Result<Option<Inspection>, Error> {
+        let context = self.0.context();
+        for (number, directory) in context.format.directories(service)?.into_iter().enumerate() {
+            let path = context.base.instance(&directory, &name)?;
+            let (service, name, format) = (service.clone(), name.clone(), context.format.clone());
+            let look = move |store: Arc<dyn Store>| async move {
+                Inspection::read(&*store, path, number, service, name, &*format).await
+            };
+            if let Some(found) = self.0.ask("looking at the node", look).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at the directory of a service's instances and the names in it; `None` when there is none. Where a service has
+    /// several, it is the one of instances that are up.
     ///
     /// # Errors
     ///
     /// As [`Registry::lookup`].
     pub async fn directory(&self, service: &ServiceName) -> Result<Option<Directory>, Error> {
-        let root = self.0.context().base.service(service);
+        let context = self.0.context();
+        let directories = context.format.directories(service)?;
+        let root = context.base.service(directories.first().unwrap_or(service));
         let look = move |store: Arc<dyn Store>| async move { Directory::read(&*store, root).await };
         self.0.ask("looking at the service", look).await
     }

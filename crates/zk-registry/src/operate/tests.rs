@@ -76,3 +76,24 @@ async fn a_node_that_is_no_instance_is_shown_with_the_reason_and_not_written() {
     assert!(operator.directory(&"none".parse().unwrap()).await.unwrap().is_none());
     assert_eq!(operator.inspect(&time(), "a/b").await.unwrap_err().kind(), ErrorKind::Invalid);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_found_by_its_id_whatever_its_node_is_called() {
+    for (format, service) in
+        [("kitex", "time"), ("nerve", "time"), ("motan", "com.example.Time"), ("dubbo", "com.example.Time")]
+    {
+        let options = crate::options::Options::default().with_format(crate::format::named(format).unwrap());
+        let registry = crate::testing::Registry::with(options, 1);
+        let service = service.parse().unwrap();
+        let mut registration = registry.register(&service, Instance::new("10.0.0.1", 80));
+        registration.registered().await.unwrap();
+        let operator = Operator::new(&registry);
+        let id = registration.id().to_string();
+        let seen = operator.inspect(&service, &id).await.unwrap();
+        let seen = seen.unwrap_or_else(|| panic!("{format}: {id} is there"));
+        assert_eq!(seen.instance().map(|instance| instance.port()), Ok(80), "{format}: {seen:?}");
+        assert_eq!(operator.directory(&service).await.unwrap().unwrap().names().len(), 1, "{format}");
+        let refused = operator.set_status(&seen, Status::Draining, None).await.unwrap_err();
+        assert!(refused.to_string().contains(&format!("format {format}")), "{refused}");
+    }
+}
