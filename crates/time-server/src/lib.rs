@@ -12,5 +12,6 @@ mod rfc3339;
 pub use daemon::open_files;
 #[cfg(feature = "daemon")]
 pub use daemon::{
-    advertise, args, check, clock, command, config, limits, load, logging, metrics, probe, server,
+    advertise, args, check, clock, command, config, limits, load, logging, metrics, privileges, probe,
+    reload, server, service_manager,
 };

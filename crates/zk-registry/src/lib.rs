@@ -117,7 +117,9 @@ pub mod testing;
 pub use announce::{Advertise, Announced, Leave};
 pub use error::{Error, ErrorKind};
 pub use instance::{Attributes, BasePath, Instance, InstanceId, NodeName, ServiceName, Status};
-pub use options::{Acl, Chroot, ConnectString, Credentials, Options, RecordLimits, Suspicion, Tls};
+pub use options::{
+    Acl, Chroot, ConnectString, Credentials, Options, RecordLimits, SecretSource, Secrets, Suspicion, Tls,
+};
 #[cfg(feature = "serde")]
 pub use options::{Settings, TlsSettings};
 pub use registration::{

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,8 @@ pub(crate) struct Announcer {
 pub(crate) struct Announcing {
     pub(crate) registry: Registry,
     pub(crate) service: ServiceName,
-    pub(crate) attributes: Attributes,
+    /// What the configuration says of every instance, now and from now on.
+    pub(crate) attributes: watch::Receiver<Attributes>,
     /// How long readers have to see that we are draining; `None` where the format cannot say so.
     pub(crate) notice: Option<Duration>,
     /// How long ZooKeeper has to acknowledge, for each of the two steps of leaving.
@@ -82,16 +84,19 @@ impl Announcer {
 struct Listing {
     address: HostPort,
     registration: Registration,
+    /// What the configuration said when it was last applied.
+    configured: Attributes,
 }
 
 impl Announcing {
     fn register(&self, n: usize, address: HostPort, own: bool) -> Listing {
-        let instance = address.instance().with_attributes(self.attributes.clone());
+        let configured = self.attributes.borrow().clone();
+        let instance = address.instance().with_attributes(configured.clone());
         let mut how = Registering::default();
         how.exclusive = own;
         let registration = self.registry.register_with(&self.service, instance, how);
         self.board.set_address(n, &address.to_string(), registration.path());
-        Listing { address, registration }
+        Listing { address, registration, configured }
     }
 
     async fn announce(
@@ -110,8 +115,8 @@ impl Announcing {
                     .map(|address| self.register(n, address, true)),
             }
         };
-        let Some(Some(listing)) = leaving.run_until_cancelled(known).await else { return };
-        leaving.run_until_cancelled(self.follow(n, &listing)).await;
+        let Some(Some(mut listing)) = leaving.run_until_cancelled(known).await else { return };
+        leaving.run_until_cancelled(self.follow(n, &mut listing)).await;
         self.leave(n, listing).await;
     }
 
@@ -150,10 +155,11 @@ impl Announcing {
         }
     }
 
-    /// Tells what becomes of a registration, for ever.
-    async fn follow(&self, n: usize, listing: &Listing) {
-        let Listing { address, registration } = listing;
+    /// Tells what becomes of a registration, and applies what changes in the configuration, for ever.
+    async fn follow(&self, n: usize, listing: &mut Listing) {
+        let Listing { address, registration, configured } = listing;
         let mut states = registration.states();
+        let mut attributes = self.attributes.clone();
         let mut told = false;
         loop {
             let state = states.borrow_and_update().clone();
@@ -175,8 +181,16 @@ impl Announcing {
                 RegistrationState::Failed(error) => error!(%address, %error, "cannot be registered"),
                 state => debug!(%address, state = word(state), "registration"),
             }
-            if states.changed().await.is_err() {
-                return std::future::pending().await;
+            tokio::select! {
+                changed = states.changed() => {
+                    if changed.is_err() {
+                        return std::future::pending().await;
+                    }
+                }
+                Ok(now) = different(&mut attributes, configured) => {
+                    reconfigure(address, registration, configured, &now).await;
+                    *configured = now;
+                }
             }
         }
     }
@@ -191,7 +205,7 @@ impl Announcing {
 
     /// Leaves so that no client is surprised: says that it drains, waits until that is known, and withdraws.
     async fn leave(&self, n: usize, listing: Listing) {
-        let Listing { address, registration } = listing;
+        let Listing { address, registration, .. } = listing;
         let standing = Standing::of(&registration.states().borrow());
         if let Some(notice) = self.notice.filter(|_| standing == Standing::Listed) {
             let draining = registration.update(|attributes| attributes.status = Status::Draining);
@@ -221,6 +235,35 @@ impl Announcing {
             _ if standing == Standing::Absent => info!(%address, "was never registered"),
             _ => info!(%address, "withdrawn"),
         }
+    }
+}
+
+/// Waits until the configuration says something else than `then`.
+async fn different(
+    attributes: &mut watch::Receiver<Attributes>,
+    then: &Attributes,
+) -> Result<Attributes, watch::error::RecvError> {
+    attributes.wait_for(|now| now != then).await.map(|now| now.clone())
+}
+
+/// Changes what differs between the configuration of then and of now, and leaves what an operator has written. Does not wait
+/// for ZooKeeper: the change is wanted from now on, and the registration's state tells when it is written.
+async fn reconfigure(address: &HostPort, registration: &Registration, then: &Attributes, now: &Attributes) {
+    let change = registration.update(|wanted| {
+        if now.weight != then.weight {
+            wanted.weight = now.weight;
+        }
+        if now.zone != then.zone {
+            wanted.zone.clone_from(&now.zone);
+        }
+        if now.metadata != then.metadata {
+            wanted.metadata.clone_from(&now.metadata);
+        }
+    });
+    tokio::select! {
+        biased;
+        Err(error) = change => warn!(%address, %error, "the changed configuration cannot be written"),
+        () = std::future::ready(()) => {}
     }
 }
 
@@ -288,7 +331,7 @@ mod tests {
             let announcing = Announcing {
                 registry,
                 service: "time".parse().unwrap(),
-                attributes: Attributes::default(),
+                attributes: watch::Sender::new(Attributes::default()).subscribe(),
                 notice: Some(Duration::from_millis(300)),
                 patience: Duration::from_secs(3),
                 board: board.clone(),

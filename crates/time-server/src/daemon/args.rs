@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use crate::daemon::advertise::HostPort;
+use crate::daemon::privileges::UserName;
 use crate::protocol;
 use zk_registry::cli::{RegistryArgs, duration};
 
@@ -22,7 +23,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Listen here; may be repeated. Port 0 takes any free port
+    /// Listen here; may be repeated. Port 0 takes any free port. Sockets that a service manager hands over (LISTEN_FDS) are
+    /// used instead
     #[arg(long, value_name = "IP:PORT", default_values = ["127.0.0.1:8897", "127.0.0.1:8898", "127.0.0.1:8899"])]
     pub listen: Vec<SocketAddr>,
 
@@ -109,6 +111,14 @@ pub struct Args {
     #[arg(long, value_name = "[IP:]PORT|unix:PATH", value_parser = admin)]
     pub admin: Option<AdminAddress>,
 
+    /// When a service manager (NOTIFY_SOCKET) is told that the server is ready
+    #[arg(long, value_enum, default_value_t = ReadyWhen::Listening, help_heading = PROCESS)]
+    pub ready: ReadyWhen,
+
+    /// Once it listens, become this user; needs to be started as root
+    #[arg(long, value_name = "NAME", value_parser = user, help_heading = PROCESS)]
+    pub user: Option<UserName>,
+
     /// How the log on stderr is written
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = LOG)]
     pub log_format: LogFormat,
@@ -117,6 +127,15 @@ pub struct Args {
     #[arg(long, value_name = "DIRECTIVES", env = "RUST_LOG", default_value = LOGGED, value_parser = log_filter)]
     #[arg(help_heading = LOG)]
     pub log_filter: String,
+}
+
+/// When a service manager is told that the server is ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum ReadyWhen {
+    /// As soon as it listens: its start does not wait for ZooKeeper
+    Listening,
+    /// Once every listener is registered
+    Registered,
 }
 
 /// How the log is written.
@@ -150,6 +169,7 @@ impl fmt::Display for AdminAddress {
 
 const LIMITS: &str = "Limits";
 const LOG: &str = "Log";
+const PROCESS: &str = "Process";
 const SHUTDOWN: &str = "Shutdown";
 
 /// The events that are logged for want of other wishes.
@@ -178,6 +198,14 @@ fn some_time(text: &str) -> Result<Duration, String> {
 fn network(text: &str) -> Result<IpNet, &'static str> {
     let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     parsed.map_err(|_| "use a network such as 10.0.0.0/8 or 2001:db8::/32, or an address")
+}
+
+fn user(text: &str) -> Result<UserName, &'static str> {
+    if text.is_empty() || text.contains(':') {
+        Err("use the name of a user")
+    } else {
+        Ok(UserName(text.to_owned()))
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tokio::sync::watch;
 use zk_registry::{RegistrationState, Status};
 
 use crate::daemon::metrics::Metrics;
@@ -18,6 +19,7 @@ struct Inner {
     listings: Mutex<Vec<Listing>>,
     draining: AtomicBool,
     metrics: Metrics,
+    changes: watch::Sender<()>,
 }
 
 /// One listener.
@@ -53,7 +55,12 @@ impl Board {
         for listing in &listings {
             metrics.set_registration(&listing.listener.to_string(), &STATES, PENDING);
         }
-        Self(Arc::new(Inner { listings: Mutex::new(listings), draining: AtomicBool::new(false), metrics }))
+        Self(Arc::new(Inner {
+            listings: Mutex::new(listings),
+            draining: AtomicBool::new(false),
+            metrics,
+            changes: watch::Sender::new(()),
+        }))
     }
 
     /// The address that the listener with this number advertises, and its node.
@@ -85,6 +92,7 @@ impl Board {
         if let Some(listing) = self.listings().get_mut(n) {
             listing.status = if status == Status::Up { UP } else { DRAINING };
         }
+        self.0.changes.send_replace(());
     }
 
     /// The listener with this number cannot be registered, for a reason of our own.
@@ -95,6 +103,7 @@ impl Board {
     /// From now on no new work should be sent here.
     pub(crate) fn set_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+        self.0.changes.send_replace(());
     }
 
     /// Whether every listener is registered and none is about to go or drained by an operator. A lost connection to ZooKeeper alone does not
@@ -110,11 +119,38 @@ impl Board {
         self.listings().clone()
     }
 
+    /// Is told of each change from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
+    }
+
+    /// The state of all in a few words.
+    pub(crate) fn summary(&self) -> String {
+        let listings = self.listings();
+        let count =
+            |wanted: &dyn Fn(&Listing) -> bool| listings.iter().filter(|listing| wanted(listing)).count();
+        let registered = count(&|listing| listing.state == REGISTERED || listing.state == SUSPENDED);
+        let mut summary = format!("{registered}/{} registered", listings.len());
+        for (word, many) in [
+            ("drained by an operator", count(&|listing| listing.status == DRAINING)),
+            ("without a connection to ZooKeeper", count(&|listing| listing.state == SUSPENDED)),
+        ] {
+            if many > 0 {
+                summary += &format!(", {many} {word}");
+            }
+        }
+        match self.0.draining.load(Ordering::Relaxed) {
+            true => format!("leaving, {summary}"),
+            false => summary,
+        }
+    }
+
     fn set(&self, n: usize, state: &'static str, zxid: Option<i64>, detail: Option<String>) {
         if let Some(listing) = self.listings().get_mut(n) {
             (listing.state, listing.zxid, listing.detail) = (state, zxid, detail);
             self.0.metrics.set_registration(&listing.listener.to_string(), &STATES, state);
         }
+        self.0.changes.send_replace(());
     }
 
     /// No update can stop half-way in a panic.

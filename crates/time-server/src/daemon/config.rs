@@ -7,9 +7,11 @@ use std::time::Duration;
 use zk_registry::{Attributes, Instance};
 
 use crate::daemon::advertise::HostPort;
-use crate::daemon::args::{AdminAddress, Args};
+use crate::daemon::args::{AdminAddress, Args, ReadyWhen};
 use crate::daemon::limits::Limits;
-use zk_registry::cli::{RegistryConfig, UsageError};
+use crate::daemon::privileges::UserName;
+use crate::daemon::service_manager;
+use zk_registry::cli::{RegistryConfig, SecretFiles, UsageError};
 
 /// Everything that a run of the program is told.
 #[derive(Clone, Debug)]
@@ -30,6 +32,12 @@ pub struct Config {
     pub limits: Limits,
     /// Where the admin endpoint listens.
     pub admin: Option<AdminAddress>,
+    /// The files with secrets, which are read again before each connection.
+    pub secret_files: SecretFiles,
+    /// When a service manager is told that the server is ready.
+    pub ready: ReadyWhen,
+    /// The user to become once it listens.
+    pub user: Option<UserName>,
 }
 
 /// How to leave.
@@ -60,7 +68,9 @@ impl Config {
     /// The flag that cannot be used so, or a file that cannot be read.
     pub fn fitting(args: Args, fit: impl FnOnce(usize) -> usize) -> Result<Self, UsageError> {
         let attributes = attributes(&args)?;
-        if !args.advertise.is_empty() && args.advertise.len() != args.listen.len() {
+        // Of sockets that are handed over the number is not known yet.
+        let is_known = !service_manager::hands_over_sockets();
+        if is_known && !args.advertise.is_empty() && args.advertise.len() != args.listen.len() {
             let (stated, listeners) = (args.advertise.len(), args.listen.len());
             let what = format!(
                 "{stated} addresses for {listeners} listeners; state one for each --listen, in order"
@@ -89,11 +99,14 @@ impl Config {
             listen: args.listen,
             advertise: args.advertise,
             pod_ip: args.pod_ip,
+            secret_files: args.registry.cluster.secret_files(),
             registry: args.registry.resolve()?,
             attributes,
             shutdown,
             limits,
             admin: args.admin,
+            ready: args.ready,
+            user: args.user,
         })
     }
 }

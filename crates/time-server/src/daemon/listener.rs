@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -33,12 +32,28 @@ pub(crate) fn listen_for(address: SocketAddr, reply_timeout: Duration) -> io::Re
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     #[cfg(unix)] // elsewhere the option would let others take the port
     socket.set_reuseaddr(true)?;
-    // Connections inherit all of these from the listening socket.
+    bound_memory(&SockRef::from(&socket), reply_timeout)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The same of a socket that listens already, with the queue that it has.
+///
+/// # Errors
+///
+/// Those of the system.
+pub(crate) fn adopt(listener: std::net::TcpListener, reply_timeout: Duration) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    bound_memory(&SockRef::from(&listener), reply_timeout)?;
+    TcpListener::from_std(listener)
+}
+
+/// Connections inherit all of these from the listening socket.
+fn bound_memory(socket: &SockRef<'_>, reply_timeout: Duration) -> io::Result<()> {
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     #[cfg(target_os = "linux")]
     {
-        let socket = SockRef::from(&socket);
         // In milliseconds, and 0 would mean the system's default of many minutes.
         let reply_timeout = reply_timeout.clamp(Duration::from_millis(1), LONGEST_USER_TIMEOUT);
         socket.set_tcp_user_timeout(Some(reply_timeout))?;
@@ -47,15 +62,14 @@ pub(crate) fn listen_for(address: SocketAddr, reply_timeout: Duration) -> io::Re
     }
     #[cfg(not(target_os = "linux"))]
     let _ = reply_timeout; // the connection's own deadline has to do
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(())
 }
 
 /// The memory that Linux allows a socket is twice what is asked for: 32 KiB of replies and 32 KiB of requests, so that 4,096
 /// connections of one address cost 256 MiB at the very most. A thousand pipelined requests are then answered as fast as over
 /// the system's own buffers; more of them wait with the peer.
-const SEND_BUFFER: u32 = 16 * 1024;
-const RECEIVE_BUFFER: u32 = 16 * 1024;
+const SEND_BUFFER: usize = 16 * 1024;
+const RECEIVE_BUFFER: usize = 16 * 1024;
 
 /// The system counts milliseconds in 32 bits with a sign.
 #[cfg(target_os = "linux")]

@@ -74,6 +74,11 @@ impl Loaded {
         }
     }
 
+    /// Whether there is a file.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// The arguments of the server, to serve or to be checked; `None` for a probe.
     pub fn server(&self) -> Option<&Args> {
         match &self.cli.command {

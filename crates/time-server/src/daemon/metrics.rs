@@ -24,6 +24,18 @@ struct Inner {
     asked: [Counter; Asked::ALL.len()],
     faults: [Counter; Fault::ALL.len()],
     registrations: Family<[(&'static str, String); 2], Gauge>,
+    reloads: [Counter; Reloaded::ALL.len()],
+    refused_secrets: Counter,
+    expiries: Family<[(&'static str, &'static str); 1], Gauge>,
+}
+
+/// What became of a configuration that was read again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reloaded {
+    /// It is the one in use.
+    Applied,
+    /// It cannot be used; the old one is.
+    Refused,
 }
 
 /// The kinds of answers that are counted.
@@ -137,6 +149,19 @@ impl Metrics {
         self.0.faults[kind as usize].inc();
     }
 
+    pub(crate) fn count_reload(&self, outcome: Reloaded) {
+        self.0.reloads[outcome as usize].inc();
+    }
+
+    pub(crate) fn count_refused_secrets(&self) {
+        self.0.refused_secrets.inc();
+    }
+
+    /// The certificates of this flag's file expire then, in seconds since 1970.
+    pub(crate) fn set_expiry(&self, file: &'static str, expiry: i64) {
+        self.0.expiries.get_or_create(&[("file", file)]).set(expiry);
+    }
+
     /// Says in which of `states` the registration of a listener is.
     pub(crate) fn set_registration(&self, listener: &str, states: &[&'static str], current: &str) {
         for state in states {
@@ -152,6 +177,9 @@ impl Default for Metrics {
         let asked = Family::<[(&str, &str); 1], Counter>::default();
         let faults = Family::<[(&str, &str); 1], Counter>::default();
         let registrations = Family::default();
+        let reloads = Family::<[(&str, &str); 1], Counter>::default();
+        let refused_secrets = Counter::default();
+        let expiries = Family::<[(&'static str, &'static str); 1], Gauge>::default();
         let inner = Inner {
             asked: Asked::ALL.map(|kind| asked.get_or_create(&[("kind", kind.word())]).clone()),
             faults: Fault::ALL.map(|kind| faults.get_or_create(&[("kind", kind.word())]).clone()),
@@ -159,6 +187,10 @@ impl Default for Metrics {
             empty: empty.clone(),
             open: open.clone(),
             registrations: Family::clone(&registrations),
+            reloads: Reloaded::ALL
+                .map(|outcome| reloads.get_or_create(&[("outcome", outcome.word())]).clone()),
+            refused_secrets: refused_secrets.clone(),
+            expiries: Family::clone(&expiries),
             registry: Mutex::default(),
         };
         let mut registry = Registry::with_prefix("time_server");
@@ -168,7 +200,23 @@ impl Default for Metrics {
         registry.register("requests", "Answers given, by what was asked", asked);
         registry.register("errors", "Trouble met, by kind", faults);
         registry.register("registration", "1 for the state that a registration is in", registrations);
+        registry.register("reloads", "Times that the configuration was read again, by outcome", reloads);
+        let what = "Times that the files of --auth-file or --tls-* could not be read before a connection";
+        registry.register("secrets_refused", what, refused_secrets);
+        let what = "When the first certificate of the file expires, in seconds since 1970";
+        registry.register("certificate_expiry_timestamp_seconds", what, expiries);
         Self(Arc::new(Inner { registry: Mutex::new(registry), ..inner }))
+    }
+}
+
+impl Reloaded {
+    const ALL: [Self; 2] = [Self::Applied, Self::Refused];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Refused => "refused",
+        }
     }
 }
 

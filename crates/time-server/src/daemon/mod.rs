@@ -14,8 +14,11 @@ pub mod logging;
 pub mod metrics;
 #[cfg(unix)]
 pub mod open_files;
+pub mod privileges;
 pub mod probe;
+pub mod reload;
 pub mod server;
+pub mod service_manager;
 
 // A connection, from the accept queue to its end.
 mod acceptor;
@@ -36,6 +39,8 @@ mod announce;
 mod backoff;
 mod board;
 mod config_file;
+mod expiry;
 mod run;
+mod secrets_in_use;
 
 pub use self::run::{Daemon, DaemonError};

@@ -3,6 +3,8 @@
 //! Leaving: say "draining" and wait for the notice, withdraw, accept a little longer, empty the accept queues and close the
 //! listeners, finish what is under way, close the session. What ZooKeeper does not acknowledge in time is not waited for.
 
+use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::io;
 use std::net::SocketAddr;
@@ -12,25 +14,35 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
-use zk_registry::{ConnectionState, ErrorKind, Registry, Withdrawn};
+use zk_registry::{Attributes, ConnectionState, ErrorKind, Registry, Secrets, Withdrawn};
 
 use crate::daemon::admin::{Admin, AdminListener};
 use crate::daemon::advertise::{Advertise, plan};
 use crate::daemon::announce::{Announcer, Announcing};
-use crate::daemon::args::AdminAddress;
+use crate::daemon::args::{AdminAddress, ReadyWhen};
 use crate::daemon::board::Board;
 use crate::daemon::config::Config;
-use crate::daemon::listener::{listen, listen_for};
+use crate::daemon::listener::{adopt, listen, listen_for};
+use crate::daemon::load::Loaded;
+use crate::daemon::logging::LogFilter;
+use crate::daemon::metrics::Metrics;
+use crate::daemon::privileges::become_user;
+use crate::daemon::reload::Reload;
+use crate::daemon::secrets_in_use::SecretsInUse;
 use crate::daemon::server::{Finished, Server};
+use crate::daemon::service_manager;
 use zk_registry::cli::UsageError;
 
 /// A server that listens already and is not registered yet.
 #[derive(Debug)]
 pub struct Daemon {
     config: Config,
+    server: Server,
     listeners: Vec<TcpListener>,
     advertise: Vec<(SocketAddr, Advertise)>,
     admin: Option<AdminListener>,
+    attributes: watch::Sender<Attributes>,
+    secrets: SecretsInUse,
 }
 
 /// Why a daemon did not run.
@@ -44,12 +56,14 @@ pub enum DaemonError {
 }
 
 impl Daemon {
-    /// Listens on every address of the configuration. Must be called within a tokio runtime.
+    /// Listens on every address of the configuration, or on the sockets that were handed over, if there are any. Then becomes
+    /// the configured user. Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
-    /// The first address that cannot be listened on, or two listeners that would advertise the same.
-    pub fn bind(config: Config) -> Result<Self, UsageError> {
+    /// The first address that cannot be listened on, two listeners that would advertise the same, or a user that this process
+    /// cannot become.
+    pub fn bind(config: Config, passed: Vec<std::net::TcpListener>) -> Result<Self, UsageError> {
         let cannot = |flag: &'static str, address: SocketAddr| {
             move |error: io::Error| UsageError::new(flag, format!("cannot listen on {address}: {error}"))
         };
@@ -59,15 +73,42 @@ impl Daemon {
             let bound = listener.local_addr().map_err(cannot("--listen", address))?;
             Ok((bound, listener))
         };
-        let (addresses, listeners): (Vec<_>, _) =
-            config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let adopt = |listener: std::net::TcpListener| {
+            let handed_over = |error| UsageError::new("LISTEN_FDS", format!("cannot use a socket: {error}"));
+            let bound = listener.local_addr().map_err(handed_over)?;
+            Ok((bound, adopt(listener, config.limits.slow_reader).map_err(handed_over)?))
+        };
+        let listening: Result<Vec<_>, _> = match passed.is_empty() {
+            true => config.listen.iter().map(bind).collect(),
+            false => passed.into_iter().map(adopt).collect(),
+        };
+        let (addresses, listeners): (Vec<_>, _) = listening?.into_iter().unzip();
         let plans = plan(&addresses, &config.advertise, config.pod_ip)?;
         let admin = config.admin.as_ref().map(|address| {
             let cannot = |error| UsageError::new("--admin", format!("cannot listen on {address}: {error}"));
             listen_admin(address).map_err(cannot)
         });
         let admin = admin.transpose()?;
-        Ok(Self { advertise: addresses.into_iter().zip(plans).collect(), listeners, admin, config })
+        if let Some(user) = &config.user {
+            become_user(user)?;
+            // Not only while it was root.
+            config.secret_files.read()?;
+        }
+        let metrics = Metrics::default();
+        let server = Server::new(config.limits.clone()).with_metrics(metrics.clone());
+        let options = &config.registry.options;
+        let read = Secrets { credentials: options.credentials.clone(), tls: options.tls.clone() };
+        let secrets = SecretsInUse::new(config.secret_files.clone(), &read, metrics);
+        let attributes = watch::Sender::new(config.attributes.clone());
+        let advertise = addresses.into_iter().zip(plans).collect();
+        Ok(Self { config, server, listeners, advertise, admin, attributes, secrets })
+    }
+
+    /// Reads the configuration again, once it runs, from these words, of which `loaded` is the present meaning.
+    pub fn reload(&self, words: Vec<OsString>, loaded: Loaded, filter: LogFilter) -> Reload {
+        let (attributes, secrets) = (self.attributes.clone(), self.secrets.clone());
+        let metrics = self.server.metrics().clone();
+        Reload { words, loaded, filter, attributes, secrets, metrics }
     }
 
     /// The addresses that are listened on, in the order of the configuration.
@@ -99,15 +140,15 @@ impl Daemon {
         shutdown: impl Future<Output = ()>,
         hurry: impl Future<Output = ()>,
     ) -> Result<(), DaemonError> {
-        let Self { config, listeners, advertise, admin } = self;
-        let server = Server::new(config.limits);
+        let Self { config, server, listeners, advertise, admin, attributes, secrets } = self;
         let metrics = server.metrics().clone();
         let board = Board::new(advertise.iter().map(|(listener, _)| *listener), metrics.clone());
         for (listener, _) in &advertise {
             info!(%listener, "listening");
         }
 
-        let registry = Registry::open(config.registry.to, config.registry.options);
+        let options = config.registry.options.with_secrets(secrets.source());
+        let registry = Registry::open(config.registry.to, options);
         if let ConnectionState::Failed(error) = &*registry.connection().borrow() {
             return Err(DaemonError::Usage(UsageError::from_registry(error)));
         }
@@ -115,7 +156,7 @@ impl Daemon {
         let announcing = Announcing {
             registry: registry.clone(),
             service: config.registry.service,
-            attributes: config.attributes,
+            attributes: attributes.subscribe(),
             notice: config.shutdown.notice,
             patience: ACKNOWLEDGED_WITHIN,
             board: board.clone(),
@@ -123,9 +164,14 @@ impl Daemon {
         let announcer = Announcer::start(&announcing, advertise).map_err(|error| unusable(&error))?;
         drop(announcing);
 
+        let leaving_within = ACKNOWLEDGED_WITHIN * 3
+            + config.shutdown.notice.unwrap_or_default()
+            + config.shutdown.linger
+            + config.shutdown.drain_timeout;
         let stop = async {
             shutdown.await;
             info!("leaving");
+            service_manager::stopping(leaving_within);
             board.set_draining();
             announcer.leave().await;
             sleep(config.shutdown.linger).await;
@@ -156,6 +202,30 @@ impl Daemon {
             }
             error = usage => Err(DaemonError::Usage(error)),
             never = admin_endpoint => match never {},
+            never = tell_service_manager(&board, config.ready) => match never {},
+            never = service_manager::feed_watchdog() => match never {},
+        }
+    }
+}
+
+/// Tells the service manager how far we are, with each change, and once that we are ready.
+async fn tell_service_manager(board: &Board, ready: ReadyWhen) -> Infallible {
+    let mut changes = board.changes();
+    let mut is_ready = false;
+    let mut told = String::new();
+    loop {
+        changes.mark_unchanged();
+        if !is_ready && (ready == ReadyWhen::Listening || board.is_ready()) {
+            is_ready = true;
+            service_manager::ready();
+        }
+        let summary = board.summary();
+        if summary != told {
+            service_manager::status(&summary);
+            told = summary;
+        }
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
         }
     }
 }

@@ -46,6 +46,12 @@ impl Server {
         Self { clock: Arc::new(SystemClock), limits: limits.bounded(), metrics: Metrics::default() }
     }
 
+    /// Counts in these instead.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
     /// Tells the time of this clock instead.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {

@@ -3,12 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::running::{file, program, said, start, subcommand};
-
-/// An address that is free now.
-fn free() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
+use crate::running::{file, free, program, said, start, subcommand};
 
 #[test]
 fn a_probe_tells_alive_from_ready_and_both_from_gone() {

@@ -65,6 +65,11 @@ pub(crate) fn subcommand(arguments: &[&str]) -> Command {
 /// The variables that the program reads.
 const VARIABLES: [&str; 5] = ["ADVERTISE", "NO_COLOR", "POD_IP", "RUST_LOG", "ZOOKEEPER"];
 
+/// An address that is free now.
+pub(crate) fn free() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
 /// A file with this text.
 pub(crate) fn file(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::cli::secret_files::{credentials, pem};
-use crate::cli::{AclName, FormatName, UsageError, duration};
-use crate::{BasePath, ConnectString, Credentials, Options, Tls};
+use crate::cli::{AclName, FormatName, SecretFiles, UsageError, duration};
+use crate::{BasePath, ConnectString, Credentials, Options, Secrets};
 
 /// Where ZooKeeper is, who we are to it, and how services are written there.
 #[derive(Clone, Debug, clap::Args)]
@@ -82,20 +81,10 @@ impl ClusterArgs {
         if self.tls_key.is_some() && self.tls_cert.is_none() {
             return Err(UsageError::new("--tls-key", "needs --tls-cert"));
         }
-        let tls = match &self.tls_ca {
-            None => None,
-            Some(ca) => {
-                let tls = Tls::new(pem("--tls-ca", ca)?);
-                Some(match (&self.tls_cert, &self.tls_key) {
-                    (Some(cert), Some(key)) => {
-                        tls.with_identity(pem("--tls-cert", cert)?, pem("--tls-key", key)?)
-                    }
-                    _ => tls,
-                })
-            }
-        };
-        let credentials: Vec<_> =
-            self.auth_file.as_deref().map(credentials).transpose()?.into_iter().collect();
+        let files = self.secret_files();
+        let secrets = files.read()?;
+        files.warn_if_exposed(&secrets);
+        let Secrets { credentials, tls } = secrets;
         if tls.is_none() && credentials.iter().any(|one| matches!(one, Credentials::Digest { .. })) {
             warn!(
                 "--auth-file: `digest` sends the password as it is, and there is no TLS; use --tls-ca, or `sasl`"
@@ -107,10 +96,21 @@ impl ClusterArgs {
             session_timeout: self.session_timeout,
             credentials,
             tls,
+            secrets: Some(files.source()),
             acl: self.acl.acl(),
             ..Options::default()
         };
         Ok(ClusterConfig { to: self.zookeeper, options, format: self.format })
+    }
+
+    /// The files that are read again before each connection.
+    pub fn secret_files(&self) -> SecretFiles {
+        SecretFiles {
+            auth: self.auth_file.clone(),
+            ca: self.tls_ca.clone(),
+            certificate: self.tls_cert.clone(),
+            key: self.tls_key.clone(),
+        }
     }
 }
 

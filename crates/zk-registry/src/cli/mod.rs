@@ -38,6 +38,7 @@ pub use colours::wants_colours;
 pub use duration::{MAX_DURATION, duration};
 pub use names::{AclName, FormatName};
 pub use registry_args::{RegistryArgs, RegistryConfig};
+pub use secret_files::SecretFiles;
 #[cfg(unix)]
-pub use signals::Signals;
+pub use signals::{Asked, OnHangup, Signals};
 pub use usage_error::UsageError;

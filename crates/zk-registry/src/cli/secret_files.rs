@@ -1,18 +1,78 @@
 //! The files that the flags name: credentials and PEM. Errors name the flag and the file, and never repeat what it holds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::Credentials;
 use crate::cli::UsageError;
-use crate::options::secret_files;
+use crate::options::secret_files::{self, warn_if_exposed};
+use crate::{Credentials, SecretSource, Secrets, Tls};
 
-/// Who the first line of the file says we are.
-pub(super) fn credentials(file: &Path) -> Result<Credentials, UsageError> {
-    secret_files::credentials(AUTH_FILE, file).map_err(|what| UsageError::new(AUTH_FILE, what))
+/// The files of [`ClusterArgs`](crate::cli::ClusterArgs) that hold who we are to ZooKeeper and whom we trust.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SecretFiles {
+    /// `--auth-file`.
+    pub auth: Option<PathBuf>,
+    /// `--tls-ca`; turns TLS on.
+    pub ca: Option<PathBuf>,
+    /// `--tls-cert`.
+    pub certificate: Option<PathBuf>,
+    /// `--tls-key`.
+    pub key: Option<PathBuf>,
 }
 
-pub(super) fn pem(flag: &str, file: &Path) -> Result<String, UsageError> {
-    secret_files::pem(flag, file).map_err(|what| UsageError::new(flag, what))
+impl SecretFiles {
+    /// Reads them all.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be read or does not hold what its flag needs.
+    pub fn read(&self) -> Result<Secrets, UsageError> {
+        let tls = match &self.ca {
+            None => None,
+            Some(ca) => {
+                let tls = Tls::new(pem("--tls-ca", ca)?);
+                Some(match (&self.certificate, &self.key) {
+                    (Some(cert), Some(key)) => {
+                        tls.with_identity(pem("--tls-cert", cert)?, pem("--tls-key", key)?)
+                    }
+                    _ => tls,
+                })
+            }
+        };
+        let credentials = self.auth.as_deref().map(credentials).transpose()?.into_iter().collect();
+        Ok(Secrets { credentials, tls })
+    }
+
+    /// Reads them anew before each connection.
+    pub fn source(self) -> SecretSource {
+        SecretSource::new(move || self.read().map_err(|error| error.to_string()))
+    }
+
+    /// Warns of each file with a secret that other users may read or change.
+    pub(super) fn warn_if_exposed(&self, secrets: &Secrets) {
+        if let Some(file) = &self.auth {
+            warn_if_exposed(AUTH_FILE, file);
+        }
+        let Some(tls) = &secrets.tls else { return };
+        let identity = tls.identity_pem.as_ref();
+        for (flag, file, pem) in [
+            ("--tls-ca", &self.ca, Some(&tls.ca_pem)),
+            ("--tls-cert", &self.certificate, identity.map(|(certificate, _)| certificate)),
+            ("--tls-key", &self.key, identity.map(|(_, key)| key)),
+        ] {
+            if let (Some(file), true) = (file, pem.is_some_and(|pem| pem.contains("PRIVATE KEY"))) {
+                warn_if_exposed(flag, file);
+            }
+        }
+    }
+}
+
+/// Who the first line of the file says we are.
+fn credentials(file: &Path) -> Result<Credentials, UsageError> {
+    secret_files::credentials(file).map_err(|what| UsageError::new(AUTH_FILE, what))
+}
+
+fn pem(flag: &str, file: &Path) -> Result<String, UsageError> {
+    secret_files::pem(file).map_err(|what| UsageError::new(flag, what))
 }
 
 const AUTH_FILE: &str = "--auth-file";
@@ -61,11 +121,13 @@ pub(super) mod tests {
             for one in [&secret, &key, &certificate] {
                 one.as_file().set_permissions(PermissionsExt::from_mode(mode)).unwrap();
             }
-            let log = logged(|| {
-                credentials(secret.path()).unwrap();
-                pem("--tls-key", key.path()).unwrap();
-                pem("--tls-cert", certificate.path()).unwrap();
-            });
+            let files = SecretFiles {
+                auth: Some(secret.path().to_owned()),
+                ca: Some(certificate.path().to_owned()),
+                certificate: Some(certificate.path().to_owned()),
+                key: Some(key.path().to_owned()),
+            };
+            let log = logged(|| files.warn_if_exposed(&files.read().unwrap()));
             for (flag, is_secret) in [("--auth-file", true), ("--tls-key", true), ("--tls-cert", false)] {
                 assert_eq!(log.contains(flag), warned && is_secret, "{flag} {mode:o}: {log}");
             }

@@ -1,7 +1,8 @@
 //! The signals that end a program: the first one lets it leave politely, a second one ends it now.
 //!
 //! SIGTERM, SIGINT (Ctrl-C) and SIGQUIT always end it. SIGHUP does where there is a controlling terminal, because closing
-//! that must not leave a registered orphan behind; elsewhere it is ignored and logged. A signal that was ignored when the
+//! that must not leave a registered orphan behind; elsewhere it is ignored and logged. A program that can read its
+//! configuration again says so by [`OnHangup`]. A signal that was ignored when the
 //! program began, as under `nohup` or in the background of a script, stays ignored.
 
 use std::fs;
@@ -10,12 +11,34 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+/// What a signal asks a program for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asked {
+    /// To end.
+    End,
+    /// To read its configuration again.
+    Reload,
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OnHangup {
+    /// The end where there is a controlling terminal; nothing elsewhere.
+    #[default]
+    Ends,
+    /// Reading the configuration again.
+    Reloads,
+    /// The end where there is a controlling terminal; elsewhere, reading the configuration again.
+    ReloadsWithoutTerminal,
+}
+
 /// The signals that this process listens to.
 #[derive(Debug)]
 pub struct Signals {
     ends: Vec<Signal>,
     hangup: Option<Signal>,
     has_terminal: bool,
+    on_hangup: OnHangup,
 }
 
 impl Signals {
@@ -30,15 +53,22 @@ impl Signals {
         let ends = [SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()];
         let ends = ends.into_iter().filter_map(|kind| take(kind).transpose()).collect::<io::Result<_>>()?;
         let hangup = take(SignalKind::hangup())?;
-        Ok(Self { ends, hangup, has_terminal: fs::File::open("/dev/tty").is_ok() })
+        Ok(Self { ends, hangup, has_terminal: fs::File::open("/dev/tty").is_ok(), on_hangup: OnHangup::Ends })
     }
 
-    /// Waits for the next signal that ends the program.
+    /// Takes SIGHUP for this.
+    #[must_use]
+    pub fn with_hangup(mut self, on_hangup: OnHangup) -> Self {
+        self.on_hangup = on_hangup;
+        self
+    }
+
+    /// Waits for the next signal that asks the program for something.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses no signal.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Asked {
         loop {
             let ends = std::future::poll_fn(|cx| {
                 let mut ready = std::task::Poll::Pending;
@@ -56,14 +86,17 @@ impl Signals {
                 }
             };
             tokio::select! {
-                () = ends => return,
-                _ = hangup => {
-                    if self.has_terminal {
+                () = ends => return Asked::End,
+                _ = hangup => match (self.on_hangup, self.has_terminal) {
+                    (OnHangup::Reloads, _) | (OnHangup::ReloadsWithoutTerminal, false) => return Asked::Reload,
+                    (OnHangup::Ends | OnHangup::ReloadsWithoutTerminal, true) => {
                         info!("the terminal was closed");
-                        return;
+                        return Asked::End;
                     }
-                    warn!("SIGHUP is ignored: there is no controlling terminal, and nothing is read again");
-                }
+                    (OnHangup::Ends, false) => {
+                        warn!("SIGHUP is ignored: there is no controlling terminal, and nothing is read again");
+                    }
+                },
             }
         }
     }

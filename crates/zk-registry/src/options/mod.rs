@@ -5,6 +5,7 @@
 mod connect_string;
 #[cfg(any(feature = "clap", feature = "serde"))]
 pub(crate) mod secret_files;
+mod secrets;
 mod security;
 #[cfg(feature = "serde")]
 mod settings;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use self::connect_string::ConnectString;
 pub(crate) use self::connect_string::Host;
+pub use self::secrets::{SecretSource, Secrets};
 pub use self::security::{Acl, Credentials, Tls};
 #[cfg(feature = "serde")]
 pub use self::settings::{Settings, TlsSettings};
@@ -38,6 +40,9 @@ pub struct Options {
     pub credentials: Vec<Credentials>,
     /// TLS towards ZooKeeper. Defaults to none.
     pub tls: Option<Tls>,
+    /// Gives `credentials` and `tls` anew before each connection, so that they can be renewed without an end of the
+    /// session. Defaults to none: they stay as they are.
+    pub secrets: Option<SecretSource>,
     /// Who may read and change what we create. Defaults to [`Acl::Open`].
     pub acl: Acl,
     /// Whether a chroot that does not exist is created. Defaults to [`Chroot::Expect`].
@@ -97,6 +102,13 @@ impl Options {
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Sets the source that gives credentials and TLS anew; what the options hold is used until it is asked.
+    #[must_use]
+    pub fn with_secrets(mut self, source: SecretSource) -> Self {
+        self.secrets = Some(source);
         self
     }
 
@@ -192,6 +204,7 @@ impl Default for Options {
             session_timeout: Duration::from_secs(10),
             credentials: Vec::new(),
             tls: None,
+            secrets: None,
             acl: Acl::Open,
             chroot: Chroot::Expect,
             runtime: None,

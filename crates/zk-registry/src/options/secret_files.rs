@@ -6,9 +6,8 @@ use std::path::Path;
 
 use super::Credentials;
 
-/// The identity in the first line of a file. `option` names the flag or setting in warnings. The error is for a person to read.
-pub(crate) fn credentials(option: &str, file: &Path) -> Result<Credentials, String> {
-    warn_if_exposed(option, file);
+/// The identity in the first line of a file. The error is for a person to read.
+pub(crate) fn credentials(file: &Path) -> Result<Credentials, String> {
     let text = read(file, AUTH_FILE_BYTES)?;
     let line = text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default().trim();
     let parsed = line.split_once(' ').and_then(|(scheme, identity)| {
@@ -27,12 +26,9 @@ pub(crate) fn credentials(option: &str, file: &Path) -> Result<Credentials, Stri
     })
 }
 
-/// The text of a PEM file. `option` names the flag or setting in warnings. The error is for a person to read.
-pub(crate) fn pem(option: &str, file: &Path) -> Result<String, String> {
+/// The text of a PEM file. The error is for a person to read.
+pub(crate) fn pem(file: &Path) -> Result<String, String> {
     let text = read(file, PEM_BYTES)?;
-    if text.contains("PRIVATE KEY") {
-        warn_if_exposed(option, file);
-    }
     if text.contains("-----BEGIN ") {
         Ok(text)
     } else {
@@ -53,8 +49,8 @@ fn read(file: &Path, most: u64) -> Result<String, String> {
     Ok(text)
 }
 
-/// Warns of a file with a secret that other users may read.
-fn warn_if_exposed(option: &str, file: &Path) {
+/// Warns of a file with a secret that other users may read. `option` names the flag or setting.
+pub(crate) fn warn_if_exposed(option: &str, file: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;

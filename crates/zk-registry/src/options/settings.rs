@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::secret_files::{credentials, pem};
+use super::secret_files::{credentials, pem, warn_if_exposed};
 use super::{Acl, Chroot, ConnectString, Options, Suspicion, Tls};
 use crate::error::{Error, ErrorKind};
 
@@ -168,9 +168,8 @@ impl Settings {
         options.chroot =
             word("chroot", self.chroot, &[("expect", Chroot::Expect), ("create", Chroot::Create)])?;
         if let Some(file) = self.auth_file {
-            options
-                .credentials
-                .push(credentials("auth-file", &file).map_err(|why| invalid("auth-file", why))?);
+            warn_if_exposed("auth-file", &file);
+            options.credentials.push(credentials(&file).map_err(|why| invalid("auth-file", why))?);
         }
         options.tls = self.tls.map(TlsSettings::read).transpose()?;
         options.validate()?;
@@ -180,7 +179,13 @@ impl Settings {
 
 impl TlsSettings {
     fn read(self) -> Result<Tls, Error> {
-        let file = |option, file: PathBuf| pem(option, &file).map_err(|why| invalid(option, why));
+        let file = |option, file: PathBuf| {
+            let text = pem(&file).map_err(|why| invalid(option, why))?;
+            if text.contains("PRIVATE KEY") {
+                warn_if_exposed(option, &file);
+            }
+            Ok::<_, Error>(text)
+        };
         let Some(ca) = self.ca else {
             return Err(invalid("tls.ca", "name a PEM file with the authorities that are trusted"));
         };

@@ -24,7 +24,7 @@ pub(super) struct Looks(Arc<()>);
 
 impl Looks {
     /// Runs this on a thread of its own; `None` if it was not run to its end.
-    fn run<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+    pub(super) fn run<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
         &self,
         look: F,
     ) -> impl Future<Output = Option<T>> + Send + use<T, F> {
@@ -41,7 +41,7 @@ impl Looks {
         }
     }
 
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 }

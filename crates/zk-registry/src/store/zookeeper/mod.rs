@@ -11,6 +11,7 @@ mod address;
 mod diagnosis;
 mod faults;
 mod lifeline;
+mod renewal;
 mod session;
 mod tls;
 mod watcher;
@@ -22,15 +23,16 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use zookeeper_client::{Client, Connector, Error, SaslOptions};
+use zookeeper_client::{Client, Connector, Error};
 
 use self::address::Address;
 use self::diagnosis::Looks;
 use self::lifeline::Lifeline;
+use self::renewal::Renewal;
 use self::session::Session;
 use super::{Connect, ConnectFault, Store};
 use crate::error::ErrorKind;
-use crate::options::{ConnectString, Credentials, Options, Tls};
+use crate::options::{ConnectString, Options};
 
 /// Opens sessions with a real ZooKeeper.
 #[derive(Clone)]
@@ -40,7 +42,8 @@ pub(crate) struct ZooKeeper(Result<Arc<Template>, String>);
 struct Template {
     connector: Connector,
     hosts: Vec<Address>,
-    tls: Option<Tls>,
+    /// Adds credentials and TLS to the connector.
+    renewal: Arc<Renewal>,
     /// What it means when the server refuses us.
     refusal: &'static str,
     chroot: Option<String>,
@@ -76,28 +79,16 @@ impl Template {
         let session_timeout = options.session_timeout;
         let connection_timeout = (session_timeout / 5).clamp(Duration::from_secs(1), LONGEST_SILENCE);
         // Eager: one pass over the hosts. Otherwise the crate could spin when every attempt fails at once.
-        let mut connector = Client::connector()
+        let connector = Client::connector()
             .with_fail_eagerly()
             .with_session_timeout(session_timeout)
             .with_connection_timeout(connection_timeout);
-        for credentials in &options.credentials {
-            connector = match credentials {
-                Credentials::Digest { user, password } => {
-                    connector.with_auth("digest", format!("{user}:{password}").as_bytes())
-                }
-                Credentials::Sasl { user, password } => {
-                    connector.with_sasl(SaslOptions::digest_md5(user.clone(), password.clone()))
-                }
-            };
-        }
-        if let Some(tls) = &options.tls {
-            connector = tls::apply(connector, tls)?;
-        }
+        let renewal = Arc::new(Renewal::new(options)?);
         let hosts = to.hosts.iter().map(|host| Address::new(host, options)).collect::<Result<_, _>>()?;
         Ok(Self {
             connector,
             hosts,
-            tls: options.tls.clone(),
+            renewal,
             refusal: if options.credentials.is_empty() { NO_CREDENTIALS } else { WRONG_CREDENTIALS },
             chroot: to.chroot.clone(),
             cluster: to.cluster(),
@@ -121,7 +112,8 @@ impl Template {
         let runtime = Handle::current();
         let lifeline = Lifeline::new();
         let hosts = self.hosts();
-        let connect = self.connector.clone().connect(&hosts);
+        self.renewal.renew(self.connection_timeout).await;
+        let connect = self.renewal.apply(self.connector.clone()).connect(&hosts);
         let connect = lifeline::spawning(runtime.clone(), lifeline.clone(), connect);
         // The crate keeps to the session timeout, or to one connection timeout more.
         let within = self.session_timeout + 2 * self.connection_timeout;
@@ -132,7 +124,10 @@ impl Template {
         };
         let local = diagnosis::local(&self.hosts, self.connection_timeout).await;
         let chroot = self.chroot.as_deref().filter(|chroot| *chroot != "/").unwrap_or_default();
-        Session::new(client, chroot, self.connection_timeout, lifeline, runtime, local)
+        let session =
+            Session::new(client, chroot, self.connection_timeout, lifeline, runtime.clone(), local)?;
+        runtime.spawn(Arc::clone(&self.renewal).follow(session.states(), self.connection_timeout));
+        Ok(session)
     }
 
     async fn fault(&self, error: Error) -> ConnectFault {
@@ -142,8 +137,9 @@ impl Template {
             // Only what is wrong with a certificate or a key is found before the first host is tried.
             Error::Custom(error) => ConnectFault::Invalid(error.to_string()),
             _ => {
+                let tls = self.renewal.tls();
                 let finding =
-                    diagnosis::diagnose(&self.looks, &self.hosts, self.tls.as_ref(), self.connection_timeout);
+                    diagnosis::diagnose(&self.looks, &self.hosts, tls.as_ref(), self.connection_timeout);
                 ConnectFault::Unavailable(finding.await)
             }
         }
@@ -181,6 +177,7 @@ impl fmt::Debug for ZooKeeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Credentials;
 
     #[tokio::test]
     async fn a_server_that_wants_credentials_is_not_said_to_have_refused_ours() {

@@ -2,9 +2,9 @@
 //! fails.
 
 #[cfg(feature = "tls")]
-pub(super) use with_feature::{apply, handshake, server_name};
+pub(super) use with_feature::{Certificates, handshake, server_name};
 #[cfg(not(feature = "tls"))]
-pub(super) use without_feature::{apply, handshake, server_name};
+pub(super) use without_feature::{Certificates, handshake, server_name};
 
 #[cfg(feature = "tls")]
 mod with_feature {
@@ -17,22 +17,40 @@ mod with_feature {
     use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
     use rustls_pki_types::pem::PemObject;
     use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
-    use zookeeper_client::{Connector, TlsOptions};
+    use zookeeper_client::{Connector, TlsCa, TlsCerts, TlsDynamicCerts, TlsIdentity, TlsOptions};
 
     use crate::options::Tls;
 
-    pub(in super::super) fn apply(connector: Connector, tls: &Tls) -> Result<Connector, String> {
-        let mut options = TlsOptions::new()
-            .with_pem_ca(&tls.ca_pem)
-            .map_err(|error| format!("tls authorities: {error}"))?;
+    /// The certificates of the next handshake, in a cell that the client crate looks into.
+    #[derive(Clone, Debug)]
+    pub(in super::super) struct Certificates(TlsDynamicCerts);
+
+    impl Certificates {
+        pub(in super::super) fn new(tls: &Tls) -> Result<Self, String> {
+            Ok(Self(TlsDynamicCerts::new(certificates(tls)?)))
+        }
+
+        /// Takes others instead, or an error and none of them.
+        pub(in super::super) fn update(&self, tls: &Tls) -> Result<(), String> {
+            self.0.update(certificates(tls)?);
+            Ok(())
+        }
+
+        pub(in super::super) fn apply(&self, connector: Connector) -> Connector {
+            connector.with_tls(TlsOptions::new().with_certs(self.0.clone()))
+        }
+    }
+
+    fn certificates(tls: &Tls) -> Result<TlsCerts, String> {
+        let authorities = |error| format!("tls authorities: {error}");
+        let identity = |error| format!("tls identity: {error}");
+        let mut builder = TlsCerts::builder().with_ca(TlsCa::from_pem(&tls.ca_pem).map_err(authorities)?);
         if let Some((certificate, key)) = &tls.identity_pem {
-            options = options
-                .with_pem_identity(certificate, key)
-                .map_err(|error| format!("tls identity: {error}"))?;
+            builder = builder.with_identity(TlsIdentity::from_pem(certificate, key).map_err(identity)?);
         }
         // The crate would find a key that is not the certificate's when it connects; we want to know at once.
         config(tls)?;
-        Ok(connector.with_tls(options))
+        builder.build().map_err(authorities)
     }
 
     /// The name to verify a server's certificate against. The crate panics on a name that is none, so such a name must never
@@ -144,8 +162,21 @@ mod without_feature {
     const MISSING: &str =
         "tls: needs the feature `tls` of the crate zk-registry, which is not enabled in this build";
 
-    pub(in super::super) fn apply(_: Connector, _: &Tls) -> Result<Connector, String> {
-        Err(MISSING.to_owned())
+    #[derive(Clone, Debug)]
+    pub(in super::super) enum Certificates {}
+
+    impl Certificates {
+        pub(in super::super) fn new(_: &Tls) -> Result<Self, String> {
+            Err(MISSING.to_owned())
+        }
+
+        pub(in super::super) fn update(&self, _: &Tls) -> Result<(), String> {
+            match *self {}
+        }
+
+        pub(in super::super) fn apply(&self, _: Connector) -> Connector {
+            match *self {}
+        }
     }
 
     pub(in super::super) fn server_name(_: &str) -> Result<&str, String> {
@@ -168,10 +199,14 @@ mod tests {
     use rustls::{ServerConfig, ServerConnection};
     use rustls_pki_types::pem::PemObject as _;
     use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-    use zookeeper_client::Client;
+    use zookeeper_client::{Client, Connector};
 
-    use super::{apply, handshake, server_name};
+    use super::{Certificates, handshake, server_name};
     use crate::options::Tls;
+
+    fn apply(connector: Connector, tls: &Tls) -> Result<Connector, String> {
+        Certificates::new(tls).map(|certificates| certificates.apply(connector))
+    }
 
     /// Made with OpenSSL for these tests: an authority, a server's certificate, CRLs of the authority without it and with it,
     /// and a certificate of version 1.
@@ -253,6 +288,10 @@ dWkt/Rp9kOtW7HEuMFoGy2Ev/6wx+CDXDiM3G4s75m8dC5042Z3BhWIr
             |key| apply(Client::connector(), &Tls::new(CERTIFICATE).with_identity(CERTIFICATE, key));
         assert!(identity(ITS_KEY).is_ok());
         assert!(identity(ANOTHER_KEY).is_err_and(|why| why.starts_with("tls identity")));
+        let certificates =
+            Certificates::new(&Tls::new(CERTIFICATE).with_identity(CERTIFICATE, ITS_KEY)).unwrap();
+        let half = Tls::new(CERTIFICATE).with_identity(CERTIFICATE, ANOTHER_KEY);
+        assert!(certificates.update(&half).is_err(), "only one of two files was written so far");
     }
 
     #[test]
