@@ -1,13 +1,18 @@
 //! `--auth-file`, `--tls-*` and `--acl` of both programs, against a server with TLS and SASL DIGEST-MD5.
 
 use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use integration_tests::process::{Program, RunningProgram, Signal};
+use integration_tests::proxy::Proxy;
 use integration_tests::raw::Error;
 use integration_tests::servers::{Launch, Servers};
 use integration_tests::time_clients::ends_with;
 use integration_tests::time_servers::{SERVICE, SOON, registered, time_server};
 use integration_tests::zookeeper::ZooKeeper;
+use jiff::Timestamp;
 use tempfile::NamedTempFile;
 
 fn file(line: &str) -> NamedTempFile {
@@ -148,4 +153,94 @@ async fn a_password_of_sasl_lets_in_and_a_wrong_one_does_not() {
     let guess = listing(&zookeeper, &["--auth-file", path(&wrong)]);
     ends_with(&guess, 3).await;
     assert!(!guess.stderr().text().contains("a-guess"), "{}", guess.stderr().text());
+}
+
+/// A client certificate of the test server's authority, valid for `lifetime` from now on, put in place as a renewed one is:
+/// written beside the old one, then moved.
+fn renew(zk: &Servers, dir: &Path, lifetime: Duration) {
+    let [authority, authority_key] = ["ca.pem", "ca.key"].map(|name| certificate(zk, name));
+    let beside = |name: &str| dir.join(format!("{name}.new"));
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (key, request) = (beside("client.key"), beside("client.csr"));
+    let [key, request] = [&key, &request].map(|path| path.to_str().unwrap());
+    let new_key =
+        ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=renewed"];
+    openssl(&[&new_key[..], &["-keyout", key, "-out", request]].concat());
+    let extensions = dir.join("extensions");
+    std::fs::write(&extensions, "extendedKeyUsage=clientAuth\nbasicConstraints=CA:FALSE\n").unwrap();
+    let end = (Timestamp::now() + lifetime).strftime("%Y%m%d%H%M%SZ").to_string();
+    let begin = (Timestamp::now() - Duration::from_secs(3600)).strftime("%Y%m%d%H%M%SZ").to_string();
+    let (database, out) = (dir.join("database"), beside("client.crt"));
+    std::fs::write(&database, "").unwrap();
+    let config = dir.join("ca.conf");
+    let text = format!(
+        "[ca]\ndefault_ca = a\n[a]\ndatabase = {}\nnew_certs_dir = {}\nrand_serial = yes\npolicy = p\ndefault_md = sha256\nunique_subject = no\n[p]\ncommonName = supplied\n",
+        database.display(),
+        dir.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    openssl(&[
+        "ca",
+        "-batch",
+        "-notext",
+        "-config",
+        config.to_str().unwrap(),
+        "-cert",
+        &authority,
+        "-keyfile",
+        &authority_key,
+        "-in",
+        request,
+        "-out",
+        out.to_str().unwrap(),
+        "-startdate",
+        &begin,
+        "-enddate",
+        &end,
+        "-extfile",
+        extensions.to_str().unwrap(),
+    ]);
+    for name in ["client.key", "client.crt"] {
+        std::fs::rename(beside(name), dir.join(name)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_renewed_on_disk_keeps_a_server_listed_over_reconnects() {
+    const LIFETIME: Duration = Duration::from_secs(30);
+    let zk = Launch::secure().require_client_certificate().start().await;
+    let dir = tempfile::tempdir().unwrap();
+    renew(&zk, dir.path(), LIFETIME);
+    let proxy = Proxy::to(zk.tls_address()).await;
+    let [cert, key] =
+        ["client.crt", "client.key"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    let known = ["--tls-ca", &certificate(&zk, "ca.pem"), "--tls-cert", &cert, "--tls-key", &key];
+    let server = serving(&proxy.address().to_string(), &known);
+    let address = registered(&server, 1).await;
+    let raw = zk.raw().await;
+    let node = format!("{SERVICE}/{address}");
+    let (_, first) = raw.get(&node).await.unwrap().expect("it is listed");
+
+    let began = Instant::now();
+    let mut looks = 0;
+    // The first certificate has expired long before the end, and each connection lasts for some seconds.
+    for round in 0..9 {
+        tokio::time::sleep(LIFETIME / 6).await;
+        if round % 3 == 2 {
+            renew(&zk, dir.path(), LIFETIME);
+        }
+        proxy.cut_rst().await;
+        for _ in 0..10 {
+            let (_, stat) = raw.get(&node).await.unwrap().expect("it is listed");
+            assert_eq!(stat.czxid, first.czxid, "the same node, of the same session");
+            looks += 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    assert!(began.elapsed() > LIFETIME + LIFETIME / 3, "the first certificate has expired");
+    println!("listed at each of {looks} looks over {:?}, 9 reconnects and 3 renewals", began.elapsed());
+    assert!(!server.stderr().text().contains("session"), "{}", server.stderr().text());
 }
