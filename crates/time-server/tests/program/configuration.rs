@@ -10,7 +10,10 @@ fn a_wrong_configuration_names_file_line_key_and_what_is_accepted_and_exits_2() 
         ("\nwieght = 2\n", [":2: ", "wieght: is no key", "weight"]),
         ("zone = 'a'\nweight = true\n", [":2: ", "weight: ", "a whole number"]),
         ("weight = 70000\n", [":1: ", "weight: ", "from 1 to 65535"]),
-        ("format = 'plain'\nzone = 'a'\n", [":2: ", "zone: ", "--format curator"]),
+        (
+            "format = 'plain'\nzone = 'a'\n",
+            [":2: ", "zone: ", "format plain cannot carry a zone; curator can"],
+        ),
         ("\ntls-ca = '/nonexistent/file'\n", [":2: ", "tls-ca: ", "must be a readable text file"]),
         ("\n\ntls-cert = 'c'\ntls-key = 'k'\n", [":3: ", "tls-cert: ", "needs --tls-ca"]),
         ("log-filter = 'zk=loud'", [":1: ", "log-filter: ", "use directives such as"]),

@@ -47,7 +47,7 @@ mod tests {
         table.row([&"x\u{1b}[2J", &1]);
         table.row([&"y".repeat(100), &2]);
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines[0], format!("{:11}  B", "A"));
+        assert_eq!(lines[0], format!("{:10}  B", "A"));
         assert_eq!(lines[1], "x\\u{1b}[2J  1");
         assert!(lines[2].ends_with("y  2"));
     }
