@@ -31,9 +31,11 @@ impl Looks {
         let (done, answer) = oneshot::channel();
         let held = self.clone();
         let thread = thread::Builder::new().name("zk-registry-look".to_owned()).spawn(move || {
-            // The caller may have stopped waiting.
-            let _ = done.send(look());
+            let found = look();
+            // A caller that has the answer may look again at once.
             drop(held);
+            // The caller may have stopped waiting.
+            let _ = done.send(found);
         });
         async move {
             thread.ok()?;
