@@ -1,4 +1,4 @@
-//! The freshness of a snapshot as both outputs write it: one word, and the moment up to which the snapshot was true.
+//! The moment up to which a snapshot was true, as both outputs write it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,16 +6,6 @@ use tokio::time::Instant;
 use zk_registry::Freshness;
 
 use crate::wall_clock::since_epoch;
-
-/// The word for a freshness: `disk`, `live`, `stale` or `pending`.
-pub(crate) fn word(freshness: Freshness) -> &'static str {
-    match freshness {
-        Freshness::Disk { .. } => "disk",
-        Freshness::Live => "live",
-        Freshness::Stale { .. } => "stale",
-        _ => "pending",
-    }
-}
 
 /// The moment up to which a snapshot is known to have been true, in nanoseconds since the epoch; `None` for one that is live
 /// or pending.

@@ -85,7 +85,7 @@ fn list(snapshot: &Snapshot) -> List<'_> {
         snapshot.rejected().iter().map(|rejected| Refused { id: &rejected.id, reason: &rejected.reason });
     List {
         service: snapshot.service().as_str(),
-        freshness: freshness::word(snapshot.freshness()),
+        freshness: snapshot.freshness().word(),
         true_until_ns: freshness::true_until(snapshot.freshness()),
         instances: listed.collect(),
         rejected: refused.collect(),
@@ -95,7 +95,7 @@ fn list(snapshot: &Snapshot) -> List<'_> {
 fn text(snapshot: &Snapshot, paint: Paint) -> String {
     let instances = snapshot.len();
     let plural = if instances == 1 { "" } else { "s" };
-    let mut freshness = freshness::word(snapshot.freshness()).to_owned();
+    let mut freshness = snapshot.freshness().word().to_owned();
     if let Some(until) = freshness::true_until(snapshot.freshness()) {
         freshness = format!("{freshness}, true until {}", wall_clock::text(until));
     }
@@ -160,7 +160,7 @@ pub(crate) mod tests {
         let snapshot = Snapshot::fixed(&service, [one, Instance::new("::1", 8898)]);
         // A snapshot that is not live, and what it rejected, come from a registry only: the tests with ZooKeeper have them.
         let stale = List {
-            freshness: freshness::word(Freshness::Stale { since: Instant::now() }),
+            freshness: Freshness::Stale { since: Instant::now() }.word(),
             true_until_ns: Some(1_795_380_722_000_000_000),
             instances: vec![],
             rejected: vec![Refused { id: "broken", reason: "EOF while parsing a value at line 1 column 8" }],

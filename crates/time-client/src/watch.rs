@@ -106,14 +106,14 @@ fn changes(older: &Snapshot, newer: &Snapshot) -> Vec<Event> {
         Change::Removed(member) => Event::Down { id: member.id().to_string(), at_ns },
         Change::Updated { new, .. } => Event::Update { id: new.id().to_string(), at_ns },
     });
-    let turned = freshness::word(older.freshness()) != freshness::word(newer.freshness())
+    let turned = older.freshness().word() != newer.freshness().word()
         || (newer.cause().is_some() && older.cause() != newer.cause());
     members.chain(turned.then(|| freshness_of(newer))).collect()
 }
 
 fn freshness_of(snapshot: &Snapshot) -> Event {
     let freshness = snapshot.freshness();
-    let (word, true_until_ns) = (freshness::word(freshness), freshness::true_until(freshness));
+    let (word, true_until_ns) = (freshness.word(), freshness::true_until(freshness));
     let reason = snapshot.cause().map(ToString::to_string);
     Event::Freshness { freshness: word, true_until_ns, reason, at_ns: wall_clock::now() }
 }

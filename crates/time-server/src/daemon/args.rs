@@ -19,7 +19,7 @@ use zk_registry::cli::{RegistryArgs, duration};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "time-server")]
 pub struct Args {
-    /// Read what is not said here or in the environment from this TOML file; its keys are the names of the flags
+    /// A TOML file for the flags that neither stand here nor in the environment; its keys are their names
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 

@@ -15,7 +15,7 @@ use crate::daemon::config::Config;
 ///
 /// # Errors
 ///
-/// The flag that cannot be used so, or a file that cannot be read or does not hold what it should.
+/// A flag with a value that is refused, or a file that cannot be read or parsed; the error names it and what is accepted.
 pub fn check(args: Args) -> Result<String, UsageError> {
     let config = Config::try_from(args)?;
     plan(&config.listen, &config.advertise, config.pod_ip)?;

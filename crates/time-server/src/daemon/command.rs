@@ -30,8 +30,8 @@ pub struct Cli {
 pub enum Command {
     /// Say whether a configuration can work, without connecting to anything
     ///
-    /// Takes the flags, the environment and the file of a server, reads the files that they name, and says in one line what
-    /// the server would do, or what is wrong.
+    /// Takes the flags, the environment and the file of a server, reads the files that they name, and prints one line: the
+    /// registrations that the server would make, or the first mistake.
     #[command(after_help = CHECK_EXIT_CODES)]
     Check(Box<Args>),
     /// Ask a running server of this host whether it is well: for the health check of a container
@@ -45,7 +45,7 @@ pub enum Command {
 /// Whom to ask, and what.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ProbeArgs {
-    /// The server's configuration file, of which the probe takes `admin` and `listen`
+    /// The server's configuration file: its `admin` and `listen` are used
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 

@@ -1,6 +1,6 @@
 //! The configuration file: TOML whose keys are the names of the flags.
 //!
-//! The flags alone know what a value may be; a mistake is told with the file, the line, the key and what is accepted.
+//! Values are parsed by the flags' own parsers. An error names the file, the line, the key and what is accepted.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -32,7 +32,7 @@ impl ConfigFile {
     ///
     /// # Errors
     ///
-    /// The first mistake: the file, its line, the key, and what is accepted.
+    /// A file that cannot be read, or its first key or value that is refused, with its line and what is accepted.
     pub(crate) fn read(path: &Path, command: &Command) -> Result<Self, UsageError> {
         let text = text(path).map_err(|error| {
             UsageError::new("--config", format!("{}: must be a readable text file ({error})", path.display()))
@@ -91,7 +91,8 @@ fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
         .filter(|arg| arg.get_long().is_some_and(|long| long != "config") && arg.get_action().takes_values())
 }
 
-/// The texts of a value, as they would be typed, and where each stands; or where it is wrong, and what is accepted.
+/// The words of a value, as they would be typed, each with its offset in the file. The error is the offset of a value of
+/// the wrong type, and what is accepted.
 fn values(flag: &Arg, value: &Spanned<DeValue<'_>>) -> Result<Vec<(usize, String)>, (usize, String)> {
     let text = |value: &Spanned<_>| match scalar(value) {
         Some(text) => Ok((value.span().start, text)),

@@ -13,9 +13,9 @@ use zk_registry::cli::UsageError;
 /// What a server was found to be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Health {
-    /// What it said of itself, or why nothing was heard.
+    /// It answered otherwise, with this text; or it did not answer, for this reason.
     Unwell(String),
-    /// It answered that it is, or, being asked for the time, told it.
+    /// The admin endpoint answered 200, or the listener told the time.
     Well,
 }
 

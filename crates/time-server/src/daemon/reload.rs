@@ -34,8 +34,8 @@ impl Reload {
         self.loaded.has_file()
     }
 
-    /// Reads everything again, applies what has changed and can be changed, and says so in the log. Blocks for as long as
-    /// the files take to read.
+    /// Reads the configuration and the files that it names again, applies each changed key that can be changed in place, and
+    /// logs the others. A configuration that is refused changes nothing. Blocks for as long as the files take to read.
     pub fn reload(&mut self) {
         service_manager::reloading();
         match self.read() {

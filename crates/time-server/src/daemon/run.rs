@@ -104,7 +104,7 @@ impl Daemon {
         Ok(Self { config, server, listeners, advertise, admin, attributes, secrets })
     }
 
-    /// Reads the configuration again, once it runs, from these words, of which `loaded` is the present meaning.
+    /// The reload of this server: it reads the command line `words` again, whose configuration now is `loaded`.
     pub fn reload(&self, words: Vec<OsString>, loaded: Loaded, filter: LogFilter) -> Reload {
         let (attributes, secrets) = (self.attributes.clone(), self.secrets.clone());
         let metrics = self.server.metrics().clone();

@@ -1,4 +1,4 @@
-//! What systemd, or whatever else listens on `NOTIFY_SOCKET`, is told of this process, and the sockets that it hands over.
+//! Notifications to the service manager that listens on `NOTIFY_SOCKET`, such as systemd, and the sockets that it hands over.
 //!
 //! Without a listener nothing is sent. A message that cannot be sent is a debug line: the service is more important.
 

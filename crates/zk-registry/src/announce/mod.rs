@@ -128,7 +128,16 @@ impl Announced {
         self.known().await?.registered().await
     }
 
-    /// Its registration, once its address is known.
+    /// Its registration, once its address is known: at once, but for a listener that is bound to every address.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] when no address for the listener can be told, and what makes its registration impossible;
+    /// [`ErrorKind::Closed`] when the registry was closed before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only stops waiting.
     pub async fn registration(&mut self) -> Result<&Registration, Error> {
         self.known().await.map(|registration| &*registration)
     }

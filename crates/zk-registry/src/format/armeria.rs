@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::time::SystemTime;
 
 use super::Format;
-use super::sealed::{Carries, Codec, Decoded, Drain, Owner, Parents, Place, Record, check_id, refuse};
+use super::sealed::{Carries, Codec, Decoded, Drain, Owner, Parents, check_address};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 
@@ -28,19 +28,13 @@ impl Codec for Armeria {
         _: SystemTime,
     ) -> Result<Vec<u8>, Error> {
         self.carries().check(NAME, instance)?;
-        check_id(NAME, id, instance)?;
-        if instance.port() == 0 {
-            return Err(refuse("format armeria: an instance needs a port".to_owned()));
-        }
+        check_address(NAME, id, instance)?;
         let weight = u32::from(instance.weight().get()) * u32::from(UNIT);
         Ok(format!("{}:{}:{weight}", instance.host(), instance.port()).into_bytes())
     }
 
-    fn record(&self, place: &Place<'_>, instance: &Instance) -> Result<Record, Error> {
-        let Place { service, id, owner, registered } = *place;
-        let data = self.encode(service, id, instance, owner, registered)?;
-        let name = format!("{}_{}", instance.host(), instance.port()).parse()?;
-        Ok(Record { directory: service.clone(), name, data })
+    fn name_of(&self, id: &InstanceId, _: &[u8]) -> Result<NodeName, Error> {
+        id.as_str().replacen(':', "_", 1).parse()
     }
 
     fn decode(&self, _: &ServiceName, _: &NodeName, data: &[u8]) -> Result<Decoded, String> {

@@ -19,9 +19,12 @@ pub(super) fn of(id: &str, data: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    /// Calculated by hand: another number would give every node another name.
+    const PINNED: u64 = 5_192_610_634_703_334_595;
+
     #[test]
     fn a_number_is_the_same_in_every_release_and_no_servers_counter() {
-        assert_eq!(of("10.0.0.1:80", b"{}"), of("10.0.0.1:80", b"{}"));
+        assert_eq!(of("10.0.0.1:80", b"{}"), PINNED);
         assert_ne!(of("10.0.0.1:80", b"{}"), of("10.0.0.1:80", b"{ }"));
         for n in 0..1_000_u32 {
             let digits = of("id", &n.to_be_bytes()).to_string();

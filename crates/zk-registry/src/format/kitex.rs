@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Format;
-use super::sealed::{Carries, Codec, Decoded, Drain, Owner, Parents, check_id, refuse};
+use super::sealed::{Carries, Codec, Decoded, Drain, Owner, Parents, check_address, refuse};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName};
 
@@ -40,10 +40,7 @@ impl Codec for Kitex {
         _: SystemTime,
     ) -> Result<Vec<u8>, Error> {
         self.carries().check(NAME, instance)?;
-        check_id(NAME, id, instance)?;
-        if instance.port() == 0 {
-            return Err(refuse("format kitex: an instance needs a port".to_owned()));
-        }
+        check_address(NAME, id, instance)?;
         if instance.metadata().contains_key(ZONE) {
             return Err(refuse("format kitex: the tag zone stands for the zone".to_owned()));
         }

@@ -1,15 +1,16 @@
 //! SmartStack's nerve: numbered nodes, whose record stands in the data and, with path encoding, in the name too.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::time::SystemTime;
 
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::parameters::Parameters;
-use super::sealed::{Carries, Codec, Decoded, Owner, Parents, Place, Record, check_id, refuse};
+use super::sealed::{Carries, Codec, Decoded, Owner, Parents, check_address, refuse};
 use super::{Format, digits};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
@@ -63,10 +64,7 @@ impl Codec for Nerve {
         _: SystemTime,
     ) -> Result<Vec<u8>, Error> {
         self.carries().check(NAME, instance)?;
-        check_id(NAME, id, instance)?;
-        if instance.port() == 0 {
-            return Err(refuse("format nerve: an instance needs a port".to_owned()));
-        }
+        check_address(NAME, id, instance)?;
         if instance.metadata().contains_key(&self.zone) {
             return Err(refuse(format!("format nerve: the label {:?} stands for the zone", self.zone)));
         }
@@ -84,11 +82,8 @@ impl Codec for Nerve {
     }
 
     /// Synapse does not watch the data: what says something else has another name.
-    fn record(&self, place: &Place<'_>, instance: &Instance) -> Result<Record, Error> {
-        let Place { service, id, owner, registered } = *place;
-        let data = self.encode(service, id, instance, owner, registered)?;
-        let name = format!("{id}_{}", digits::of(id.as_str(), &data)).parse()?;
-        Ok(Record { directory: service.clone(), name, data })
+    fn name_of(&self, id: &InstanceId, data: &[u8]) -> Result<NodeName, Error> {
+        format!("{id}_{}", digits::of(id.as_str(), data)).parse()
     }
 
     fn decode(&self, _: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String> {
@@ -113,7 +108,7 @@ impl Codec for Nerve {
         }
         if let Some(labels) = value.get("labels").and_then(Value::as_object) {
             let text = |value: &Value| match value {
-                Value::String(text) => Some(Cow::Borrowed(text.as_str()).into_owned()),
+                Value::String(text) => Some(text.clone()),
                 Value::Number(number) => Some(number.to_string()),
                 Value::Bool(truth) => Some(truth.to_string()),
                 _ => None,
@@ -140,25 +135,15 @@ impl Codec for Nerve {
 fn in_name(name: &str) -> Option<Vec<u8>> {
     let (length, rest) = name.strip_prefix("base64_")?.split_once('_')?;
     let text = rest.get(..length.parse().ok()?)?;
-    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 & 0xffff | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff) as u8);
-        }
-    }
-    Some(bytes)
+    BASE64.decode(text).ok()
 }
+
+/// As lenient as Ruby, which nerve is written in: with padding or without, whatever is left over.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 const NAME: &str = "nerve";

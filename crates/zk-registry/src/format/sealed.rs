@@ -146,13 +146,16 @@ pub(super) fn refuse(why: String) -> Error {
     Error::new(ErrorKind::Invalid, why)
 }
 
-/// An id that readers will derive too: the address.
-pub(super) fn check_id(format: &str, id: &InstanceId, instance: &Instance) -> Result<(), Error> {
+/// Refuses an instance whose id is not its address, from which readers derive it, or that has no port.
+pub(super) fn check_address(format: &str, id: &InstanceId, instance: &Instance) -> Result<(), Error> {
     let address = instance.address();
-    if id.as_str() == address {
-        return Ok(());
+    if id.as_str() != address {
+        return Err(refuse(format!("format {format}: the id {id} must be the address {address}")));
     }
-    Err(refuse(format!("format {format}: the id {id} must be the address {address}")))
+    if instance.port() == 0 {
+        return Err(refuse(format!("format {format}: an instance needs a port")));
+    }
+    Ok(())
 }
 
 /// The private half of a format. Pure: same arguments, same bytes.
@@ -183,12 +186,19 @@ pub trait Codec: fmt::Debug {
         registered: SystemTime,
     ) -> Result<Vec<u8>, Error>;
 
-    /// The node of an instance. Defaults to one in the first directory, with what [`node_name`](Self::node_name) and
+    /// The name of the node of an instance whose data were encoded. Defaults to [`node_name`](Self::node_name).
+    fn name_of(&self, id: &InstanceId, data: &[u8]) -> Result<NodeName, Error> {
+        let _ = data;
+        Ok(self.node_name(id))
+    }
+
+    /// The node of an instance. Defaults to one in the first directory, with what [`name_of`](Self::name_of) and
     /// [`encode`](Self::encode) say. If its path differs from the last one, the node moves.
     fn record(&self, place: &Place<'_>, instance: &Instance) -> Result<Record, Error> {
         let Place { service, id, owner, registered } = *place;
         let data = self.encode(service, id, instance, owner, registered)?;
-        Ok(Record { directory: first(self.directories(service)?, service), name: self.node_name(id), data })
+        let name = self.name_of(id, &data)?;
+        Ok(Record { directory: first(self.directories(service)?, service), name, data })
     }
 
     /// What an instance's node says, or why it says nothing.

@@ -52,6 +52,10 @@ impl Operator {
     /// # Errors
     ///
     /// As [`Registry::lookup`]; [`ErrorKind::Invalid`] for a name that no node can have.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
     pub async fn inspect(&self, service: &ServiceName, node: &str) -> Result<Option<Inspection>, Error> {
         let name: NodeName = node.parse()?;
         if let Some(found) = self.named(service, name.clone()).await? {
@@ -86,6 +90,10 @@ impl Operator {
     /// # Errors
     ///
     /// As [`Registry::lookup`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
     pub async fn directory(&self, service: &ServiceName) -> Result<Option<Directory>, Error> {
         let context = self.0.context();
         let directories = context.format.directories(service)?;
@@ -122,6 +130,10 @@ impl Operator {
     /// # Errors
     ///
     /// As [`Operator::set_status`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take the write back.
     pub async fn set_weight(&self, seen: &Inspection, weight: NonZeroU16) -> Result<Inspection, Error> {
         self.amend(seen, Amendment::Weight(weight)).await
     }
@@ -134,6 +146,10 @@ impl Operator {
     /// # Errors
     ///
     /// As [`Operator::set_status`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take the write back.
     pub async fn evict(&self, seen: &Inspection) -> Result<(), Error> {
         let seen = seen.clone();
         let delete = move |store: Arc<dyn Store>| async move {

@@ -27,9 +27,15 @@ async fn a_drain_is_seen_by_readers_and_adopted_by_the_owner_over_an_expiry() {
     };
     draining(&mut watch).await;
     // The owner has to have seen it before its session ends.
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    let mut states = registration.states();
+    while registration.foreign_writes().adopted == 0 {
+        states.changed().await.unwrap();
+    }
+    let before = watch.current().instances().next().unwrap().session();
     registry.expire_session();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    while watch.current().instances().all(|member| member.session() == before) {
+        watch.changed().await.unwrap();
+    }
     draining(&mut watch).await;
 }
 

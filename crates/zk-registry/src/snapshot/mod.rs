@@ -39,6 +39,18 @@ pub enum Freshness {
     },
 }
 
+impl Freshness {
+    /// One word for it: `disk`, `live`, `pending` or `stale`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Disk { .. } => "disk",
+            Self::Live => "live",
+            Self::Pending => "pending",
+            Self::Stale { .. } => "stale",
+        }
+    }
+}
+
 /// A node under the service that is no usable instance, and why.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rejected {

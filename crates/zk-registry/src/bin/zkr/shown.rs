@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use zk_registry::{Freshness, Member, Rejected, ServiceName};
+use zk_registry::{Member, Rejected, ServiceName};
 
 /// An instance.
 #[derive(Debug, Serialize)]
@@ -63,16 +63,6 @@ pub(crate) fn session(id: i64) -> String {
 /// Metadata in one cell.
 pub(crate) fn pairs(metadata: &BTreeMap<String, String>) -> String {
     metadata.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
-}
-
-/// One word for a freshness.
-pub(crate) fn word(freshness: Freshness) -> &'static str {
-    match freshness {
-        Freshness::Disk { .. } => "disk",
-        Freshness::Live => "live",
-        Freshness::Stale { .. } => "stale",
-        _ => "pending",
-    }
 }
 
 /// `1 instance`, `2 instances`.

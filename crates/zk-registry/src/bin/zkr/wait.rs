@@ -14,7 +14,7 @@ use zk_registry::{Freshness, InstanceId, Resolve, ServiceName, Snapshot, Status}
 use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;
-use crate::shown::{count, word};
+use crate::shown::count;
 
 /// What to wait for.
 #[derive(Args, Clone, Debug)]
@@ -131,7 +131,7 @@ pub(crate) async fn run(args: WaitArgs, output: &Output, stop: &CancellationToke
                         missing(now).join(" "),
                         count(now.len(), "instance"),
                         up(now),
-                        word(now.freshness())
+                        now.freshness().word()
                     )))
                 }
             }

@@ -13,7 +13,7 @@ use crate::common_args::CommonArgs;
 use crate::compare::differences;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;
-use crate::shown::{count, word};
+use crate::shown::count;
 
 /// Whose changes to show.
 #[derive(Args, Clone, Debug)]
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: WatchArgs, output: &Output, stop: &CancellationTok
                         }
                     }
                 }
-                if word(shown.freshness()) != word(newer.freshness()) || shown.cause() != newer.cause() {
+                if shown.freshness().word() != newer.freshness().word() || shown.cause() != newer.cause() {
                     show("freshness", None, ready(newer));
                 }
                 shown = newer.clone();
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: WatchArgs, output: &Output, stop: &CancellationTok
 
 fn ready(snapshot: &Snapshot) -> String {
     let cause = snapshot.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{}, {}{cause}", count(snapshot.len(), "instance"), word(snapshot.freshness()))
+    format!("{}, {}{cause}", count(snapshot.len(), "instance"), snapshot.freshness().word())
 }
 
 impl Event<'_> {

@@ -15,7 +15,7 @@ use super::parameters::Parameters;
 use super::percent;
 use super::rules::{Rule, Rules};
 use super::sealed::{
-    Carries, Child, Codec, Decoded, Owner, Parents, Place, Reading, Record, check_id, refuse,
+    Carries, Child, Codec, Decoded, Owner, Parents, Place, Reading, Record, check_address, refuse,
 };
 use crate::error::Error;
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
@@ -126,10 +126,7 @@ impl Codec for Dubbo {
 
     fn record(&self, place: &Place<'_>, instance: &Instance) -> Result<Record, Error> {
         self.carries().check(NAME, instance)?;
-        check_id(NAME, place.id, instance)?;
-        if instance.port() == 0 {
-            return Err(refuse("format dubbo: a provider needs a port".to_owned()));
-        }
+        check_address(NAME, place.id, instance)?;
         if [&self.group, &self.version].into_iter().any(|one| one.as_deref() == Some("*")) {
             return Err(refuse("format dubbo: the group or version `*` is for readers".to_owned()));
         }

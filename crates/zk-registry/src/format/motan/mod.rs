@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::parameters::Parameters;
 use super::sealed::{
-    Carries, Child, Codec, Decoded, Drain, Owner, Parents, Place, Reading, Record, check_id, refuse,
+    Carries, Child, Codec, Decoded, Drain, Owner, Parents, Place, Reading, Record, check_address, refuse,
 };
 use super::{Format, percent};
 use crate::error::Error;
@@ -195,7 +195,7 @@ impl Codec for Motan {
         _: SystemTime,
     ) -> Result<Vec<u8>, Error> {
         self.carries().check(NAME, instance)?;
-        check_id(NAME, id, instance)?;
+        check_address(NAME, id, instance)?;
         if let Err(why) = parse(id.as_str()) {
             return Err(refuse(format!("format motan: {id}: {why}")));
         }

@@ -13,9 +13,7 @@ use serde_json::Value;
 use self::vector::{SHARD, Vector};
 use super::parameters::Parameters;
 use super::rules::{Rule, Rules};
-use super::sealed::{
-    Carries, Child, Codec, Decoded, Drain, Owner, Parents, Place, Reading, Record, check_id, refuse,
-};
+use super::sealed::{Carries, Child, Codec, Decoded, Drain, Owner, Parents, Reading, check_address, refuse};
 use super::{Format, digits};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
@@ -72,10 +70,7 @@ impl Codec for ServerSet {
         _: SystemTime,
     ) -> Result<Vec<u8>, Error> {
         self.carries().check(NAME, instance)?;
-        check_id(NAME, id, instance)?;
-        if instance.port() == 0 {
-            return Err(refuse("format serverset: a member needs a port".to_owned()));
-        }
+        check_address(NAME, id, instance)?;
         let endpoint = |port| Endpoint { host: instance.host(), port };
         let mut additional_endpoints = BTreeMap::new();
         additional_endpoints.extend(instance.ssl_port().map(|port| (HTTPS, endpoint(port))));
@@ -97,11 +92,8 @@ impl Codec for ServerSet {
     }
 
     /// Readers never read a member's data again: what says something else has another name.
-    fn record(&self, place: &Place<'_>, instance: &Instance) -> Result<Record, Error> {
-        let Place { service, id, owner, registered } = *place;
-        let data = self.encode(service, id, instance, owner, registered)?;
-        let name = format!("{MEMBER}{}", digits::of(id.as_str(), &data)).parse()?;
-        Ok(Record { directory: service.clone(), name, data })
+    fn name_of(&self, id: &InstanceId, data: &[u8]) -> Result<NodeName, Error> {
+        format!("{MEMBER}{}", digits::of(id.as_str(), data)).parse()
     }
 
     fn decode(&self, _: &ServiceName, _: &NodeName, data: &[u8]) -> Result<Decoded, String> {
