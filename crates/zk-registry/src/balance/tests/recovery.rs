@@ -1,16 +1,17 @@
 //! Instances that get well again, and those that never do: nothing is starved, and nothing is asked in vain for long.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use super::world::{World, alive, instance, instances, listing};
 use crate::balance::strategy::{ConsistentHash, Named, PeakEwma, Random, RoundRobin, WeightedRandom};
 use crate::balance::{
-    Budget, BudgetOptions, Cause, Decision, EndpointSet, Index, Lease, Outcome, Phase, PhaseChange, Pick,
-    PickError, Picker, Retry, Safety, Strategy,
+    Balancer, BalancerOptions, Budget, BudgetOptions, Cause, Decision, EndpointSet, Event, Index, Lease,
+    Outcome, Phase, PhaseChange, Pick, PickError, Picker, Retry, Safety, Strategy,
 };
 use crate::instance::{Instance, InstanceId};
+use tokio::time::Instant;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -287,19 +288,39 @@ fn what_cannot_be_dialled_takes_no_room_from_what_answers_badly() {
 
 #[test]
 fn a_late_fifth_failure_of_a_predecessor_does_not_eject_its_successor() {
-    for life in 1..=300 {
-        let world = World::new(RoundRobin::starting_at(0), listing(instances(2)));
-        let calls: Vec<Lease> = (0..5).map(|_| world.pick_until("i-0")).collect();
-        let (now, both) = (world.now(), std::sync::Barrier::new(2));
-        let restarted = listing([(instance(0), life), alive(instance(1))]).build();
+    // While another change of phase is told, the restart and the failure both wait for their turn.
+    let (telling, told) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let observer = {
+        let (telling, told) = (Arc::clone(&telling), Arc::clone(&told));
+        move |event: &Event| {
+            if matches!(&event.change, PhaseChange::Ejected { cause: Cause::Asked, .. }) {
+                telling.wait();
+                told.wait();
+            }
+        }
+    };
+    let options = BalancerOptions::default().with_observer(observer);
+    let balancer = Balancer::with_options(RoundRobin::starting_at(0), options);
+    let other = instance(1).id().unwrap();
+    for life in 1..=30 {
+        let now = Instant::now();
+        let snapshot = |life| listing([(instance(0), life), (instance(1), life)]).build();
+        balancer.update_at(&snapshot(life), now);
+        let mut calls: Vec<Lease> =
+            (0..5).map(|_| balancer.pick_avoiding(std::slice::from_ref(&other)).unwrap()).collect();
+        let last = calls.pop().unwrap();
+        calls.into_iter().for_each(|call| call.finish_at(Outcome::Failure, now));
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                both.wait();
-                calls.into_iter().for_each(|call| call.finish_at(Outcome::Failure, now));
-            });
-            both.wait();
-            world.balancer.update_at(&restarted, now);
+            scope.spawn(|| balancer.eject_at(&other, Duration::from_secs(1), now));
+            telling.wait();
+            scope.spawn(|| balancer.update_at(&snapshot(life + 1), now));
+            std::thread::sleep(Duration::from_millis(5));
+            scope.spawn(|| last.finish_at(Outcome::Failure, now));
+            std::thread::sleep(Duration::from_millis(5));
+            told.wait();
         });
-        assert!(world.is_available("i-0"), "life {life}");
+        let set = balancer.endpoints().unwrap();
+        let successor = set.by_id(&instance(0).id().unwrap()).unwrap();
+        assert_eq!(successor.phase(), Phase::Available, "life {life}");
     }
 }
