@@ -23,6 +23,8 @@ pub(super) struct Vitals {
     ramp_end: AtomicU64,
     /// When `latency` was last written.
     stamp: AtomicU64,
+    /// When a call last took about as long as `latency` says, or longer.
+    confirmed: AtomicU64,
     /// When it failed last. A success does not touch it: what a failure is held to cost fades from the failure on.
     failed_at: AtomicU64,
     /// The moving average of answer times: f32 bits, nanoseconds. Below 0: never measured, and the longest wait that was
@@ -33,6 +35,10 @@ pub(super) struct Vitals {
     /// Failures since the last success.
     failures: AtomicU32,
 }
+
+/// An answer that takes at least this part of an average confirms it. The third by which an average can then exceed the answers
+/// fades to a tenth within the time constant.
+const CONFIRMS: f64 = 0.75;
 
 /// How much one outcome moves the success rate. Five failures in a row take it from 1 to 0.72.
 const SUCCESS_GAIN: f32 = 1.0 / 16.0;
@@ -54,6 +60,7 @@ impl Vitals {
             gate: AtomicU64::new(Gate::OPEN),
             ramp_end: AtomicU64::new(0),
             stamp: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
             failed_at: AtomicU64::new(0),
             latency: AtomicU32::new(0),
             success: AtomicU32::new(1_f32.to_bits()),
@@ -66,6 +73,7 @@ impl Vitals {
         self.gate.store(Gate::OPEN, Relaxed);
         self.ramp_end.store(0, Relaxed);
         self.stamp.store(0, Relaxed);
+        self.confirmed.store(0, Relaxed);
         self.failed_at.store(0, Relaxed);
         self.latency.store(0, Relaxed);
         self.success.store(1_f32.to_bits(), Relaxed);
@@ -97,16 +105,19 @@ impl Vitals {
 
     // Speed.
 
-    /// A call was answered after `elapsed` nanoseconds. Nothing is left of an average that is stale.
+    /// A call was answered after `elapsed` nanoseconds. Nothing is left of an average that no call has confirmed for long: of one
+    /// that is renewed with each fast answer a slow spell would be left for many times the time constant.
     pub(super) fn answered(&self, clock: Clock, at: u64, elapsed: f64) {
-        let (known, stamp) = (self.latency_word(), self.stamp.load(Relaxed));
-        let next = if elapsed >= known || known <= 0.0 || clock.is_stale(stamp, at) {
-            elapsed
-        } else {
-            let kept = clock.left(stamp, at);
-            known * kept + elapsed * (1.0 - kept)
-        };
-        self.measured(next, at);
+        let known = self.latency_word();
+        if elapsed >= known || known <= 0.0 || self.is_stale(clock, at) {
+            return self.measured(elapsed, at);
+        }
+        let kept = clock.left(self.stamp.load(Relaxed), at);
+        let next = known * kept + elapsed * (1.0 - kept);
+        self.average(next, at);
+        if elapsed >= CONFIRMS * next {
+            self.confirmed.store(at, Relaxed);
+        }
     }
 
     /// A call failed after `elapsed` nanoseconds: raises the latency to that if it was lower.
@@ -124,15 +135,28 @@ impl Vitals {
             Cost::Unknown(waited) if elapsed > waited => {
                 self.latency.store((-elapsed as f32).to_bits(), Relaxed);
                 self.stamp.store(at, Relaxed);
+                self.confirmed.store(at, Relaxed);
             }
             _ => {}
         }
     }
 
-    /// Keeps a time that was measured, which is never 0.
+    /// Keeps the time of a call instead of an average.
     fn measured(&self, latency: f64, at: u64) {
+        self.average(latency, at);
+        self.confirmed.store(at, Relaxed);
+    }
+
+    /// Keeps an average, which is never 0.
+    fn average(&self, latency: f64, at: u64) {
         self.latency.store((latency.max(1.0) as f32).to_bits(), Relaxed);
         self.stamp.store(at, Relaxed);
+    }
+
+    /// Whether no call has confirmed the average for so long that one call is worth more than it.
+    #[inline]
+    fn is_stale(&self, clock: Clock, at: u64) -> bool {
+        clock.is_stale(self.confirmed.load(Relaxed), at)
     }
 
     fn latency_word(&self) -> f64 {
@@ -142,7 +166,7 @@ impl Vitals {
     /// Whether one call is worth more than what is known of its answer times, and none is under way to find out.
     #[inline]
     pub(super) fn is_worth_a_call(&self, clock: Clock, at: u64) -> bool {
-        clock.is_stale(self.stamp.load(Relaxed), at) && self.in_flight() == 0
+        self.is_stale(clock, at) && self.in_flight() == 0
     }
 
     /// The average answer time in nanoseconds, decayed up to `at`; `None` before anything was measured.
@@ -279,6 +303,23 @@ mod tests {
         assert!(vitals.is_worth_a_call(clock(), 6 * SECOND));
         vitals.answered(clock(), 6 * SECOND, 1e6);
         assert_eq!(vitals.latency(clock(), 6 * SECOND), Some(1e6));
+    }
+
+    #[test]
+    fn nothing_is_left_of_an_average_to_which_no_answer_came_near_for_long_however_many_came() {
+        const MILLISECOND: u64 = 1_000_000;
+        let vitals = Vitals::new();
+        let answers = |seconds: std::ops::Range<u64>, elapsed| {
+            for at in seconds.start * 1000..seconds.end * 1000 {
+                vitals.answered(clock(), at * MILLISECOND, elapsed);
+            }
+            vitals.latency(clock(), seconds.end * 1000 * MILLISECOND).unwrap()
+        };
+        answers(0..1, 500e6);
+        assert!(answers(1..4, 20e6) > 300e6);
+        assert!(answers(4..7, 20e6) < 21e6);
+        // What an answer came near to fades by the time constant alone.
+        assert!(answers(7..17, 16e6) > 17e6);
     }
 
     #[test]

@@ -12,11 +12,15 @@ use crate::balance::{Endpoint, EndpointSet, Index, Pick, Picker, Strategy, Track
 /// A strategy that draws two instances by weight and picks the one where a call is expected to be over sooner.
 ///
 /// Use it when instances differ in speed, or when one may turn slow. The expected time is Finagle's peak EWMA: a slow answer
-/// counts at once, fast ones bring the average back gradually, and without news it fades. After half the time constant
-/// without news an instance gets one call, whatever it is held to cost, so that one that was slow has its share again soon. Multiplied by the calls in flight. Unlike there, a failure never counts as a fast answer: each one to be
-/// expected adds [`penalty`](Self::penalty), and a call that failed or was given up counts as at least as long as it
-/// took. One that was never measured gets one call first. Two random choices as in
-/// [`LeastLoaded`](super::LeastLoaded); a few divisions more.
+/// counts at once, fast ones bring the average back gradually, and without news it fades. Multiplied by the calls in flight.
+///
+/// Unlike there, a slow spell is over soon: an average that no answer came near to (three quarters of it) for half the time
+/// constant is replaced by the next answer, and an instance that has no call under way gets one then, whatever it is held to cost.
+/// And a failure never counts as a fast answer: each one to be expected adds [`penalty`](Self::penalty), and a call that failed or
+/// was given up counts as at least as long as it took. One that was never measured gets one call first.
+///
+/// Two random choices as in [`LeastLoaded`](super::LeastLoaded); a few divisions more. The time constant is
+/// [`BalancerOptions::decay`](crate::balance::BalancerOptions).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PeakEwma {

@@ -288,7 +288,7 @@ proptest! {
     fn at_ten_thousand_calls_a_second_too_each_instance_has_half_its_share_soon(
         trouble in trouble(),
         victim in 0..SIZE,
-        strategy in proptest::sample::select(SHARING.iter().copied().filter(|name| *name != "peak-ewma").collect::<Vec<_>>()),
+        strategy in proptest::sample::select(&SHARING[..]),
         answer in proptest::sample::select(&[1_u64, 20][..]),
         seed: u64,
     ) {
@@ -311,7 +311,6 @@ proptest! {
 }
 
 #[test]
-#[ignore = "an open defect: 15 s after a slow spell peak-ewma gives an instance 48 % of its fair share, where 90 % is asked"]
 fn at_ten_thousand_calls_a_second_peak_ewma_gives_a_slow_instance_its_share_back() {
     let mut history = History::new("peak-ewma", 10_000, Duration::from_millis(20), 0);
     history.suffer(Trouble::Slow(Duration::from_secs(2)));
