@@ -70,15 +70,15 @@ async fn a_session_that_the_server_refuses_is_named_and_its_views_come_when_ther
     let mut watches: Vec<_> = (0..SERVICES).map(|n| registry.watch(&service(n))).collect();
     assert!(registry.sessions() > 1, "{} sessions", registry.sessions());
 
-    let cause = eventually(SOON, "the refused session is named", async || {
-        match registry.connection().borrow().clone() {
-            ConnectionState::Connecting { last: Some(error) } => Ok(error.to_string()),
-            state => Err(format!("{state:?}")),
+    // A look at a busy server may end before the server closed the connection, and then says less; the next one says it.
+    eventually(SOON, "the refused session is named", async || match registry.connection().borrow().clone() {
+        ConnectionState::Connecting { last: Some(error) } => {
+            let cause = error.to_string();
+            if cause.contains("session 2 ") && cause.contains("maxClientCnxns") { Ok(()) } else { Err(cause) }
         }
+        state => Err(format!("{state:?}")),
     })
     .await;
-    println!("{cause}");
-    assert!(cause.contains("session 2 ") && cause.contains("maxClientCnxns"), "{cause}");
     // As `Registry::sessions` says: 96 KiB, and each path counts 4 bytes more than it has.
     let path = chroot.path().len() + "/services/".len() + service(0).as_str().len();
     let on_first = 96 * 1024 / (path + 4);
