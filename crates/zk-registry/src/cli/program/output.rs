@@ -197,6 +197,14 @@ mod tests {
     }
 
     #[test]
+    fn one_very_long_id_does_not_make_every_line_long() {
+        let long = "x".repeat(3_000);
+        assert_eq!(column_width(["a", "abc", &long].into_iter()), 3);
+        assert_eq!(column("a", 3), "a  ");
+        assert_eq!(column(&long, 3), long);
+    }
+
+    #[test]
     fn a_pipe_whose_reader_went_away_is_closed() {
         let (reader, writer) = io::pipe().unwrap();
         assert!(!is_closed(&writer));

@@ -72,21 +72,28 @@ async fn a_refusal_in_mid_life_is_tried_until_it_is_lifted() {
 
 #[tokio::test(start_paused = true)]
 async fn of_a_registration_that_stands_only_an_update_is_refused() {
-    let world = audited_every(Duration::from_secs(4));
-    let mut registration = world.registered().await;
-    let zxid = registration.registered().await.unwrap();
-    let token = registration.token();
-    world.cluster.refuse_writes_for(Duration::from_secs(60), Fault::NoAuth);
-    let update = registration.update(|attributes| attributes.status = Status::Draining);
-    assert_eq!(timeout(SOON, update).await.unwrap().unwrap_err().kind(), ErrorKind::NoAuth);
-    assert_eq!(retrying(&registration).1, Some(zxid));
-    assert_eq!(registration.token(), token);
-    let before = world.cluster.node(NODE).unwrap().stat;
-    sleep(Duration::from_secs(59)).await;
-    assert_eq!(world.cluster.node(NODE).unwrap().stat, before, "no audit takes it for a leftover");
-    sleep(Duration::from_secs(1)).await;
-    registration.registered_within(CURED).await.unwrap();
-    assert!(world.record().contains("\"enabled\":false"), "{}", world.record());
+    let quota = Fault::Definite("the quota is exceeded".to_owned());
+    for (fault, kind, why) in
+        [(Fault::NoAuth, ErrorKind::NoAuth, "access control"), (quota, ErrorKind::Other, "quota")]
+    {
+        let world = audited_every(Duration::from_secs(4));
+        let mut registration = world.registered().await;
+        let zxid = registration.registered().await.unwrap();
+        let token = registration.token();
+        world.cluster.refuse_writes_for(Duration::from_secs(60), fault);
+        let update = registration.update(|attributes| attributes.status = Status::Draining);
+        let refused = timeout(SOON, update).await.unwrap().unwrap_err();
+        assert_eq!(refused.kind(), kind);
+        assert!(refused.to_string().contains(why), "{refused}");
+        assert_eq!(retrying(&registration).1, Some(zxid));
+        assert_eq!(registration.token(), token);
+        let before = world.cluster.node(NODE).unwrap().stat;
+        sleep(Duration::from_secs(59)).await;
+        assert_eq!(world.cluster.node(NODE).unwrap().stat, before, "no audit takes it for a leftover");
+        sleep(Duration::from_secs(1)).await;
+        registration.registered_within(CURED).await.unwrap();
+        assert!(world.record().contains("\"enabled\":false"), "{}", world.record());
+    }
 }
 
 #[tokio::test(start_paused = true)]
