@@ -74,22 +74,17 @@ pub fn plan(
     Ok(plans)
 }
 
-/// The address of a listener that is bound to every address, given our own end of the connection to ZooKeeper.
-///
-/// # Errors
-///
-/// What stands in the way, for the log.
-pub fn via_zookeeper(listener: SocketAddr, local: SocketAddr) -> Result<HostPort, String> {
-    let ip = local.ip().to_canonical();
-    if ip.is_ipv6() && listener.is_ipv4() {
-        return Err(format!(
-            "ZooKeeper is reached from {ip}, which {listener} does not listen on; use --advertise"
-        ));
-    }
-    Ok((ip, listener.port()).into())
-}
-
 impl Advertise {
+    /// What the library is asked to announce for this listener.
+    pub fn of(&self, listener: SocketAddr) -> zk_registry::Advertise {
+        match self {
+            Self::Address { address, own } => {
+                zk_registry::Advertise::at(&address.host, address.port).with_exclusive(*own)
+            }
+            Self::ViaZooKeeper => listener.into(),
+        }
+    }
+
     fn address(address: HostPort, listener: &SocketAddr) -> Self {
         let own = address.ip() == Some(listener.ip().to_canonical()) && address.port == listener.port();
         Self::Address { address, own }
@@ -98,7 +93,7 @@ impl Advertise {
 
 impl HostPort {
     /// The instance that can be reached there.
-    pub fn instance(&self) -> Instance {
+    fn instance(&self) -> Instance {
         Instance::new(self.host.clone(), self.port)
     }
 
@@ -255,16 +250,5 @@ mod tests {
         let error = plan(&ours, &same, None).unwrap_err().to_string();
         assert!(error.starts_with("--advertise: ") && error.contains("10.0.0.7:1"), "{error}");
         assert!(plan(&ours, &same[..1], None).is_err(), "one address for two listeners");
-    }
-
-    #[test]
-    fn the_address_that_reaches_zookeeper_is_advertised_where_it_is_listened_on() {
-        let via =
-            |listener: &str, local: &str| via_zookeeper(listener.parse().unwrap(), local.parse().unwrap());
-        assert_eq!(via("0.0.0.0:1", "10.0.0.7:50000").unwrap(), host_port("10.0.0.7:1"));
-        assert_eq!(via("[::]:1", "10.0.0.7:50000").unwrap(), host_port("10.0.0.7:1"));
-        assert_eq!(via("[::]:1", "[::ffff:10.0.0.7]:50000").unwrap(), host_port("10.0.0.7:1"));
-        assert_eq!(via("[::]:1", "[2001:db8::7]:50000").unwrap(), host_port("[2001:db8::7]:1"));
-        assert!(via("0.0.0.0:1", "[2001:db8::7]:50000").unwrap_err().contains("--advertise"));
     }
 }

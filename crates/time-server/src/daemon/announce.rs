@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use zk_registry::{
-    Attributes, ConnectionState, Error, Registering, Registration, RegistrationState, Registry, ServiceName,
-    Status, Withdrawn,
+    Announced, Attributes, ConnectionState, Error, ErrorKind, Leave, Registration, RegistrationState,
+    Registry, ServiceName, Withdrawn,
 };
 
-use crate::daemon::advertise::{Advertise, HostPort, via_zookeeper};
+use crate::daemon::advertise::{Advertise, HostPort};
 use crate::daemon::board::{Board, word};
 
 /// All registrations of the process. Dropping it withdraws them, best effort.
@@ -52,23 +51,17 @@ impl Announcer {
         announcing: &Announcing,
         listeners: Vec<(SocketAddr, Advertise)>,
     ) -> Result<Self, Error> {
-        let mut known = Vec::with_capacity(listeners.len());
+        let configured = announcing.attributes.borrow().clone();
+        let mut announced = Vec::with_capacity(listeners.len());
         for (n, (listener, advertise)) in listeners.into_iter().enumerate() {
-            let registration = match advertise {
-                Advertise::Address { address, own } => Some(announcing.register(n, address, own)),
-                Advertise::ViaZooKeeper => None,
-            };
-            if let Some(listing) = &registration
-                && let RegistrationState::Failed(error) = &*listing.registration.states().borrow()
-            {
-                return Err(error.clone());
-            }
-            known.push((n, listener, registration));
+            let advertise = advertise.of(listener).with_attributes(configured.clone());
+            announced.push((n, listener, announcing.registry.announce(&announcing.service, advertise)?));
         }
         let leaving = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        for (n, listener, registered) in known {
-            tasks.spawn(announcing.clone().announce(n, listener, registered, leaving.clone()));
+        for (n, listener, announced) in announced {
+            let configured = configured.clone();
+            tasks.spawn(announcing.clone().run(n, listener, announced, configured, leaving.clone()));
         }
         Ok(Self { leaving, tasks })
     }
@@ -80,84 +73,34 @@ impl Announcer {
     }
 }
 
-/// A registration and the address it is for.
-struct Listing {
-    address: HostPort,
-    registration: Registration,
-    /// What the configuration said when it was last applied.
-    configured: Attributes,
-}
-
 impl Announcing {
-    fn register(&self, n: usize, address: HostPort, own: bool) -> Listing {
-        let configured = self.attributes.borrow().clone();
-        let instance = address.instance().with_attributes(configured.clone());
-        let mut how = Registering::default();
-        how.exclusive = own;
-        let registration = self.registry.register_with(&self.service, instance, how);
-        self.board.set_address(n, &address.to_string(), registration.path());
-        Listing { address, registration, configured }
-    }
-
-    async fn announce(
+    async fn run(
         self,
         n: usize,
         listener: SocketAddr,
-        registered: Option<Listing>,
+        mut announced: Announced,
+        configured: Attributes,
         leaving: CancellationToken,
     ) {
-        let known = async {
-            match registered {
-                Some(listing) => Some(listing),
-                None => self
-                    .address_via_zookeeper(n, listener)
-                    .await
-                    .map(|address| self.register(n, address, true)),
-            }
-        };
-        let Some(Some(mut listing)) = leaving.run_until_cancelled(known).await else { return };
-        leaving.run_until_cancelled(self.follow(n, &mut listing)).await;
-        self.leave(n, listing).await;
-    }
-
-    /// Waits until ZooKeeper is reached, and takes our end of that connection.
-    async fn address_via_zookeeper(&self, n: usize, listener: SocketAddr) -> Option<HostPort> {
-        let address = match self.local_address().await? {
-            Err(error) => Err(error.to_string()),
-            Ok(Some(local)) => via_zookeeper(listener, local),
-            Ok(None) => Err(format!(
-                "the address from which ZooKeeper is reached is not known; {listener} needs --advertise"
-            )),
-        };
-        match address {
-            Ok(address) => {
-                info!(%listener, %address, "advertising the address from which ZooKeeper is reached");
-                Some(address)
-            }
-            Err(why) => {
+        let Some(known) = leaving.run_until_cancelled(announced.address()).await else { return };
+        let address = match known {
+            Ok(address) => address.to_owned(),
+            Err(error) => {
+                let hint = if error.kind() == ErrorKind::Invalid { "; use --advertise" } else { "" };
+                let why = format!("{error}{hint}");
                 error!(%listener, "cannot be registered: {why}");
-                self.board.set_failed(n, &why);
-                None
+                return self.board.set_failed(n, &why);
             }
-        }
-    }
-
-    /// Our end of the connection to ZooKeeper, as soon as there is one, or why there will be none; `None` when we leave.
-    async fn local_address(&self) -> Option<Result<Option<SocketAddr>, Error>> {
-        let mut connection = self.registry.connection();
-        let settled = |state: &ConnectionState| {
-            matches!(state, ConnectionState::Connected { .. } | ConnectionState::Failed(_))
         };
-        match &*connection.wait_for(settled).await.ok()? {
-            ConnectionState::Connected { local, .. } => Some(Ok(*local)),
-            ConnectionState::Failed(error) => Some(Err(error.clone())),
-            _ => None,
-        }
+        let Ok(registration) = announced.registration().await else { return };
+        self.board.set_address(n, &address, registration.path());
+        leaving.run_until_cancelled(self.follow(n, &address, registration, configured)).await;
+        let stood = stands(&registration.states().borrow());
+        self.leave(n, &address, announced, stood).await;
     }
 
     /// Tells what becomes of a registration, and applies what changes in the configuration, for ever.
-    async fn follow(&self, n: usize, listing: &mut Listing) {
-        let Listing { address, registration, configured } = listing;
+    async fn follow(&self, n: usize, address: &str, registration: &Registration, mut configured: Attributes) {
         let mut states = registration.states();
         let mut attributes = self.attributes.clone();
         let mut told = false;
@@ -187,42 +130,29 @@ impl Announcing {
                         return std::future::pending().await;
                     }
                 }
-                Ok(now) = different(&mut attributes, configured) => {
-                    reconfigure(address, registration, configured, &now).await;
-                    *configured = now;
+                Ok(now) = different(&mut attributes, &configured) => {
+                    reconfigure(address, registration, &configured, &now).await;
+                    configured = now;
                 }
             }
         }
     }
 
-    fn warn_if_out_of_reach(&self, address: &HostPort) {
+    fn warn_if_out_of_reach(&self, address: &str) {
         if let ConnectionState::Connected { local, .. } = &*self.registry.connection().borrow()
-            && out_of_reach(address, *local)
+            && address.parse().is_ok_and(|address| out_of_reach(&address, *local))
         {
             warn!(%address, "advertises a loopback address, but ZooKeeper is on another host: only clients on this host can connect; use --advertise");
         }
     }
 
-    /// Leaves so that no client is surprised: says that it drains, waits until that is known, and withdraws.
-    async fn leave(&self, n: usize, listing: Listing) {
-        let Listing { address, registration, .. } = listing;
-        let standing = Standing::of(&registration.states().borrow());
-        if let Some(notice) = self.notice.filter(|_| standing == Standing::Listed) {
-            let draining = registration.update(|attributes| attributes.status = Status::Draining);
-            match timeout(self.patience, draining).await {
-                Ok(Ok(_)) => sleep(notice).await,
-                Ok(Err(error)) => warn!(%address, %error, "could not say that it drains"),
-                Err(_) => match &*registration.states().borrow() {
-                    RegistrationState::Retrying { cause, .. } => {
-                        warn!(%address, %cause, "could not say that it drains");
-                    }
-                    _ => {
-                        warn!(%address, within = ?self.patience, "could not say that it drains: ZooKeeper does not answer");
-                    }
-                },
-            }
-        }
-        let withdrawn = registration.withdraw(self.patience).await;
+    /// Leaves so that no client is surprised; the listeners linger together, later.
+    async fn leave(&self, n: usize, address: &str, announced: Announced, stood: bool) {
+        let how = Leave::default()
+            .with_notice(self.notice.unwrap_or_default())
+            .with_linger(Duration::ZERO)
+            .with_within(self.patience);
+        let withdrawn = announced.leave(how).await;
         self.board.set_state(n, &RegistrationState::Withdrawn(withdrawn));
         match withdrawn {
             Withdrawn::Forbidden => {
@@ -232,7 +162,7 @@ impl Announcing {
             Withdrawn::Unconfirmed { gone_within } => {
                 warn!(%address, ?gone_within, "ZooKeeper did not confirm the withdrawal; the node goes with its session");
             }
-            _ if standing == Standing::Absent => info!(%address, "was never registered"),
+            _ if !stood => info!(%address, "was never registered"),
             _ => info!(%address, "withdrawn"),
         }
     }
@@ -248,7 +178,7 @@ async fn different(
 
 /// Changes what differs between the configuration of then and of now, and leaves what an operator has written. Does not wait
 /// for ZooKeeper: the change is wanted from now on, and the registration's state tells when it is written.
-async fn reconfigure(address: &HostPort, registration: &Registration, then: &Attributes, now: &Attributes) {
+async fn reconfigure(address: &str, registration: &Registration, then: &Attributes, now: &Attributes) {
     let change = registration.update(|wanted| {
         if now.weight != then.weight {
             wanted.weight = now.weight;
@@ -267,28 +197,14 @@ async fn reconfigure(address: &HostPort, registration: &Registration, then: &Att
     }
 }
 
-/// What stands in ZooKeeper for a registration when it is to leave.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Standing {
-    /// Nothing that is known of.
-    Absent,
-    /// A node that can be written.
-    Listed,
-    /// A node, but ZooKeeper is not heard.
-    Unheard,
-}
-
-impl Standing {
-    fn of(state: &RegistrationState) -> Self {
-        match state {
-            // An update of the node was refused; the node stands all the same.
-            RegistrationState::Registered { .. } | RegistrationState::Retrying { standing: Some(_), .. } => {
-                Self::Listed
-            }
-            RegistrationState::Suspended { .. } => Self::Unheard,
-            _ => Self::Absent,
-        }
-    }
+/// Whether a node is known to stand for it.
+fn stands(state: &RegistrationState) -> bool {
+    matches!(
+        state,
+        RegistrationState::Registered { .. }
+            | RegistrationState::Suspended { .. }
+            | RegistrationState::Retrying { standing: Some(_), .. }
+    )
 }
 
 /// Whether clients on other hosts would connect to themselves: ours is a loopback address, but not the one from which
@@ -305,7 +221,7 @@ fn tell(line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep, timeout};
     use zk_registry::{Options, Tls, testing};
 
     use super::*;
@@ -368,18 +284,6 @@ mod tests {
         leaving.await.unwrap();
         assert!(began.elapsed() >= Duration::from_millis(300));
         assert_eq!(world.zookeeper.data(NODE), None);
-    }
-
-    #[test]
-    fn readers_are_told_of_the_end_also_while_an_update_is_refused() {
-        let cause = "".parse::<ServiceName>().unwrap_err();
-        let zxid = zk_registry::Zxid(7);
-        let refused = |standing| RegistrationState::Retrying { cause: cause.clone(), standing };
-        assert_eq!(Standing::of(&RegistrationState::Registered { zxid }), Standing::Listed);
-        assert_eq!(Standing::of(&refused(Some(zxid))), Standing::Listed);
-        assert_eq!(Standing::of(&refused(None)), Standing::Absent);
-        assert_eq!(Standing::of(&RegistrationState::Suspended { zxid }), Standing::Unheard);
-        assert_eq!(Standing::of(&RegistrationState::Pending), Standing::Absent);
     }
 
     #[tokio::test(start_paused = true)]

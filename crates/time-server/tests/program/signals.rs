@@ -31,6 +31,16 @@ fn a_hangup_without_a_terminal_reads_again_and_a_quit_leaves() {
 }
 
 #[test]
+fn a_server_that_was_never_registered_does_not_say_that_it_withdrew() {
+    let (running, mut log) = start(in_a_session("--default-signal=TERM"));
+    running.kill("-TERM");
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("was never registered") && !rest.contains("withdrawn"), "{rest}");
+    assert_eq!(running.exit(), Some(0));
+}
+
+#[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let (mut running, mut log) = start(in_a_session("--default-signal=HUP,TERM --ignore-signal=INT"));
     running.kill("-INT");

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance};
+use crate::registration::Registering;
 
 /// A listener to announce: the address that it is bound to, or one that peers reach it by.
 ///
@@ -12,6 +13,7 @@ use crate::instance::{Attributes, Instance};
 pub struct Advertise {
     address: Address,
     attributes: Attributes,
+    registering: Registering,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,7 +31,11 @@ pub(super) enum Place {
 impl Advertise {
     /// The address by which peers reach the listener, where it is not the one that it is bound to: behind a port mapping, say.
     pub fn at(host: impl Into<String>, port: u16) -> Self {
-        Self { address: Address::Stated { host: host.into(), port }, attributes: Attributes::default() }
+        Self {
+            address: Address::Stated { host: host.into(), port },
+            attributes: Attributes::default(),
+            registering: Registering::new(),
+        }
     }
 
     /// Sets the weight, zone, status and metadata that it is registered with.
@@ -37,6 +43,19 @@ impl Advertise {
     pub fn with_attributes(mut self, attributes: Attributes) -> Self {
         self.attributes = attributes;
         self
+    }
+
+    /// Sets whether no other process of this host can be serving that address ([`Registering::exclusive`]): a node that a
+    /// predecessor on this host left behind is then taken over at once. Defaults to yes for the address that a listener is
+    /// bound to, to no for one that is stated. Say no where processes share a port (`SO_REUSEPORT`).
+    #[must_use]
+    pub fn with_exclusive(mut self, exclusive: bool) -> Self {
+        self.registering.exclusive = exclusive;
+        self
+    }
+
+    pub(super) fn registering(&self) -> Registering {
+        self.registering
     }
 
     pub(super) fn place(&self) -> Place {
@@ -71,6 +90,27 @@ impl Advertise {
 
 impl From<SocketAddr> for Advertise {
     fn from(bound: SocketAddr) -> Self {
-        Self { address: Address::Bound(bound), attributes: Attributes::default() }
+        Self {
+            address: Address::Bound(bound),
+            attributes: Attributes::default(),
+            registering: Registering::new().with_exclusive(true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_that_reaches_zookeeper_is_advertised_where_it_is_listened_on() {
+        let via = |listener: &str, local: &str| {
+            let bound: SocketAddr = listener.parse().unwrap();
+            Advertise::from(bound).via_zookeeper(local.parse().unwrap()).map(|instance| instance.address())
+        };
+        assert_eq!(via("0.0.0.0:1", "10.0.0.7").unwrap(), "10.0.0.7:1");
+        assert_eq!(via("[::]:1", "10.0.0.7").unwrap(), "10.0.0.7:1");
+        assert_eq!(via("[::]:1", "2001:db8::7").unwrap(), "[2001:db8::7]:1");
+        assert!(via("0.0.0.0:1", "2001:db8::7").unwrap_err().to_string().contains("state an address"));
     }
 }

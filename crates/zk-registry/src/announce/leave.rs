@@ -55,13 +55,12 @@ impl Leave {
     }
 
     pub(super) async fn withdraw(self, registration: Registration) -> Withdrawn {
-        // Nothing stands there that clients could see drain, or ZooKeeper is not heard.
-        let is_listed = matches!(
-            &*registration.states().borrow(),
-            RegistrationState::Registered { .. } | RegistrationState::Retrying { standing: Some(_), .. }
-        );
-        if is_listed && !self.notice.is_zero() {
-            self.drain(&registration).await;
+        let is_listed = is_listed(&registration.states().borrow());
+        if is_listed
+            && !self.notice.is_zero()
+            && let Err(why) = self.drain(&registration).await
+        {
+            warn!(path = registration.path(), "could not say that it drains: {why}");
         }
         let withdrawn = registration.withdraw(self.within).await;
         if is_listed {
@@ -71,15 +70,47 @@ impl Leave {
     }
 
     /// Says that it drains, and waits until that is known. A format that cannot say so is no reason to wait.
-    async fn drain(&self, registration: &Registration) {
+    async fn drain(&self, registration: &Registration) -> Result<(), String> {
         let draining = registration.update(|attributes| attributes.status = Status::Draining);
         match timeout(self.within, draining).await {
-            Ok(Ok(_)) => sleep(self.notice).await,
-            Ok(Err(error)) if error.kind() == ErrorKind::Invalid => {}
-            Ok(Err(error)) => warn!(path = registration.path(), %error, "could not say that it drains"),
-            Err(_) => {
-                warn!(path = registration.path(), within = ?self.within, "could not say that it drains");
+            Ok(Ok(_)) => {
+                sleep(self.notice).await;
+                Ok(())
             }
+            Ok(Err(error)) if error.kind() == ErrorKind::Invalid => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(match &*registration.states().borrow() {
+                // ZooKeeper answers, and refuses: a quota is used up, or its access control forbids it.
+                RegistrationState::Retrying { cause, .. } => cause.to_string(),
+                _ => format!("ZooKeeper does not answer within {:?}", self.within),
+            }),
         }
+    }
+}
+
+/// Whether a node stands there that clients could see drain, and ZooKeeper is heard.
+fn is_listed(state: &RegistrationState) -> bool {
+    // An update of the node may have been refused; the node stands all the same.
+    matches!(
+        state,
+        RegistrationState::Registered { .. } | RegistrationState::Retrying { standing: Some(_), .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::ServiceName;
+    use crate::snapshot::Zxid;
+
+    #[test]
+    fn readers_are_told_of_the_end_also_while_an_update_is_refused() {
+        let cause = "".parse::<ServiceName>().unwrap_err();
+        let refused = |standing| RegistrationState::Retrying { cause: cause.clone(), standing };
+        assert!(is_listed(&RegistrationState::Registered { zxid: Zxid(7) }));
+        assert!(is_listed(&refused(Some(Zxid(7)))));
+        assert!(!is_listed(&refused(None)));
+        assert!(!is_listed(&RegistrationState::Suspended { zxid: Zxid(7) }), "ZooKeeper is not heard");
+        assert!(!is_listed(&RegistrationState::Pending));
     }
 }

@@ -29,7 +29,7 @@ pub use self::leave::Leave;
 use self::advertise::Place;
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Instance, ServiceName};
-use crate::registration::{Registration, RegistrationState};
+use crate::registration::{Registering, Registration, RegistrationState};
 use crate::registry::Registry;
 use crate::session::ConnectionState;
 use crate::snapshot::Zxid;
@@ -44,11 +44,16 @@ pub struct Announced {
 /// How far an announcement has come.
 enum Listing {
     /// It has an address, and a registration for it.
-    Known(Registration),
+    Known(Listed),
     /// Its address waits for ZooKeeper; the task ends with the registration.
-    ViaZooKeeper(AbortOnDropHandle<Result<Registration, Error>>),
+    ViaZooKeeper(AbortOnDropHandle<Result<Listed, Error>>),
     /// There will be no address.
     Failed(Error),
+}
+
+struct Listed {
+    address: String,
+    registration: Registration,
 }
 
 impl Registry {
@@ -70,15 +75,16 @@ impl Registry {
         listener: impl Into<Advertise>,
     ) -> Result<Announced, Error> {
         let advertise = listener.into();
+        let how = advertise.registering();
         let listing = match advertise.place() {
-            Place::Known(instance) => Listing::Known(self.listed(service, instance)?),
+            Place::Known(instance) => Listing::Known(self.listed(service, instance, how)?),
             Place::ViaZooKeeper => {
                 let (registry, service) = (self.clone(), service.clone());
                 let task = tokio::spawn(async move {
                     let local = registry.reached_from().await?;
                     let instance = advertise.via_zookeeper(local)?;
                     tracing::info!(%service, address = instance.address(), "announcing the address from which ZooKeeper is reached");
-                    registry.listed(&service, instance)
+                    registry.listed(&service, instance, how)
                 });
                 Listing::ViaZooKeeper(AbortOnDropHandle::new(task))
             }
@@ -86,13 +92,14 @@ impl Registry {
         Ok(Announced { listing })
     }
 
-    fn listed(&self, service: &ServiceName, instance: Instance) -> Result<Registration, Error> {
-        let registration = self.register(service, instance);
+    fn listed(&self, service: &ServiceName, instance: Instance, how: Registering) -> Result<Listed, Error> {
+        let address = instance.address();
+        let registration = self.register_with(service, instance, how);
         let failed = match &*registration.states().borrow() {
             RegistrationState::Failed(error) => Some(error.clone()),
             _ => None,
         };
-        failed.map_or(Ok(registration), Err)
+        failed.map_or(Ok(Listed { address, registration }), Err)
     }
 
     /// Our end of the connection to ZooKeeper, as soon as there is one.
@@ -125,7 +132,7 @@ impl Announced {
     ///
     /// Dropping the future only stops waiting.
     pub async fn registered(&mut self) -> Result<Zxid, Error> {
-        self.known().await?.registered().await
+        self.known().await?.registration.registered().await
     }
 
     /// Its registration, once its address is known: at once, but for a listener that is bound to every address.
@@ -139,19 +146,32 @@ impl Announced {
     ///
     /// Dropping the future only stops waiting.
     pub async fn registration(&mut self) -> Result<&Registration, Error> {
-        self.known().await.map(|registration| &*registration)
+        self.known().await.map(|listed| &listed.registration)
     }
 
-    async fn known(&mut self) -> Result<&mut Registration, Error> {
+    /// The address that it is registered with, as `HOST:PORT`: at once, but for a listener that is bound to every address.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`registration`](Self::registration).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only stops waiting.
+    pub async fn address(&mut self) -> Result<&str, Error> {
+        self.known().await.map(|listed| listed.address.as_str())
+    }
+
+    async fn known(&mut self) -> Result<&mut Listed, Error> {
         if let Listing::ViaZooKeeper(task) = &mut self.listing {
             // A task that was ended, by a runtime that shuts down, registers nothing.
             self.listing = match task.await.unwrap_or_else(|_| Err(closed())) {
-                Ok(registration) => Listing::Known(registration),
+                Ok(listed) => Listing::Known(listed),
                 Err(error) => Listing::Failed(error),
             };
         }
         match &mut self.listing {
-            Listing::Known(registration) => Ok(registration),
+            Listing::Known(listed) => Ok(listed),
             Listing::Failed(error) => Err(error.clone()),
             Listing::ViaZooKeeper(_) => Err(closed()),
         }
@@ -164,15 +184,15 @@ impl Announced {
     ///
     /// Dropping the future withdraws all the same, unacknowledged.
     pub async fn leave(self, how: Leave) -> Withdrawn {
-        let registration = match self.listing {
-            Listing::Known(registration) => registration,
+        let listed = match self.listing {
+            Listing::Known(listed) => listed,
             Listing::ViaZooKeeper(task) if task.is_finished() => match task.await {
-                Ok(Ok(registration)) => registration,
+                Ok(Ok(listed)) => listed,
                 _ => return Withdrawn::Confirmed,
             },
             Listing::Failed(_) | Listing::ViaZooKeeper(_) => return Withdrawn::Confirmed,
         };
-        how.withdraw(registration).await
+        how.withdraw(listed.registration).await
     }
 }
 
@@ -184,7 +204,7 @@ impl fmt::Debug for Announced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Announced");
         match &self.listing {
-            Listing::Known(registration) => shown.field("registration", registration).finish(),
+            Listing::Known(listed) => shown.field("registration", &listed.registration).finish(),
             Listing::ViaZooKeeper(_) => shown.finish_non_exhaustive(),
             Listing::Failed(error) => shown.field("error", error).finish(),
         }
