@@ -13,6 +13,10 @@ clean: ## stop it and delete its data
 	@docker/zk clean
 demo: ## ZooKeeper, a server with three listeners, a client: who answered
 	@.ci/demo
+demo-cluster: ## three ZooKeepers, three servers, a client; a server and the leader are killed: what readers saw
+	@.ci/demo-cluster
+image: ## a container image of time-server alone, built without a registry
+	@docker/image
 test: ## every test, on a ZooKeeper of its own
 	@cargo build -p time-server -p time-client -p zk-registry --features zk-registry/cli --bins && cargo test --workspace --all-features --no-run && .ci/with-zk cargo test --workspace --all-features --no-fail-fast
 ci: ## what a change must pass: format, clippy, docs, scripts, features, tests, licences, the packaged crate
@@ -31,4 +35,4 @@ diff: ## SEEDS (1000) random scripts on Apache ZooKeeper and on the server for t
 	@cargo run --quiet -p integration-tests --bin diff -- --seeds $${SEEDS:-1000}
 soak: ## random faults over a fleet on real ZooKeeper for MINUTES (10), checked all the time; SEED=n replays
 	@RUST_LOG=$${RUST_LOG:-error} cargo run --quiet -p integration-tests --bin soak -- --minutes $${MINUTES:-10}
-.PHONY: help up up-ensemble up-secure down clean demo test ci ci-deep bench bench-page fuzz diff strangers soak
+.PHONY: help up up-ensemble up-secure down clean demo demo-cluster image test ci ci-deep bench bench-page fuzz diff strangers soak

@@ -112,6 +112,21 @@ fn the_watchdog_is_fed_twice_in_its_period_and_not_by_a_process_that_hangs() {
     manager.until("WATCHDOG=1");
 }
 
+#[test]
+fn the_unit_in_the_docs_exposes_at_most_what_its_page_says() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/systemd/time-server.service");
+    // The threshold is ten times the score; the page says 1.1.
+    let judged = Command::new("systemd-analyze")
+        .args(["security", "--offline=yes", "--no-pager", "--threshold=11", unit])
+        .output();
+    let Ok(judged) = judged else { return println!("systemd-analyze is missing: skipped") };
+    let said = String::from_utf8_lossy(&judged.stdout);
+    if !said.contains("Overall exposure level") {
+        return println!("systemd-analyze is too old: skipped: {}", String::from_utf8_lossy(&judged.stderr));
+    }
+    assert!(judged.status.success(), "{}", said.lines().last().unwrap_or_default());
+}
+
 /// Asks once over a connection of its own.
 fn ask(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
