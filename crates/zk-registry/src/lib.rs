@@ -96,6 +96,8 @@ mod registration;
 mod resolve;
 
 // In the user's own stack.
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "tower")]
 pub mod tower;
 
@@ -106,6 +108,8 @@ pub mod operate;
 mod backoff;
 #[cfg(any(test, feature = "testing"))]
 mod behaviours;
+mod counters;
+mod samples;
 mod session;
 mod sorted;
 mod store;
@@ -126,10 +130,12 @@ pub use registration::{
     FencingToken, ForeignWrites, OnConflict, Registering, Registration, RegistrationState,
 };
 pub use registry::Registry;
+pub use registry::stats::{RegistrationStats, RegistryStats, ServiceStats, SessionsEnded, WriteStats};
 pub use resolve::{
     AddressKind, Closed, DialPolicy, DialRefused, Resolve, ServiceWatch, SnapshotSender, StaticResolver,
 };
 pub use resolve::{Services, ServicesWatch};
+pub use samples::{Metric, MetricKind, Sample};
 pub use session::ConnectionState;
 pub use snapshot::{Change, Freshness, Incarnation, Member, Rejected, Snapshot, Zxid};
 pub use withdrawn::Withdrawn;

@@ -2,6 +2,8 @@
 
 use super::balancer::Balancer;
 use super::phase::Phase;
+use crate::instance::ServiceName;
+use crate::samples::{Metric, Sample};
 
 /// The figures of a [`Balancer`] at one moment. Reading them goes through every endpoint, and costs a pick nothing.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -42,6 +44,31 @@ impl Balancer {
             }
         }
         stats
+    }
+}
+
+static ENDPOINTS: Metric =
+    Metric::gauge("zk_registry_balancer_endpoints", "The instances that a balancer chooses among, by phase.");
+static SUSPECTS: Metric =
+    Metric::gauge("zk_registry_balancer_suspects", "The instances that are listed no more, perhaps alive.");
+static IN_FLIGHT: Metric = Metric::gauge("zk_registry_balancer_in_flight", "The calls under way.");
+static PANIC: Metric = Metric::gauge(
+    "zk_registry_balancer_panic",
+    "Whether ejections are ignored, because too few instances are available.",
+);
+
+impl BalancerStats {
+    /// The same figures, for a balancer of this service, under the names that docs/OBSERVABILITY.md lists.
+    pub fn samples(&self, service: &ServiceName) -> Vec<Sample> {
+        let of = |count: usize| count as f64;
+        let service = ("service", service.as_str());
+        let phases = [("available", self.available), ("ejected", self.ejected), ("probing", self.probing)];
+        let mut samples: Vec<_> =
+            phases.map(|(phase, count)| ENDPOINTS.sample([service, ("phase", phase)], of(count))).into();
+        samples.push(SUSPECTS.sample([service], of(self.suspects)));
+        samples.push(IN_FLIGHT.sample([service], self.in_flight as f64));
+        samples.push(PANIC.sample([service], f64::from(u8::from(self.is_panicking))));
+        samples
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::merge::Merge;
 use super::subscriptions::{Channel, Subscriptions};
+use crate::counters::ViewCounters;
 use crate::instance::ServiceName;
 use crate::resolve::Waiter;
 use crate::session::last_heard::LastHeard;
@@ -27,6 +28,7 @@ pub(crate) struct Composer {
     parts: Vec<Part>,
     subscriptions: Arc<Subscriptions>,
     snapshots: watch::Sender<Snapshot>,
+    counters: Arc<ViewCounters>,
     waiters: mpsc::UnboundedReceiver<Waiter>,
 }
 
@@ -52,8 +54,16 @@ impl Composer {
         channel: Channel,
         waiters: mpsc::UnboundedReceiver<Waiter>,
     ) -> Self {
-        let (service, snapshots) = (service.clone(), channel.snapshots);
-        Self { service, merge, parts: Vec::new(), subscriptions, snapshots, waiters }
+        let Channel { snapshots, counters, .. } = channel;
+        Self {
+            service: service.clone(),
+            merge,
+            parts: Vec::new(),
+            subscriptions,
+            snapshots,
+            counters,
+            waiters,
+        }
     }
 
     /// The channel of the next directory's view.
@@ -61,7 +71,8 @@ impl Composer {
         let (sender, snapshots) = watch::channel(Snapshot::pending(&self.service));
         let (wanted, waiters) = mpsc::unbounded_channel();
         self.parts.push(Part { snapshots, wanted: wanted.clone() });
-        let channel = Channel { snapshots: sender, wanted, last_heard };
+        let counters = self.counters.clone();
+        let channel = Channel { snapshots: sender, wanted, last_heard, counters };
         PartChannel { channel, waiters, subscriptions: Arc::default() }
     }
 

@@ -212,6 +212,7 @@ impl Driver {
                     self.keeper.view.start_over();
                 }
                 epoch.reads.succeeded();
+                self.keeper.settings.counters.resyncs.add(1);
                 (epoch.parent, epoch.agreed_at) = (batch.parent, asked);
                 let changed = self.keeper.view.listed(batch, Instant::now());
                 self.keeper.tell(&changed);
@@ -429,6 +430,7 @@ impl Driver {
                 if !self.keeper.view.is_dirty() && epoch.need < Need::Doubt && pzxid(before) != pzxid(parent)
                 {
                     info!(root = self.keeper.settings.root, "a change was found that no event told of");
+                    self.keeper.settings.counters.repairs.add(1);
                     self.doubt(epoch);
                 }
                 self.compare(epoch);

@@ -17,6 +17,7 @@ use super::portion::Portion;
 use super::snapshot_file::SnapshotFile;
 use super::subscriptions::Subscriptions;
 use super::view::{self, View};
+use crate::counters::ViewCounters;
 use crate::format::Format;
 use crate::instance::ServiceName;
 use crate::options::{RecordLimits, Suspicion};
@@ -46,6 +47,8 @@ pub(crate) struct ViewSettings {
     pub(crate) file: Option<SnapshotFile>,
     pub(crate) seed: u64,
     pub(crate) last_heard: LastHeard,
+    /// Of the whole service.
+    pub(crate) counters: Arc<ViewCounters>,
     /// Called with the path of every child that changed.
     pub(crate) changed: Box<dyn Fn(&str) + Send>,
 }
@@ -294,8 +297,9 @@ impl Keeper {
         self.snapshots.send_replace(snapshot);
     }
 
-    /// Tells the registrations of this process which of the service's nodes changed.
+    /// Counts them, and tells the registrations of this process which of the service's nodes changed.
     pub(super) fn tell(&self, changed: &[String]) {
+        self.settings.counters.changes.add(changed.len() as u64);
         for path in self.paths(changed) {
             (self.settings.changed)(&path);
         }

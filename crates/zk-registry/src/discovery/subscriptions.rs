@@ -1,10 +1,11 @@
 //! The views of one registry: many watches of one service share one, and it ends with the last of them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use crate::counters::ViewCounters;
 use crate::instance::ServiceName;
 use crate::resolve::Waiter;
 use crate::session::last_heard::LastHeard;
@@ -21,6 +22,7 @@ pub(crate) struct Channel {
     pub(crate) wanted: mpsc::UnboundedSender<Waiter>,
     /// When the server of the view's session was last heard.
     pub(crate) last_heard: LastHeard,
+    pub(crate) counters: Arc<ViewCounters>,
 }
 
 /// What a watch gets of a view.
@@ -48,9 +50,20 @@ impl Subscriptions {
         let (sender, snapshots) = watch::channel(Snapshot::pending(service));
         let (wanted, waiters) = mpsc::unbounded_channel();
         let (last_heard, place) = place();
-        let channel = Channel { snapshots: sender, wanted: wanted.clone(), last_heard: last_heard.clone() };
+        let channel = Channel {
+            snapshots: sender,
+            wanted: wanted.clone(),
+            last_heard: last_heard.clone(),
+            counters: Arc::default(),
+        };
         views.insert(service.clone(), channel.clone());
         Subscription { snapshots, wanted, last_heard, first: Some((place, channel, waiters)) }
+    }
+
+    /// Every view there is.
+    pub(crate) fn channels(&self) -> Vec<(ServiceName, Channel)> {
+        let views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        views.iter().map(|(service, channel)| (service.clone(), channel.clone())).collect()
     }
 
     /// Forgets the view if its last watch was dropped.

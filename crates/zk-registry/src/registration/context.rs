@@ -8,6 +8,8 @@ use super::decision::Identity;
 use super::holders::Holders;
 use super::host;
 use super::place::Spot;
+use super::state::RegistrationState;
+use crate::counters::{Census, Counters};
 use crate::format::Format;
 use crate::format::sealed::{Child, Decoded, Owner, Reading};
 use crate::instance::{Attributes, BasePath, Instance, ServiceName};
@@ -30,6 +32,9 @@ pub(crate) struct Context {
     pub(crate) us: Arc<Identity>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) holders: Arc<Holders>,
+    pub(crate) counters: Arc<Counters>,
+    /// Where each registration stands.
+    pub(crate) census: Arc<Census<RegistrationState>>,
 }
 
 impl Context {
@@ -68,6 +73,8 @@ impl Context {
             us: Arc::new(Identity::new(host::identity())),
             sessions: Arc::new(Sessions::default()),
             holders: Arc::new(Holders::default()),
+            counters: Arc::default(),
+            census: Arc::default(),
         }
     }
 }

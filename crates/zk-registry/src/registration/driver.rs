@@ -192,6 +192,7 @@ impl Driver {
             self.parents.examine(service, &path, acl, self.context.acl);
         }
         for (key, answer) in answers.items {
+            answer.count(&self.context.counters.writes);
             if let Some(path) = self.audits.take(key) {
                 if is_current {
                     self.clear(key, path, answer);

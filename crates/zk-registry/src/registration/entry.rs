@@ -181,7 +181,7 @@ impl Entry {
         if let Step::Adopt(_) | Step::WriteOver = step {
             match step {
                 Step::Adopt(attributes) => self.adopt(&attributes, seen, context),
-                _ => self.write_over(seen),
+                _ => self.write_over(seen, context),
             }
             step = context.sessions.with(|ids| self.intent.step(seen, &context.us, ids, listed));
         }
@@ -408,8 +408,9 @@ impl Entry {
     fn adopt(&mut self, foreign: &Attributes, seen: &Seen, context: &Context) {
         if !self.desired.adopt(self.revision, foreign) {
             self.intent.claim = Claim::Newer;
-            self.write_over(seen);
+            self.write_over(seen, context);
         } else {
+            context.counters.adopted.add(1);
             warn!(
                 path = self.path(),
                 status = %foreign.status,
@@ -425,11 +426,12 @@ impl Entry {
     }
 
     /// A foreign write of our node of which nothing is adopted: it cannot be read, or the desired attributes are newer.
-    fn write_over(&mut self, seen: &Seen) {
+    fn write_over(&mut self, seen: &Seen, context: &Context) {
         // What stood there before a registration ever did is that of the one before it.
         if self.written == Written::Seen {
             warn!(path = self.path(), "somebody else wrote our node; what it should say is restored");
             self.desired.written_over();
+            context.counters.written_over.add(1);
         }
         self.judged(seen);
     }

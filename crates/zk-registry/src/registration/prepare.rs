@@ -53,6 +53,7 @@ impl Prepared {
             }
         };
         let (states, state) = watch::channel(first);
+        context.census.enter(state.clone());
         let (tokens, token) = watch::channel(None);
         let (key, service, desired) = (Key::fresh(), service.clone(), Arc::new(desired));
         Self {

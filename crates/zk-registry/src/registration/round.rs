@@ -11,6 +11,7 @@ use tracing::debug;
 
 use super::holders::Key;
 use super::take_over::take_over;
+use crate::counters::WriteCounters;
 use crate::instance::ServiceName;
 use crate::options::Acl;
 use crate::store::limits::{self, MOST_PER_REQUEST};
@@ -67,6 +68,20 @@ pub(super) enum Answer {
     Moved(Result<Stat, Fault>),
     Read(Result<Node, Fault>),
     Written(Result<Stat, Fault>),
+}
+
+impl Answer {
+    /// Counts a write that was acknowledged.
+    pub(super) fn count(&self, writes: &WriteCounters) {
+        let counter = match self {
+            Self::Created(Ok(_)) => &writes.created,
+            Self::Deleted(Ok(())) => &writes.deleted,
+            Self::Moved(Ok(_)) => &writes.moved,
+            Self::Written(Ok(_)) => &writes.written,
+            _ => return,
+        };
+        counter.add(1);
+    }
 }
 
 /// What came back of a whole round.

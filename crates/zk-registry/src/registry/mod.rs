@@ -1,7 +1,9 @@
 //! The facade: one [`Registry`] per process registers instances and watches services over shared sessions.
 
 pub(crate) mod background;
+mod samples;
 mod slots;
+pub(crate) mod stats;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -322,6 +324,7 @@ impl Inner {
             }),
             seed: context.seed,
             last_heard: channel.last_heard.clone(),
+            counters: channel.counters.clone(),
             changed: Box::new(move |path| {
                 if holders.holder(path).is_some() {
                     for registrar in registrars.lock().unwrap_or_else(PoisonError::into_inner).iter() {

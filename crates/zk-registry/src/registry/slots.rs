@@ -247,6 +247,7 @@ impl Opening<'_> {
                 connect: self.connect.clone(),
                 settings: self.settings.clone(),
                 sessions: self.context.sessions.clone(),
+                counters: self.context.counters.clone(),
                 last_heard: last_heard.clone(),
                 turn: self.turn.clone(),
                 seed: self.context.seed,

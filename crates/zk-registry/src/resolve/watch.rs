@@ -164,13 +164,7 @@ impl ServiceWatch {
     /// run for half a connection timeout.
     pub fn freshness(&mut self, now: Instant) -> Freshness {
         let published = self.current().freshness();
-        match (&self.heard, published) {
-            (Some(heard), Freshness::Live) => match heard.overdue(now) {
-                Some(since) => Freshness::Stale { since },
-                None => Freshness::Live,
-            },
-            _ => published,
-        }
+        self.heard.as_ref().map_or(published, |heard| heard.judge(published, now))
     }
 
     async fn until(&mut self, enough: impl Fn(&Snapshot) -> bool) -> Result<&Snapshot, Error> {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::snapshot::Freshness;
+
 /// After so many pulses without a stamp, the thread that should write it does not run: half of a connection timeout.
 const OVERDUE: u32 = 4;
 /// At a stamp the server may have been silent for so many pulses: its silence is announced after at most nine, by a task
@@ -42,6 +44,14 @@ impl LastHeard {
     pub(crate) fn overdue(&self, now: Instant) -> Option<Instant> {
         let (stamp, pulse) = self.last()?;
         (now.saturating_duration_since(stamp) > pulse * OVERDUE).then(|| self.before(stamp, pulse))
+    }
+
+    /// How fresh is at `now` what was published as that fresh: stale, too, when the thread that would say so does not run.
+    pub(crate) fn judge(&self, published: Freshness, now: Instant) -> Freshness {
+        match (published, self.overdue(now)) {
+            (Freshness::Live, Some(since)) => Freshness::Stale { since },
+            _ => published,
+        }
     }
 
     /// Up to when the server is known to have been heard. `received` is when something of it was last taken up: where the

@@ -22,6 +22,7 @@ use super::last_heard::LastHeard;
 use super::states::StateSender;
 use super::{Command, ConnectionState, Link, Phase};
 use crate::backoff::Backoff;
+use crate::counters::Counters;
 use crate::error::{Error, ErrorKind};
 use crate::options::{Acl, Chroot, Credentials, Options};
 use crate::store::{Connect, ConnectFault, End, State, Store, patience};
@@ -68,6 +69,7 @@ pub(crate) struct Supervisor {
     pub(crate) connect: Arc<dyn Connect>,
     pub(crate) settings: SessionSettings,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) last_heard: LastHeard,
     /// Held while connecting: the sessions of one registry connect one after the other.
     pub(crate) turn: Arc<Semaphore>,
@@ -189,9 +191,21 @@ impl Supervisor {
         if !matches!(ended, Ended::Closed | Ended::Expired) && self.link.borrow().ups > 0 {
             self.unsettled = self.unsettled.max(Some(granted));
         }
+        self.count(&ended);
         self.sessions.ended(id);
         self.link.send_modify(|link| (link.phase, link.store) = (Phase::Connecting, None));
         ended
+    }
+
+    fn count(&self, ended: &Ended) {
+        let sessions = &self.counters.sessions;
+        let counter = match ended {
+            Ended::Closed => &sessions.closed,
+            Ended::Abandoned => &sessions.lost,
+            Ended::Expired => &sessions.expired,
+            Ended::Unauthenticated(_) | Ended::Failed(_) => &sessions.refused,
+        };
+        counter.add(1);
     }
 
     /// Follows the session's state until it is over, given up, or no longer wanted.

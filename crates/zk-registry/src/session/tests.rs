@@ -217,6 +217,7 @@ fn world(servers: usize, stores: &[&Arc<Scripted>]) -> World {
             schemes: vec!["digest"],
         },
         sessions: Arc::new(Sessions::default()),
+        counters: Arc::default(),
         last_heard: LastHeard::new(Instant::now()),
         turn: Arc::new(Semaphore::new(1)),
         seed: 1,
