@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Format;
 use super::parameters::Parameters;
-use super::sealed::{Carries, Child, Codec, Decoded, Drain, Owner, Parents, Reading, refuse};
+use super::sealed::{Carries, Child, Codec, Decoded, Drain, Owner, Parents, Reading, check_host, refuse};
 use crate::error::{Error, ErrorKind};
 use crate::instance::address;
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName};
@@ -68,6 +68,7 @@ impl Codec for Kratos {
         _: SystemTime,
     ) -> Result<Vec<u8>, Error> {
         self.carries().check(NAME, instance)?;
+        check_host(NAME, instance)?;
         let scheme = &self.scheme;
         let endpoint =
             |scheme: &str, port| format!("{scheme}://{}", Instance::new(instance.host(), port).address());

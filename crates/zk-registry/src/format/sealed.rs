@@ -146,7 +146,8 @@ pub(super) fn refuse(why: String) -> Error {
     Error::new(ErrorKind::Invalid, why)
 }
 
-/// Refuses an instance whose id is not its address, from which readers derive it, or that has no port.
+/// Refuses an instance whose id is not its address, from which readers derive it, that has no port, or that has
+/// a host which would end early in a url or a list of addresses.
 pub(super) fn check_address(format: &str, id: &InstanceId, instance: &Instance) -> Result<(), Error> {
     let address = instance.address();
     if id.as_str() != address {
@@ -155,8 +156,22 @@ pub(super) fn check_address(format: &str, id: &InstanceId, instance: &Instance) 
     if instance.port() == 0 {
         return Err(refuse(format!("format {format}: an instance needs a port")));
     }
-    Ok(())
+    check_host(format, instance)
 }
+
+/// Refuses a host that would end early in a url or a list of addresses.
+pub(super) fn check_host(format: &str, instance: &Instance) -> Result<(), Error> {
+    let host = instance.host();
+    match host.chars().find(|c| DELIMITERS.contains(*c) || c.is_whitespace()) {
+        Some(delimiter) => {
+            Err(refuse(format!("format {format}: the host {host:?} cannot have a {delimiter:?}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What ends the host of a url (RFC 3986, section 3), or one address of a list.
+const DELIMITERS: &str = "/?#@&;,=";
 
 /// The private half of a format. Pure: same arguments, same bytes.
 pub trait Codec: fmt::Debug {
