@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The root of the checkout: this package is one level below it.
-pub(crate) fn checkout() -> &'static Path {
+pub fn checkout() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)
 }

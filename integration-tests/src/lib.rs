@@ -25,6 +25,7 @@ pub mod diff;
 pub mod eventually;
 pub mod fair_time;
 pub mod four_letter;
+pub mod http_get;
 pub mod line_process;
 pub mod link_faults;
 pub mod peers;

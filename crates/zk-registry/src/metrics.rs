@@ -112,7 +112,8 @@ mod tests {
     fn value(snapshotter: &Snapshotter, name: &str, labels: &[&str]) -> Option<DebugValue> {
         let all = snapshotter.snapshot().into_vec();
         let found = all.into_iter().find(|(key, ..)| {
-            key.key().name() == name && key.key().labels().map(metrics::Label::value).eq(labels.iter().copied())
+            key.key().name() == name
+                && key.key().labels().map(metrics::Label::value).eq(labels.iter().copied())
         });
         found.map(|(.., value)| value)
     }

@@ -26,6 +26,7 @@ pub struct Metric {
 
 /// How the values of a metric behave.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum MetricKind {
     /// They only grow, and begin again at 0 with the process.
     Counter,

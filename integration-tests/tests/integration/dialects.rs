@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use integration_tests::eventually::eventually;
+use integration_tests::http_get::http_get;
 use integration_tests::peers;
 use integration_tests::registries::options;
 use integration_tests::zookeeper::ZooKeeper;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use zk_registry::format::named;
 use zk_registry::{Instance, Registry, Resolve, ServiceName, Status, Withdrawn};
 
@@ -113,16 +112,6 @@ async fn java_reads_what_we_write_for_motan_and_we_read_what_it_writes() {
     writer.says(&format!("bytes {hex}"), SOON).await;
 }
 
-/// What Prometheus discovers: its answer about its targets.
-async fn targets(port: u16) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = "GET /api/v1/targets?state=active HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
-}
-
 #[tokio::test]
 async fn prometheus_finds_what_we_write_for_serversets_and_nerve() {
     let Some(prometheus) = peers::prometheus() else { return };
@@ -156,7 +145,8 @@ async fn prometheus_finds_what_we_write_for_serversets_and_nerve() {
         ])
         .start();
     let shows = async |wanted: &[&str], unwanted: &[&str]| {
-        let all = targets(port).await.unwrap_or_default();
+        let all =
+            http_get(&format!("127.0.0.1:{port}"), "/api/v1/targets?state=active").await.unwrap_or_default();
         wanted.iter().all(|text| all.contains(text)) && !unwanted.iter().any(|text| all.contains(text))
     };
     let both = ["\"__address__\":\"10.0.0.1:8080\"", "\"__address__\":\"10.0.0.2:8081\""];

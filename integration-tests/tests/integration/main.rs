@@ -19,6 +19,7 @@ mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
 mod many_services;
+mod observability;
 mod peers;
 mod registration;
 mod scenarios;

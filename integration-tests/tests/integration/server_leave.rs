@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use integration_tests::eventually::eventually;
 use integration_tests::fair_time::Stopwatch;
+use integration_tests::http_get::http_get;
 use integration_tests::process::Signal;
 use integration_tests::proxy::Proxy;
 use integration_tests::raw_events::NodeChange;
@@ -18,12 +19,7 @@ use tokio::net::TcpStream;
 const MOST_OF_A_SECOND: Duration = Duration::from_millis(700);
 
 async fn http(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).await.unwrap();
-    reply
+    http_get(address, path).await.unwrap()
 }
 
 #[tokio::test]
@@ -144,12 +140,12 @@ async fn probes_tell_alive_from_ready() {
         .start();
     server.logs("listening", SOON).await;
     eventually(SOON, "the admin endpoint", async || TcpStream::connect(free).await).await;
-    assert!(http(&admin, "/healthz").await.starts_with("HTTP/1.1 200 "));
-    assert!(http(&admin, "/readyz").await.starts_with("HTTP/1.1 503 "));
+    assert!(http(&admin, "/healthz").await.starts_with("HTTP/1.0 200 "));
+    assert!(http(&admin, "/readyz").await.starts_with("HTTP/1.0 503 "));
 
     proxy.accept().await;
     let address = registered(&server, 1).await;
-    assert!(http(&admin, "/readyz").await.starts_with("HTTP/1.1 200 "));
+    assert!(http(&admin, "/readyz").await.starts_with("HTTP/1.0 200 "));
     ask(address).await.unwrap();
     let metrics = http(&admin, "/metrics").await;
     assert!(metrics.contains(r#"time_server_requests_total{kind="timestamp"} 1"#), "{metrics}");
@@ -161,9 +157,9 @@ async fn probes_tell_alive_from_ready() {
     );
 
     server.signal(Signal::SIGTERM);
-    let unready = async || http(&admin, "/readyz").await.starts_with("HTTP/1.1 503 ");
+    let unready = async || http(&admin, "/readyz").await.starts_with("HTTP/1.0 503 ");
     eventually(SOON, "not ready any more", unready).await;
-    assert!(http(&admin, "/healthz").await.starts_with("HTTP/1.1 200 "));
+    assert!(http(&admin, "/healthz").await.starts_with("HTTP/1.0 200 "));
     server.signal(Signal::SIGINT);
     assert_eq!(server.exit(SOON).await.code(), Some(1));
 }

@@ -11,6 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::daemon::registry_metrics::RegistryCollector;
+
 /// The counters of one process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
@@ -123,6 +125,12 @@ impl Metrics {
         Ok(text)
     }
 
+    /// Has the figures of the registry told as well.
+    pub(crate) fn add(&self, collector: RegistryCollector) {
+        let mut registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(collector));
+    }
+
     pub(crate) fn count_opened(&self) {
         self.0.accepted.inc();
         self.0.open.inc();
@@ -193,7 +201,8 @@ impl Default for Metrics {
             expiries: Family::clone(&expiries),
             registry: Mutex::default(),
         };
-        let mut registry = Registry::with_prefix("time_server");
+        let mut all = Registry::default();
+        let registry = all.sub_registry_with_prefix("time_server");
         registry.register("connections_accepted", "Connections that were accepted", accepted);
         registry.register("connections_empty", "Connections that ended without a byte of the peer", empty);
         registry.register("connections_open", "Connections that are open", open);
@@ -205,7 +214,7 @@ impl Default for Metrics {
         registry.register("secrets_refused", what, refused_secrets);
         let what = "When the first certificate of the file expires, in seconds since 1970";
         registry.register("certificate_expiry_timestamp_seconds", what, expiries);
-        Self(Arc::new(Inner { registry: Mutex::new(registry), ..inner }))
+        Self(Arc::new(Inner { registry: Mutex::new(all), ..inner }))
     }
 }
 

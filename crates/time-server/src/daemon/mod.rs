@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod open_files;
 pub mod privileges;
 pub mod probe;
+mod registry_metrics;
 pub mod reload;
 pub mod server;
 pub mod service_manager;

@@ -27,6 +27,7 @@ use crate::daemon::load::Loaded;
 use crate::daemon::logging::LogFilter;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::privileges::become_user;
+use crate::daemon::registry_metrics::RegistryCollector;
 use crate::daemon::reload::Reload;
 use crate::daemon::secrets_in_use::SecretsInUse;
 use crate::daemon::server::{Finished, Server};
@@ -152,6 +153,7 @@ impl Daemon {
         if let ConnectionState::Failed(error) = &*registry.connection().borrow() {
             return Err(DaemonError::Usage(UsageError::from_registry(error)));
         }
+        metrics.add(RegistryCollector(registry.clone()));
         let usage = wrong_use(registry.connection());
         let announcing = Announcing {
             registry: registry.clone(),
