@@ -31,7 +31,7 @@ const EVERY: Duration = Duration::from_secs(10);
 /// the registry is closed or dropped. It keeps nothing alive. Install the recorder before.
 pub fn install(registry: &Registry) {
     let (weak, mut connection) = (registry.downgrade(), registry.connection());
-    registry.spawn(async move {
+    registry.run_in_background(async move {
         let mut due = interval(EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -56,7 +56,7 @@ pub fn install(registry: &Registry) {
 /// closed. It keeps nothing alive. Install the recorder before.
 pub fn install_balancer(registry: &Registry, service: ServiceName, balancer: &Arc<Balancer>) {
     let (weak, mut connection) = (Arc::downgrade(balancer), registry.connection());
-    registry.spawn(async move {
+    registry.run_in_background(async move {
         let publishing = async {
             let mut due = interval(EVERY);
             due.set_missed_tick_behavior(MissedTickBehavior::Delay);

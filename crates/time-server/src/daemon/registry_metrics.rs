@@ -27,7 +27,7 @@ impl Collector for RegistryCollector {
                 let mut encoder = encoder.encode_family(&sample.labels)?;
                 match metric.kind {
                     MetricKind::Counter => {
-                        encoder.encode_counter::<NoLabelSet, f64, f64>(&sample.value, None)?
+                        encoder.encode_counter::<NoLabelSet, f64, f64>(&sample.value, None)?;
                     }
                     _ => encoder.encode_gauge(&sample.value)?,
                 }

@@ -126,7 +126,7 @@ impl Registry {
     }
 
     /// Runs a task on the background side.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn run_in_background(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.slots.background.spawn(task);
     }
 }
