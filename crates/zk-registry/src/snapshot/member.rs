@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::instance::{Instance, InstanceId, NodeName};
 
@@ -17,7 +18,7 @@ impl fmt::Display for Zxid {
 }
 
 /// One listed instance with what ZooKeeper knows of its node. Derefs to the [`Instance`].
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Member {
     pub(crate) id: InstanceId,
     /// The name of its node, where that is not the id.
@@ -27,6 +28,8 @@ pub struct Member {
     pub(crate) session: i64,
     pub(crate) created: Zxid,
     pub(crate) modified: Zxid,
+    /// When its node was created, in milliseconds since the Unix epoch; 0 where that is not known.
+    pub(crate) ctime: i64,
 }
 
 impl Member {
@@ -55,6 +58,13 @@ impl Member {
         self.created
     }
 
+    /// When the node was created, by the clock of the ensemble's leader. `None` for a member that was read from a snapshot file, or that
+    /// no ZooKeeper told of.
+    pub fn created_at(&self) -> Option<SystemTime> {
+        let since = u64::try_from(self.ctime).ok().filter(|since| *since > 0)?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(since))
+    }
+
     /// The write that last changed the node's data.
     pub fn modified(&self) -> Zxid {
         self.modified
@@ -65,6 +75,18 @@ impl Member {
         self.session
     }
 }
+
+/// The time of the creation is left out: the write that created the node stands for it, and a snapshot file does not have it.
+impl PartialEq for Member {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { id, node, instance, incarnation, session, created, modified, ctime: _ } = self;
+        (id, node, incarnation, session, created, modified)
+            == (&other.id, &other.node, &other.incarnation, &other.session, &other.created, &other.modified)
+            && *instance == other.instance
+    }
+}
+
+impl Eq for Member {}
 
 impl Deref for Member {
     type Target = Instance;
@@ -101,4 +123,34 @@ pub enum Change {
         /// As it is.
         new: Arc<Member>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_creation_is_told_where_it_is_known_and_is_no_difference() {
+        let member = |ctime| {
+            let (instance, id) = (Instance::new("h", 1), "h:1".parse().unwrap());
+            let (created, modified) = (Zxid(1), Zxid(1));
+            Member {
+                id,
+                node: None,
+                instance,
+                incarnation: Incarnation(0),
+                session: 0,
+                created,
+                modified,
+                ctime,
+            }
+        };
+        let since_epoch =
+            |ctime| Some(member(ctime).created_at()?.duration_since(SystemTime::UNIX_EPOCH).unwrap());
+        assert_eq!(since_epoch(1_500), Some(Duration::from_millis(1_500)));
+        assert_eq!([since_epoch(0), since_epoch(i64::MIN)], [None, None]);
+        assert!(member(i64::MAX).created_at().is_none_or(|at| at > SystemTime::UNIX_EPOCH));
+        assert_eq!(member(0), member(1));
+        assert_ne!(member(0), Member { created: Zxid(2), ..member(0) });
+    }
 }

@@ -48,6 +48,7 @@ mod tests {
             session: 1,
             created: Zxid(zxid),
             modified: Zxid(zxid),
+            ctime: 0,
         })
     }
 

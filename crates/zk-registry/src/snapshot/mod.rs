@@ -104,6 +104,7 @@ impl Snapshot {
                     session: 0,
                     created,
                     modified,
+                    ctime: 0,
                 };
                 Some((id, Arc::new(member)))
             })

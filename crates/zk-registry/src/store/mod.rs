@@ -176,6 +176,8 @@ pub(crate) struct Stat {
     pub(crate) czxid: i64,
     pub(crate) mzxid: i64,
     pub(crate) pzxid: i64,
+    /// When the node was created by the clock of the leader, in milliseconds since the Unix epoch.
+    pub(crate) ctime: i64,
     pub(crate) version: i32,
     pub(crate) children: u32,
     /// The owning session; 0 for a node that is not ephemeral.

@@ -92,6 +92,7 @@ impl Tape {
             version: i32::try_from(self.number()).unwrap_or(i32::MIN),
             children: u32::try_from(self.number()).unwrap_or(u32::MAX),
             owner: self.of(&[SESSION, 0, 1, i64::MIN]),
+            ctime: self.number(),
         }
     }
 

@@ -66,7 +66,16 @@ impl Listing {
                     let id = instance.id().unwrap();
                     let (created, modified) = (Zxid(0), Zxid(0));
                     let incarnation = Incarnation(incarnation);
-                    Arc::new(Member { id, node: None, instance, incarnation, session: 0, created, modified })
+                    Arc::new(Member {
+                        id,
+                        node: None,
+                        instance,
+                        incarnation,
+                        session: 0,
+                        created,
+                        modified,
+                        ctime: 0,
+                    })
                 })
                 .collect();
             members.sort_by(|a, b| a.id.cmp(&b.id));

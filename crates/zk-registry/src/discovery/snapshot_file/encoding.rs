@@ -217,6 +217,7 @@ fn member_of(line: Line<'_>) -> io::Result<Member> {
         session: line.session,
         created: Zxid(line.created),
         modified: Zxid(line.modified),
+        ctime: 0,
     })
 }
 

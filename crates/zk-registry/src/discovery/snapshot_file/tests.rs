@@ -40,6 +40,7 @@ fn snapshot(ports: impl IntoIterator<Item = u16>) -> Snapshot {
                 session: -1,
                 created: Zxid(1 << 40),
                 modified: Zxid(i64::from(port)),
+                ctime: 0,
             }
             .into()
         })

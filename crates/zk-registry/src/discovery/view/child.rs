@@ -158,6 +158,7 @@ impl Judge {
                 session: node.stat.owner,
                 created: Zxid(node.stat.czxid),
                 modified: Zxid(node.stat.mzxid),
+                ctime: node.stat.ctime,
             })),
         }
     }

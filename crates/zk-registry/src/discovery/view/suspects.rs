@@ -280,6 +280,7 @@ mod tests {
             session,
             created: Zxid(0),
             modified: Zxid(0),
+            ctime: 0,
         })
     }
 

@@ -54,6 +54,7 @@ pub(super) fn stat(stat: &record::Stat) -> Stat {
         czxid: stat.czxid,
         mzxid: stat.mzxid,
         pzxid: stat.pzxid,
+        ctime: stat.ctime,
         version: stat.version,
         children: u32::try_from(stat.children).unwrap_or_default(),
         owner: stat.owner,

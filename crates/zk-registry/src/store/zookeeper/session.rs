@@ -405,7 +405,7 @@ async fn created(client: &Client, path: &str) -> Result<Stat, Fault> {
         .await
         .map_err(|error| Fault::Ambiguous(format!("created, but not read: {error}")))?;
     let zxid = stat.czxid;
-    Ok(Stat { czxid: zxid, mzxid: zxid, pzxid: zxid, version: 0, children: 0, owner: stat.ephemeral_owner })
+    Ok(Stat { mzxid: zxid, pzxid: zxid, version: 0, children: 0, ..stat_of(&stat) })
 }
 
 fn create_options(kind: Kind, acl: Acl) -> CreateOptions<'static> {
@@ -446,6 +446,7 @@ fn stat_of(stat: &zk::Stat) -> Stat {
         czxid: stat.czxid,
         mzxid: stat.mzxid,
         pzxid: stat.pzxid,
+        ctime: stat.ctime,
         version: stat.version,
         children: u32::try_from(stat.num_children).unwrap_or_default(),
         owner: stat.ephemeral_owner,
