@@ -7,6 +7,7 @@
 //! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
 //! | a broken network | [`proxy`], at random [`link_faults`] |
 //! | a real process | [`process`], one that takes orders [`line_process`], another project's client [`peers`] |
+//! | a real terminal | [`tmux`] |
 //! | to wait without a sleep | [`eventually`] |
 //! | a bound that a busy machine does not break | [`fair_time`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
@@ -39,6 +40,7 @@ pub mod servers;
 pub mod soak;
 pub mod time_clients;
 pub mod time_servers;
+pub mod tmux;
 pub mod truth;
 pub mod under_load;
 pub mod web_server;

@@ -86,7 +86,7 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
 }
 
 /// A run that must be complete fails; any other says on the terminal, past the runner's capture, what it leaves out.
-fn absent(peer: &str, missing: &str) -> Option<Program> {
+pub(crate) fn absent<T>(peer: &str, missing: &str) -> Option<T> {
     let complete = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(!complete, "{peer} is not installed ({missing} is missing), and CI=true skips nothing");
     // A terminal that cannot be written to is no reason to fail.

@@ -11,12 +11,12 @@ use zk_registry::cli::duration;
 use zk_registry::cli::program::{Format, Output};
 use zk_registry::operate::{Inspection, Operator};
 use zk_registry::printable::Printable;
-use zk_registry::{Instance, InstanceId, Resolve, ServiceName, Status};
+use zk_registry::{InstanceId, Resolve, ServiceName, Status};
 
+use crate::amend::{Amended, Wish, amend, weight};
 use crate::common_args::CommonArgs;
-use crate::compare::differences;
 use crate::exit::{Exit, Failure};
-use crate::fleet::{Fleet, id, not_there};
+use crate::fleet::{Fleet, id};
 
 /// Whom to drain or bring back.
 #[derive(Args, Clone, Debug)]
@@ -67,13 +67,6 @@ struct SeenArgs {
     wait: Duration,
 }
 
-/// What is to become of an instance.
-#[derive(Clone, Copy, Debug)]
-enum Wish<'a> {
-    Status(Status, Option<&'a str>),
-    Weight(NonZeroU16),
-}
-
 #[derive(Serialize)]
 struct Line<'a> {
     service: &'a str,
@@ -104,7 +97,7 @@ pub(crate) async fn weigh(
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let change = Change { service: args.service, wait: args.seen.wait, format: args.common.format() };
-    change.make(args.common, &[args.id], Wish::Weight(args.weight), output, stop).await
+    change.make(args.common, &[args.id], &Wish::Weight(args.weight), output, stop).await
 }
 
 async fn mark(
@@ -114,17 +107,8 @@ async fn mark(
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let change = Change { service: args.service, wait: args.seen.wait, format: args.common.format() };
-    let wish = Wish::Status(status, args.reason.as_deref());
-    change.make(args.common, &args.ids, wish, output, stop).await
-}
-
-impl Wish<'_> {
-    fn is_met_by(self, instance: &Instance) -> bool {
-        match self {
-            Self::Status(status, _) => instance.status() == status,
-            Self::Weight(weight) => instance.weight() == weight,
-        }
-    }
+    let wish = Wish::Status(status, args.reason);
+    change.make(args.common, &args.ids, &wish, output, stop).await
 }
 
 struct Change {
@@ -138,7 +122,7 @@ impl Change {
         &self,
         common: CommonArgs,
         ids: &[InstanceId],
-        wish: Wish<'_>,
+        wish: &Wish,
         output: &Output,
         stop: &CancellationToken,
     ) -> Result<Exit, Failure> {
@@ -159,30 +143,16 @@ impl Change {
         fleet: &Fleet,
         operator: &Operator,
         id: &InstanceId,
-        wish: Wish<'_>,
+        wish: &Wish,
         output: &Output,
     ) -> Result<(), Failure> {
-        let Some(seen) = operator.inspect(&self.service, id.as_str()).await? else {
-            return Err(not_there(operator, &self.service, id.as_str()).await);
-        };
-        let before = seen.instance().map_err(|why| {
-            Failure::Refused(format!("{}: it is no instance: {why}; see `zkr explain`", seen.path()))
-        })?;
-        if wish.is_met_by(before) {
-            self.say(output, id, "it is so already", Vec::new());
-            return Ok(());
-        }
-        let written = match wish {
-            Wish::Status(status, reason) => operator.set_status(&seen, status, reason).await,
-            Wish::Weight(weight) => operator.set_weight(&seen, weight).await,
-        };
-        let written = written.map_err(|error| match error.kind() {
-            zk_registry::ErrorKind::Invalid | zk_registry::ErrorKind::NoAuth => {
-                Failure::Refused(error.to_string())
+        let (written, changed) = match amend(operator, &self.service, id, wish, None).await? {
+            Amended::Already => {
+                self.say(output, id, "it is so already", Vec::new());
+                return Ok(());
             }
-            _ => error.into(),
-        })?;
-        let changed = written.instance().map(|after| differences(before, after)).unwrap_or_default();
+            Amended::Written(written, changed) => (written, changed),
+        };
         if self.wait.is_zero() {
             self.say(output, id, "written", changed);
             return Ok(());
@@ -198,7 +168,7 @@ impl Change {
         fleet: &Fleet,
         id: &InstanceId,
         written: &Inspection,
-        wish: Wish<'_>,
+        wish: &Wish,
     ) -> Result<(), Failure> {
         let reader = fleet.open();
         let until = Instant::now() + self.wait;
@@ -245,10 +215,6 @@ impl Change {
             }
         }
     }
-}
-
-fn weight(text: &str) -> Result<NonZeroU16, &'static str> {
-    text.parse().map_err(|_| "use a whole number from 1 to 65535; to send no calls at all, drain it")
 }
 
 /// How long a change has to stand to be believed: an owner that does not accept it writes it back as soon as it hears of it.

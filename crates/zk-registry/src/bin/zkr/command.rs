@@ -13,9 +13,10 @@ use crate::explain::ExplainArgs;
 use crate::list::ListArgs;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::services::ServicesArgs;
+use crate::top::TopArgs;
 use crate::wait::WaitArgs;
 use crate::watch::WatchArgs;
-use crate::{change, difference, doctor, evict, explain, list, manual, services, wait, watch};
+use crate::{change, difference, doctor, evict, explain, list, manual, services, top, wait, watch};
 
 /// See the services that live in a ZooKeeper, change their instances safely, and know why they are as they are.
 #[derive(Debug, Parser)]
@@ -37,6 +38,9 @@ enum Command {
     /// Show each change of a service, until a signal
     #[command(after_help = watch::HELP)]
     Watch(Box<WatchArgs>),
+    /// Show the fleet live on the whole screen, and change it there
+    #[command(after_help = top::HELP)]
+    Top(Box<TopArgs>),
     /// Wait until something is so, for deploy scripts
     #[command(after_help = wait::HELP)]
     Wait(Box<WaitArgs>),
@@ -76,6 +80,7 @@ impl Cli {
             Command::Services(args) => services::run(*args, output, stop).await,
             Command::List(args) => list::run(*args, output, stop).await,
             Command::Watch(args) => watch::run(*args, output, stop).await,
+            Command::Top(args) => top::run(*args, stop).await,
             Command::Wait(args) => wait::run(*args, output, stop).await,
             Command::Drain(args) => change::drain(*args, output, stop).await,
             Command::Undrain(args) => change::undrain(*args, output, stop).await,
@@ -94,6 +99,7 @@ const HELP: &str = "\
 Examples:
   zkr services                                 what is there
   zkr list time                                who is there
+  zkr top                                      all of it, live
   zkr drain time 10.0.0.1:8897 --reason deploy take one out of service
   zkr wait time --for drained=10.0.0.1:8897    until everybody can know
   zkr doctor                                   what is wrong

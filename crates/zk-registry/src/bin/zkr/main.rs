@@ -1,5 +1,6 @@
 //! `zkr`: see the fleet, change it safely, know why.
 
+mod amend;
 mod change;
 mod command;
 mod common_args;
@@ -11,11 +12,13 @@ mod exit;
 mod explain;
 mod fleet;
 mod list;
+mod live;
 mod manual;
 mod reach;
 mod services;
 mod shown;
 mod table;
+mod top;
 mod wait;
 mod watch;
 

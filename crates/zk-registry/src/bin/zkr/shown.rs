@@ -1,6 +1,7 @@
 //! An instance and a rejected node as both outputs show them.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use zk_registry::{Member, Rejected, ServiceName};
@@ -68,4 +69,42 @@ pub(crate) fn pairs(metadata: &BTreeMap<String, String>) -> String {
 /// `1 instance`, `2 instances`.
 pub(crate) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A number of seconds in at most four characters.
+pub(crate) fn age(seconds: u64) -> String {
+    match seconds {
+        0..=99 => format!("{seconds}s"),
+        100..=5_999 => format!("{}m", seconds / 60),
+        6_000..=359_999 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", (seconds / 86_400).min(999)),
+    }
+}
+
+/// The time of a day, UTC.
+pub(crate) fn clock(at: SystemTime) -> String {
+    // 2026-11-28T15:41:41Z
+    humantime::format_rfc3339_seconds(at).to_string().get(11..19).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_takes_four_characters_at_most_and_a_clock_eight() {
+        let ages = [
+            (0, "0s"),
+            (99, "99s"),
+            (100, "1m"),
+            (5_999, "99m"),
+            (6_000, "1h"),
+            (360_000, "4d"),
+            (u64::MAX, "999d"),
+        ];
+        for (seconds, shown) in ages {
+            assert_eq!(age(seconds), shown);
+        }
+        assert_eq!(clock(SystemTime::UNIX_EPOCH), "00:00:00");
+    }
 }
