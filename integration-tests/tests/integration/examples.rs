@@ -8,6 +8,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tonic_example::clock::clock_server::{Clock as Clocks, ClockServer};
+use tonic_example::clock::{NowReply, NowRequest};
 use zk_registry::{Instance, Resolve, ServiceName, ServiceWatch, Snapshot, Status, testing};
 
 #[expect(dead_code, reason = "the example's `main` is run by its users")]
@@ -22,6 +24,9 @@ mod plain_example;
 #[expect(dead_code, reason = "the example's `main` is run by its users")]
 #[path = "../../examples/reqwest.rs"]
 mod reqwest_example;
+#[expect(dead_code, reason = "the example's `main` is run by its users")]
+#[path = "../../examples/tonic/main.rs"]
+mod tonic_example;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -54,6 +59,34 @@ async fn the_reqwest_client_calls_all_that_live() {
     let (servers, watch) = servers();
     let answers = timeout(LONG, reqwest_example::get(watch, 100)).await.unwrap().unwrap();
     assert_eq!(answers.into_iter().collect::<BTreeSet<_>>().len(), servers.len());
+}
+
+/// A clock of tonic's, which says its port.
+struct Clock(u16);
+
+#[tonic::async_trait]
+impl Clocks for Clock {
+    async fn now(&self, _: tonic::Request<NowRequest>) -> Result<tonic::Response<NowReply>, tonic::Status> {
+        Ok(tonic::Response::new(NowReply { server: self.0.to_string() }))
+    }
+}
+
+/// Serves a clock on a port of its own, which it returns.
+async fn serve_clock() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let routes = tonic::service::Routes::new(ClockServer::new(Clock(port)));
+    tokio::spawn(async move { axum::serve(listener, routes.into_axum_router()).await.unwrap() });
+    port
+}
+
+#[tokio::test]
+async fn the_tonic_client_calls_all_that_live() {
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let ports = [serve_clock().await, serve_clock().await];
+    let answers =
+        timeout(LONG, tonic_example::ask(watch([ports[0], dead, ports[1]]), 100)).await.unwrap().unwrap();
+    assert_eq!(answers.into_iter().collect::<BTreeSet<_>>().len(), ports.len());
 }
 
 #[tokio::test]
