@@ -201,3 +201,48 @@ pub(super) async fn lost_epoch(link: &mut watch::Receiver<Link>, number: u64) ->
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::Connect as _;
+    use crate::store::memory::Cluster;
+
+    /// An epoch that has read everything.
+    async fn settled() -> Epoch {
+        let cluster = Cluster::new(0);
+        let store = cluster.connector(Duration::from_secs(4)).connect().await.unwrap();
+        let watch = store.watch("/services/time").await.unwrap();
+        let mut epoch = Epoch::new(store, watch, 1, Instant::now() + Duration::from_secs(60), None);
+        epoch.need = Need::Nothing;
+        epoch
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn marks_that_keep_coming_put_off_no_sweep_and_no_sweep_puts_off_the_marks() {
+        let mut epoch = settled().await;
+        let sweep =
+            Sweep { names: VecDeque::new(), cause: Need::Audit, reach: Zxid(0), asked: Instant::now() };
+        epoch.sweep = Some(sweep);
+        let mut steps = Vec::new();
+        for _ in 0..4 {
+            epoch.last = epoch.next_step(true, false, Instant::now());
+            steps.push(epoch.last);
+        }
+        let turns = [Some(Step::ReadMarks), Some(Step::Sweep)];
+        assert_eq!(steps, [turns, turns].concat());
+        assert_eq!(epoch.next_step(false, false, Instant::now()), Some(Step::Sweep));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn marks_that_keep_coming_put_off_no_audit_and_no_barrier() {
+        let mut epoch = settled().await;
+        assert_eq!(epoch.next_step(true, true, Instant::now()), Some(Step::Barrier));
+        assert_eq!(epoch.next_step(true, true, epoch.audit_at), Some(Step::Audit));
+        epoch.line = Line::Lost;
+        assert_eq!(epoch.next_step(true, true, epoch.audit_at), None, "nothing can be asked");
+    }
+}

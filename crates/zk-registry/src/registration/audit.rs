@@ -101,3 +101,28 @@ impl Audits {
         self.leftovers.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_last_registration_two_audits_in_a_row_must_find_nothing() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut audits = Audits::new(Duration::from_secs(1));
+        audits.begin(false, &mut rng);
+        assert!(!audits.take_owed(), "nothing was ever registered");
+        audits.entry_went();
+        // Whether each audit lists what the session owns, and what it finds.
+        for (lists, finds) in [(true, 0), (true, 1), (true, 0), (true, 0), (false, 0)] {
+            audits.begin(false, &mut rng);
+            assert_eq!(audits.take_owed(), lists);
+            if lists {
+                audits.found(vec!["/services/time/late".to_owned(); finds], false);
+            }
+        }
+    }
+}
