@@ -26,8 +26,21 @@ pub fn processor_time_of(id: u32) -> Duration {
 ///
 /// When there is no such process.
 pub fn resident_memory_of(id: u32) -> u64 {
+    memory_of(id, "VmRSS:")
+}
+
+/// The most resident memory that process `id` has had, in bytes.
+///
+/// # Panics
+///
+/// When there is no such process.
+pub fn peak_memory_of(id: u32) -> u64 {
+    memory_of(id, "VmHWM:")
+}
+
+fn memory_of(id: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("it has memory");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("kibibytes");
     kib * 1024
 }

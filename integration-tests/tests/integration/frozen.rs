@@ -1,10 +1,10 @@
 //! A process that slept past its session, and wakes without network or descriptors, neither spins nor stays away.
 
-use std::fs;
 use std::time::Duration;
 
+use integration_tests::bench::usage::processor_time_of;
 use integration_tests::eventually::eventually;
-use integration_tests::process::{Program, Resource, RunningProgram, Signal};
+use integration_tests::process::{Program, Resource, Signal};
 use integration_tests::proxy::Proxy;
 use integration_tests::raw::Raw;
 use integration_tests::zookeeper::ZooKeeper;
@@ -36,9 +36,9 @@ async fn a_process_that_wakes_after_its_session_without_network_and_descriptors_
     sleep_until(asleep + T.mul_f64(1.6)).await;
 
     server.signal(Signal::SIGCONT);
-    let (woken, before) = (Instant::now(), cpu(&server));
+    let (woken, before) = (Instant::now(), processor_time_of(server.id()));
     sleep_until(woken + T * 2).await;
-    let busy = cpu(&server) - before;
+    let busy = processor_time_of(server.id()) - before;
     println!("{busy:?} of CPU in {:?} after waking", woken.elapsed());
     assert!(busy < woken.elapsed() / 5, "{busy:?} of CPU in {:?}", woken.elapsed());
 
@@ -54,13 +54,4 @@ async fn a_process_that_wakes_after_its_session_without_network_and_descriptors_
 
 async fn listed(raw: &Raw) -> usize {
     raw.list("/services/time").await.unwrap().map_or(0, |names| names.len())
-}
-
-/// The processor time that it has used so far.
-fn cpu(process: &RunningProgram) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
-    // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th field after it, in ticks of 10 ms.
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
 }

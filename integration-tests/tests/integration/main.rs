@@ -18,6 +18,7 @@ mod half_reconnect;
 mod harness_network;
 mod harness_process;
 mod harness_zookeeper;
+mod hostile_znodes;
 mod many_services;
 mod observability;
 mod peers;
