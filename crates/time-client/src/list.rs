@@ -1,6 +1,6 @@
 //! `time-client list`: who is there, once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,7 @@ struct Listed<'a> {
     zone: Option<&'a str>,
     status: String,
     metadata: &'a BTreeMap<String, String>,
+    format: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +81,7 @@ fn list(snapshot: &Snapshot) -> List<'_> {
         zone: member.zone(),
         status: member.status().to_string(),
         metadata: member.metadata(),
+        format: member.format(),
     });
     let refused =
         snapshot.rejected().iter().map(|rejected| Refused { id: &rejected.id, reason: &rejected.reason });
@@ -104,12 +106,16 @@ fn text(snapshot: &Snapshot, paint: Paint) -> String {
         _ => paint.bad(&freshness),
     };
     let mut lines = vec![format!("{}  {instances} instance{plural}  ({freshness})", snapshot.service())];
+    let formats: BTreeSet<_> = snapshot.instances().filter_map(|member| member.format()).collect();
     let width = column_width(snapshot.instances().map(|member| member.id().as_str()));
     for member in snapshot.instances() {
         let id = column(member.id().as_str(), width);
         let mut line = format!("  {id}  {}  weight {}", member.status(), member.weight());
         if member.address() != member.id().as_str() {
             line += &format!("  at {}", Printable(member.address()));
+        }
+        if let Some(format) = member.format().filter(|_| formats.len() > 1) {
+            line += &format!("  {format}");
         }
         if !member.is_dialable() {
             line += "  not dialable";
@@ -166,7 +172,10 @@ pub(crate) mod tests {
             rejected: vec![Refused { id: "broken", reason: "EOF while parsing a value at line 1 column 8" }],
             ..list(&snapshot)
         };
-        vec![documented::line(&list(&snapshot)), documented::line(&stale)]
+        // So is the format.
+        let mut live = list(&snapshot);
+        live.instances.iter_mut().for_each(|listed| listed.format = Some("curator"));
+        vec![documented::line(&live), documented::line(&stale)]
     }
 
     #[test]

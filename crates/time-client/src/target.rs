@@ -34,7 +34,7 @@ pub(crate) enum Unavailable {
     /// A signal came first.
     Interrupted,
     /// The registry says so.
-    NoInstance { service: ServiceName, base: BasePath },
+    NoInstance { service: ServiceName, bases: Vec<BasePath> },
     /// ZooKeeper was reached, but the service could not be read in time.
     NotRead { service: ServiceName, within: Duration, cause: Option<Error> },
     /// ZooKeeper was not reached in time.
@@ -118,8 +118,20 @@ impl Target {
         let service = self.service.clone();
         match timeout(LOOK_WITHIN, registry.lookup(&service)).await {
             Ok(Err(error)) => Unavailable::NotRead { service, within: self.wait, cause: Some(error) },
-            Ok(Ok(_)) | Err(_) => Unavailable::NoInstance { service, base: self.options.base.clone() },
+            Ok(Ok(_)) | Err(_) => Unavailable::NoInstance { service, bases: self.bases() },
         }
+    }
+
+    /// Where it is looked for.
+    fn bases(&self) -> Vec<BasePath> {
+        let further = self.options.further.iter().map(|source| &source.base);
+        let mut bases: Vec<BasePath> = Vec::new();
+        for base in std::iter::once(&self.options.base).chain(further) {
+            if !bases.iter().any(|known| known.to_string() == base.to_string()) {
+                bases.push(base.clone());
+            }
+        }
+        bases
     }
 
     fn diagnose(&self, connection: &ConnectionState, unread: Option<&Error>) -> Unavailable {
@@ -143,9 +155,10 @@ impl fmt::Display for Unavailable {
         match self {
             Self::Hopeless { to, cause } => write!(f, "ZooKeeper at {to} cannot be used: {cause}"),
             Self::Interrupted => f.write_str("interrupted before the instances were known"),
-            Self::NoInstance { service, base } => {
-                let base = base.to_string();
-                write!(f, "no instance of {service} at {}/{service}", base.trim_end_matches('/'))
+            Self::NoInstance { service, bases } => {
+                let place = |base: &BasePath| format!("{}/{service}", base.to_string().trim_end_matches('/'));
+                let places: Vec<_> = bases.iter().map(place).collect();
+                write!(f, "no instance of {service} at {}", places.join(" or "))
             }
             Self::NotRead { service, within, cause } => {
                 write!(f, "ZooKeeper was reached, but {service} could not be read within {within:?}")?;

@@ -122,7 +122,8 @@ pub use announce::{Advertise, Announced, Leave};
 pub use error::{Error, ErrorKind};
 pub use instance::{Attributes, BasePath, Instance, InstanceId, NodeName, ServiceName, Status};
 pub use options::{
-    Acl, Chroot, ConnectString, Credentials, Options, RecordLimits, SecretSource, Secrets, Suspicion, Tls,
+    Acl, Chroot, ConnectString, Credentials, Options, RecordLimits, SecretSource, Secrets, Source, SourceUse,
+    Suspicion, Tls,
 };
 #[cfg(feature = "serde")]
 pub use options::{Settings, TlsSettings};

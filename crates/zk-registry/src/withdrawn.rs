@@ -18,3 +18,11 @@ pub enum Withdrawn {
         gone_within: Duration,
     },
 }
+
+impl Withdrawn {
+    /// The worst of several.
+    pub(crate) fn worst(outcomes: impl IntoIterator<Item = Self>) -> Self {
+        let doubt = outcomes.into_iter().find(|outcome| *outcome != Self::Confirmed);
+        doubt.unwrap_or(Self::Confirmed)
+    }
+}

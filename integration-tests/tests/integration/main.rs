@@ -20,6 +20,7 @@ mod harness_process;
 mod harness_zookeeper;
 mod hostile_znodes;
 mod many_services;
+mod migration;
 mod observability;
 mod peers;
 mod registration;

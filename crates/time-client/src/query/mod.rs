@@ -94,11 +94,9 @@ impl Query {
             kept_per_instance: concurrency.get(),
             ..Options::default()
         };
-        let request =
-            args.request.unwrap_or_else(|| match args.common.registry.cluster.format.format().name() {
-                "plain" => RequestName::Timestamp,
-                _ => RequestName::Now,
-            });
+        // The program of 2016 understands nothing else.
+        let is_old = args.common.registry.cluster.format.iter().any(|one| one.format().name() == "plain");
+        let request = args.request.unwrap_or(if is_old { RequestName::Timestamp } else { RequestName::Now });
         Ok(Self {
             load: Load { concurrency, pace, count, duration: args.duration },
             offset: args.offset.then(|| NonZeroUsize::new(samples).unwrap_or(one)),

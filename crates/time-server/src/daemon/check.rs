@@ -22,13 +22,15 @@ pub fn check(args: Args) -> Result<String, UsageError> {
     let registry = &config.registry;
     Registry::check(&registry.to, &registry.options).map_err(|error| UsageError::from_registry(&error))?;
     let listeners: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
+    let further = registry.options.further.iter().map(|source| &source.base);
+    let bases = std::iter::once(&registry.options.base).chain(further).zip(&registry.formats);
+    let places: Vec<_> = bases.map(|(base, format)| format!("below {base} (format {format})")).collect();
     let mut line = format!(
-        "would register {} as service {} below {} of ZooKeeper {} (format {})",
+        "would register {} as service {} {} of ZooKeeper {}",
         listeners.join(", "),
         registry.service,
-        registry.options.base,
+        places.join(" and "),
         registry.to,
-        registry.format
     );
     if let Some(admin) = &config.admin {
         // Writing to a string does not fail.

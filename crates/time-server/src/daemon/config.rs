@@ -11,7 +11,7 @@ use crate::daemon::args::{AdminAddress, Args, ReadyWhen};
 use crate::daemon::limits::Limits;
 use crate::daemon::privileges::UserName;
 use crate::daemon::service_manager;
-use zk_registry::cli::{RegistryConfig, SecretFiles, UsageError};
+use zk_registry::cli::{FormatName, RegistryConfig, SecretFiles, UsageError};
 
 /// Everything that a run of the program is told.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Config {
             );
             return Err(UsageError::new("--advertise", what));
         }
-        let format = args.registry.cluster.format.clone();
+        let are_seen_to_drain = args.registry.cluster.format.iter().all(FormatName::carries_status);
         let connections = fit(args.max_connections.get());
         let limits = Limits {
             connections,
@@ -91,7 +91,7 @@ impl Config {
             lifetime: Some(args.max_lifetime).filter(|age| !age.is_zero()),
         };
         let shutdown = Shutdown {
-            notice: Some(args.notice).filter(|_| format.carries_status()),
+            notice: Some(args.notice).filter(|_| are_seen_to_drain),
             linger: args.linger,
             drain_timeout: args.drain_timeout,
         };
@@ -121,8 +121,10 @@ fn attributes(args: &Args) -> Result<Attributes, UsageError> {
         args.metadata.iter().map(|(key, value)| ("--metadata", instance().with_metadata(key, value))),
     );
     for (flag, instance) in stated {
-        let checked = args.registry.cluster.format.check(&args.registry.service, &instance);
-        checked.map_err(|error| UsageError::new(flag, error))?;
+        for format in &args.registry.cluster.format {
+            let checked = format.check(&args.registry.service, &instance);
+            checked.map_err(|error| UsageError::new(flag, error))?;
+        }
     }
     let mut attributes = Attributes::default();
     attributes.weight = args.weight.unwrap_or(attributes.weight);

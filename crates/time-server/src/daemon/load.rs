@@ -188,7 +188,7 @@ mod tests {
         assert_eq!((args.weight.unwrap().get(), args.zone.as_deref()), (3, Some("a")));
         assert_eq!(args.metadata, [("row".to_owned(), "1".to_owned())], "a flag replaces, it does not add");
         assert_eq!(args.listen.len(), 2);
-        assert_eq!(args.registry.cluster.base.to_string(), "/services");
+        assert_eq!(args.registry.cluster.base[0].to_string(), "/services");
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! name are read, and that is all. No secret is ever part of an argument, of an error or of `Debug` output.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
 
 use crate::cli::{AclName, FormatName, SecretFiles, UsageError, duration};
-use crate::{BasePath, ConnectString, Credentials, Options, Secrets};
+use crate::format::Curator;
+use crate::{BasePath, ConnectString, Credentials, Options, Secrets, Source};
 
 /// Where ZooKeeper is, who we are to it, and how services are written there.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,14 +21,15 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "HOST:PORT,..[/CHROOT]", env = "ZOOKEEPER", default_value = "127.0.0.1:2181")]
     pub zookeeper: ConnectString,
 
-    /// The path below which services live
+    /// The path below which services live; with several formats one for all of them, or one for each, in order
     #[arg(long, value_name = "PATH", default_value = "/services")]
-    pub base: BasePath,
+    pub base: Vec<BasePath>,
 
     /// How instances are written in ZooKeeper: armeria, curator, curator-strict, dubbo, dubbo-app (read only), kitex, kratos,
-    /// motan, nerve, plain, serverset or spring; some have parameters, as in `dubbo:group=g,version=1.0.0,protocol=tri`
-    #[arg(long, value_name = "FORMAT", default_value_t = FormatName::default())]
-    pub format: FormatName,
+    /// motan, nerve, plain, serverset or spring; some have parameters, as in `dubbo:group=g,version=1.0.0,protocol=tri`. Given
+    /// several times: instances stand, and are looked for, in each of them; the first one counts most
+    #[arg(long, value_name = "FORMAT", default_value = "curator")]
+    pub format: Vec<FormatName>,
 
     /// How long a crashed process stays listed; the server may clamp it
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = session_timeout)]
@@ -60,8 +63,8 @@ pub struct ClusterConfig {
     pub to: ConnectString,
     /// How the registry behaves.
     pub options: Options,
-    /// The word behind `options.format`.
-    pub format: FormatName,
+    /// The words behind the formats of `options`, in their order.
+    pub formats: Vec<FormatName>,
 }
 
 impl ClusterArgs {
@@ -90,9 +93,12 @@ impl ClusterArgs {
                 "--auth-file: `digest` sends the password as it is, and there is no TLS; use --tls-ca, or `sasl`"
             );
         }
+        let mut sources = self.sources()?.into_iter();
+        let first = sources.next().unwrap_or_else(|| Source::new(BasePath::default(), Arc::new(Curator)));
         let options = Options {
-            base: self.base,
-            format: self.format.format(),
+            base: first.base,
+            format: first.format,
+            further: sources.collect(),
             session_timeout: self.session_timeout,
             credentials,
             tls,
@@ -100,7 +106,19 @@ impl ClusterArgs {
             acl: self.acl.acl(),
             ..Options::default()
         };
-        Ok(ClusterConfig { to: self.zookeeper, options, format: self.format })
+        Ok(ClusterConfig { to: self.zookeeper, options, formats: self.format })
+    }
+
+    /// Each format with its base.
+    fn sources(&self) -> Result<Vec<Source>, UsageError> {
+        let (bases, formats) = (self.base.len(), self.format.len());
+        if bases != 1 && bases != formats {
+            let what = format!("{bases} paths for {formats} formats; state one, or one for each, in order");
+            return Err(UsageError::new("--base", what));
+        }
+        let bases = self.base.iter().cycle().cloned();
+        let sources = self.format.iter().zip(bases);
+        Ok(sources.map(|(format, base)| Source::new(base, format.format())).collect())
     }
 
     /// The files that are read again before each connection.
@@ -161,6 +179,22 @@ mod tests {
     fn the_flags_of_the_2016_layout_are_accepted() {
         let config = resolve(&["--base", "/", "--format", "plain"]).unwrap();
         assert_eq!(config.options.format.name(), "plain");
+    }
+
+    #[test]
+    fn several_formats_have_one_base_or_one_each() {
+        let sources = |words: &[&str]| {
+            let Options { base, format, further, .. } = resolve(words).unwrap().options;
+            let mut all = vec![format!("{base} {}", format.name())];
+            all.extend(further.iter().map(|source| format!("{} {}", source.base, source.format.name())));
+            all
+        };
+        let both = ["--format", "spring", "--format", "dubbo:group=g"];
+        assert_eq!(sources(&both), ["/services spring", "/services dubbo"]);
+        let bases = [&both[..], &["--base", "/a", "--base", "/b"]].concat();
+        assert_eq!(sources(&bases), ["/a spring", "/b dubbo"]);
+        let message = resolve(&["--base", "/a", "--base", "/b"]).unwrap_err().to_string();
+        assert!(message.starts_with("--base: 2 paths for 1 formats"), "{message}");
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub struct RegistryConfig {
     pub options: Options,
     /// Which service is meant.
     pub service: ServiceName,
-    /// The word behind `options.format`.
-    pub format: FormatName,
+    /// The words behind the formats of `options`, in their order.
+    pub formats: Vec<FormatName>,
 }
 
 impl RegistryArgs {
@@ -36,8 +36,8 @@ impl RegistryArgs {
     /// As [`ClusterArgs::resolve`].
     pub fn resolve(self) -> Result<RegistryConfig, UsageError> {
         let cluster = self.cluster.resolve()?;
-        let (to, options, format) = (cluster.to, cluster.options, cluster.format);
-        Ok(RegistryConfig { to, options, service: self.service, format })
+        let (to, options, formats) = (cluster.to, cluster.options, cluster.formats);
+        Ok(RegistryConfig { to, options, service: self.service, formats })
     }
 }
 

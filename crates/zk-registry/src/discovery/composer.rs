@@ -1,5 +1,5 @@
-//! The task behind the watches of a service that has several directories, or rules beside its instances: each directory has a
-//! view of its own, and what they publish is merged.
+//! The task behind the watches of a service that has several sources or directories, or rules beside its instances: each part has
+//! a view of its own, and what they publish is put together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::merge::Merge;
-use super::subscriptions::{Channel, Subscriptions};
+use super::assembly::Assembly;
+use super::subscriptions::{Channel, Outlet, Subscriptions};
 use crate::counters::ViewCounters;
 use crate::instance::ServiceName;
 use crate::resolve::Waiter;
 use crate::session::last_heard::LastHeard;
 use crate::snapshot::{Freshness, Snapshot, Zxid};
 
-/// How long the other directories are waited for after an instance left one of them: a node that moves must not be missed
+/// How long the other parts are waited for after an instance left one of them: an instance that moves must not be missed
 /// between the two.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Merges the snapshots of a service's directories. `run` it once.
-pub(crate) struct Composer {
+/// Puts the snapshots of a service's parts together. `run` it once.
+pub(crate) struct Composer<A> {
     service: ServiceName,
-    merge: Merge,
+    assembly: A,
     parts: Vec<Part>,
     subscriptions: Arc<Subscriptions>,
     snapshots: watch::Sender<Snapshot>,
@@ -32,55 +32,36 @@ pub(crate) struct Composer {
     waiters: mpsc::UnboundedReceiver<Waiter>,
 }
 
-/// What the view of one directory gives and takes.
+/// What the view of one part gives and takes.
 struct Part {
     snapshots: watch::Receiver<Snapshot>,
     wanted: mpsc::UnboundedSender<Waiter>,
 }
 
-/// What a view of one directory is started with.
-pub(crate) struct PartChannel {
-    pub(crate) channel: Channel,
-    pub(crate) waiters: mpsc::UnboundedReceiver<Waiter>,
-    /// The view ends with the receiver of its snapshots: nothing else watches it.
-    pub(crate) subscriptions: Arc<Subscriptions>,
-}
-
-impl Composer {
-    pub(crate) fn new(
-        service: &ServiceName,
-        merge: Merge,
-        subscriptions: Arc<Subscriptions>,
-        channel: Channel,
-        waiters: mpsc::UnboundedReceiver<Waiter>,
-    ) -> Self {
+impl<A: Assembly> Composer<A> {
+    /// Puts parts together for `outlet`.
+    pub(crate) fn new(service: &ServiceName, assembly: A, outlet: Outlet) -> Self {
+        let Outlet { channel, waiters, subscriptions } = outlet;
         let Channel { snapshots, counters, .. } = channel;
-        Self {
-            service: service.clone(),
-            merge,
-            parts: Vec::new(),
-            subscriptions,
-            snapshots,
-            counters,
-            waiters,
-        }
+        let service = service.clone();
+        Self { service, assembly, parts: Vec::new(), subscriptions, snapshots, counters, waiters }
     }
 
-    /// The channel of the next directory's view.
-    pub(crate) fn part(&mut self, last_heard: LastHeard) -> PartChannel {
+    /// The channel of the next part's view.
+    pub(crate) fn part(&mut self, last_heard: LastHeard) -> Outlet {
         let (sender, snapshots) = watch::channel(Snapshot::pending(&self.service));
         let (wanted, waiters) = mpsc::unbounded_channel();
         self.parts.push(Part { snapshots, wanted: wanted.clone() });
         let counters = self.counters.clone();
         let channel = Channel { snapshots: sender, wanted, last_heard, counters };
-        PartChannel { channel, waiters, subscriptions: Arc::default() }
+        Outlet { channel, waiters, subscriptions: Arc::default() }
     }
 
-    /// Publishes until every directory's view has ended, or the last watch is dropped.
+    /// Publishes until every part's view has ended, or the last watch is dropped.
     pub(crate) async fn run(mut self) {
         let mut waiting: FuturesUnordered<BoxFuture<'static, oneshot::Sender<()>>> = FuturesUnordered::new();
         let mut is_over = false;
-        // While a node may be on its way from one directory to another, its arrival is waited for.
+        // While a node may be on its way from one part to another, its arrival is waited for.
         let mut arrival: Option<BoxFuture<'static, ()>> = None;
         while !is_over {
             let snapshots = self.snapshots.clone();
@@ -112,7 +93,7 @@ impl Composer {
         self.subscriptions.forget(&self.service, &self.snapshots);
     }
 
-    /// Resolves once every directory holds what is waited for; of a view that has ended there is nothing to wait for.
+    /// Resolves once every part holds what is waited for; of a view that has ended there is nothing to wait for.
     fn ask(&self, Waiter { zxid, done }: Waiter) -> BoxFuture<'static, oneshot::Sender<()>> {
         let answers: Vec<_> = (self.parts.iter())
             .map(|part| {
@@ -127,19 +108,19 @@ impl Composer {
         })
     }
 
-    /// The point of history at which an instance left a directory, if it may be found in another one.
+    /// The point of history at which an instance left a part, if it may be found in another one.
     fn departure(&self) -> Option<Zxid> {
-        if !self.merge.moves() {
+        if !self.assembly.moves() {
             return None;
         }
         let latest: Vec<_> = self.parts.iter().map(|part| part.snapshots.borrow().clone()).collect();
         let are_live = latest.iter().all(|snapshot| snapshot.freshness() == Freshness::Live);
-        let left = |(directory, snapshot): (usize, &Snapshot)| self.merge.loses(directory, snapshot);
+        let left = |(part, snapshot): (usize, &Snapshot)| self.assembly.loses(part, snapshot);
         let mut left = latest.iter().enumerate().filter(|one| left(*one)).map(|(_, one)| one.watermark());
         left.next().filter(|_| are_live)
     }
 
-    /// Resolves once every directory is known up to this point, or after [`PATIENCE`].
+    /// Resolves once every part is known up to this point, or after [`PATIENCE`].
     fn arrival(&self, watermark: Zxid) -> BoxFuture<'static, ()> {
         let (done, _) = oneshot::channel();
         let known = self.ask(Waiter { zxid: watermark, done });
@@ -149,18 +130,18 @@ impl Composer {
     /// Publishes what is new.
     fn publish(&mut self) {
         let mut news = false;
-        for (directory, part) in self.parts.iter_mut().enumerate() {
+        for (number, part) in self.parts.iter_mut().enumerate() {
             // A view that has ended may have left a last snapshot.
             let snapshot = part.snapshots.borrow_and_update().clone();
-            news |= self.merge.take_up(directory, snapshot);
+            news |= self.assembly.take_up(number, snapshot);
         }
         if news {
-            self.snapshots.send_replace(self.merge.snapshot());
+            self.snapshots.send_replace(self.assembly.snapshot());
         }
     }
 }
 
-/// Waits until a directory has another snapshot; `true`: every view has ended.
+/// Waits until a part has another snapshot; `true`: every view has ended.
 async fn changed(parts: &mut [Part]) -> bool {
     let mut waiting: Vec<_> = parts.iter_mut().map(|part| Box::pin(part.snapshots.changed())).collect();
     while !waiting.is_empty() {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use futures_util::future::OptionFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
@@ -16,11 +16,10 @@ use super::pace::{Pace, SUSPICIOUS};
 use super::rebuilt::is_another_zookeeper;
 use super::requests::{is_about_the_request, read_all};
 use super::snapshot_file::Stored;
-use super::subscriptions::{Channel, Subscriptions};
+use super::subscriptions::Outlet;
 use super::view::Batch;
 use super::waiters::Waiters;
 use crate::backoff::jittered;
-use crate::resolve::Waiter;
 use crate::session::{Link, Phase};
 use crate::snapshot::Zxid;
 use crate::store::{Fault, Node, Stat, Store};
@@ -39,10 +38,8 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         settings: ViewSettings,
-        subscriptions: Arc<Subscriptions>,
         link: watch::Receiver<Link>,
-        channel: Channel,
-        waiters: mpsc::UnboundedReceiver<Waiter>,
+        Outlet { channel, waiters, subscriptions }: Outlet,
     ) -> Self {
         let keeper = Keeper::new(settings, subscriptions, link, channel.snapshots);
         Self { keeper, waiters: Waiters::new(waiters), last_root: None }

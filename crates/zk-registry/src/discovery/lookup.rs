@@ -1,26 +1,41 @@
 //! One read of one service, for scripts: the same judgement as a view's, without a watch.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::assembly::Assembly as _;
 use super::bulk;
+use super::join::Join;
 use super::merge::Merge;
 use super::view::{Batch, View};
 use crate::error::Error;
-use crate::format::Format;
-use crate::instance::{BasePath, ServiceName};
-use crate::options::{RecordLimits, Suspicion};
+use crate::instance::ServiceName;
+use crate::options::{RecordLimits, Source, Suspicion};
 use crate::snapshot::Snapshot;
 use crate::store::{Fault, Store};
 
 /// The service as it is now: everything that ZooKeeper acknowledged to any client before the call is in it.
 pub(crate) async fn read(
     store: &dyn Store,
-    base: &BasePath,
     service: &ServiceName,
-    format: Arc<dyn Format>,
+    sources: &[Source],
+    limits: RecordLimits,
+) -> Result<Snapshot, Error> {
+    let mut join = Join::new(service, sources.iter().map(|source| source.format.weight_unit()));
+    let mut only = None;
+    for (n, source) in sources.iter().enumerate() {
+        let snapshot = read_source(store, service, source, limits).await?;
+        only = (sources.len() == 1).then(|| snapshot.clone());
+        join.take_up(n, snapshot);
+    }
+    Ok(only.unwrap_or_else(|| join.snapshot()))
+}
+
+async fn read_source(
+    store: &dyn Store,
+    service: &ServiceName,
+    Source { base, format, .. }: &Source,
     limits: RecordLimits,
 ) -> Result<Snapshot, Error> {
     let directories = format.directories(service)?;

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::assembly::{Assembly, worst_freshness};
 use crate::format::Format;
 use crate::format::sealed::{Drain, Rules};
 use crate::instance::{InstanceId, ServiceName};
 use crate::snapshot::members::Members;
-use crate::snapshot::{Change, Contents, Freshness, Member, Rejected, Snapshot, Zxid};
+use crate::snapshot::{Change, Contents, Member, Rejected, Snapshot, Zxid};
 
 /// The snapshots of a service's directories, and the instances that they make together.
 #[derive(Debug)]
@@ -31,66 +32,6 @@ impl Merge {
             members: Members::default(),
             revision: 0,
         }
-    }
-
-    /// Whether a node may move from one directory to another.
-    pub(crate) fn moves(&self) -> bool {
-        self.format.carries().drain == Drain::Move
-    }
-
-    /// Whether an instance is missing from this snapshot of a directory that was there before.
-    pub(crate) fn loses(&self, directory: usize, newer: &Snapshot) -> bool {
-        let older = self.directories.get(directory);
-        older.is_some_and(|older| older.diff(newer).any(|change| matches!(change, Change::Removed(_))))
-    }
-
-    /// A directory looks like this now. Whether that is news.
-    pub(crate) fn take_up(&mut self, directory: usize, newer: Snapshot) -> bool {
-        let Some(older) = self.directories.get_mut(directory) else { return false };
-        if Arc::ptr_eq(&older.0, &newer.0) {
-            return false;
-        }
-        let older = std::mem::replace(older, newer);
-        let newer = &self.directories[directory];
-        if older.0.rules != newer.0.rules {
-            self.rules = self.directories.iter().flat_map(|part| part.0.rules.iter().cloned()).collect();
-            self.begin_again();
-        } else if older.is_empty() {
-            self.begin_again();
-        } else {
-            let changes: Vec<_> = older.diff(newer).collect();
-            for change in changes {
-                let (Change::Added(member) | Change::Removed(member) | Change::Updated { new: member, .. }) =
-                    change;
-                self.settle(&member.id);
-            }
-        }
-        true
-    }
-
-    /// The service as its directories make it.
-    pub(crate) fn snapshot(&mut self) -> Snapshot {
-        self.revision += 1;
-        let parts = || self.directories.iter();
-        let is_lost = |suspect: &&Arc<Member>| self.members.get(&suspect.id).is_none();
-        let suspects: BTreeMap<_, _> =
-            parts().flat_map(Snapshot::suspects).filter(is_lost).map(|one| (&one.id, one.clone())).collect();
-        let mut rejected: Vec<Arc<Rejected>> = parts().flat_map(Snapshot::rejected).cloned().collect();
-        rejected.sort_by(|a, b| a.id.cmp(&b.id));
-        // A directory that was never there has no point of history to speak of.
-        let watermarks = parts().map(Snapshot::watermark).filter(|watermark| *watermark > Zxid(0));
-        Snapshot::new(Contents {
-            service: self.service.clone(),
-            members: self.members.clone(),
-            suspects: Members::from_sorted(suspects.into_values().collect()),
-            rejected: rejected.into(),
-            rules: self.rules.clone(),
-            shadows: parts().map(Snapshot::shadows).sum(),
-            freshness: parts().map(Snapshot::freshness).max_by_key(doubt).unwrap_or(Freshness::Pending),
-            cause: parts().find_map(Snapshot::cause).cloned(),
-            revision: self.revision,
-            watermark: watermarks.min().unwrap_or_default(),
-        })
     }
 
     fn begin_again(&mut self) {
@@ -120,13 +61,60 @@ impl Merge {
     }
 }
 
-/// The worst freshness is the largest.
-fn doubt(freshness: &Freshness) -> (u8, std::cmp::Reverse<Option<tokio::time::Instant>>) {
-    use std::cmp::Reverse;
-    match freshness {
-        Freshness::Live => (0, Reverse(None)),
-        Freshness::Stale { since } => (1, Reverse(Some(*since))),
-        Freshness::Disk { .. } => (2, Reverse(None)),
-        Freshness::Pending => (3, Reverse(None)),
+impl Assembly for Merge {
+    fn moves(&self) -> bool {
+        self.format.carries().drain == Drain::Move
+    }
+
+    fn loses(&self, directory: usize, newer: &Snapshot) -> bool {
+        let older = self.directories.get(directory);
+        older.is_some_and(|older| older.diff(newer).any(|change| matches!(change, Change::Removed(_))))
+    }
+
+    fn take_up(&mut self, directory: usize, newer: Snapshot) -> bool {
+        let Some(older) = self.directories.get_mut(directory) else { return false };
+        if Arc::ptr_eq(&older.0, &newer.0) {
+            return false;
+        }
+        let older = std::mem::replace(older, newer);
+        let newer = &self.directories[directory];
+        if older.0.rules != newer.0.rules {
+            self.rules = self.directories.iter().flat_map(|part| part.0.rules.iter().cloned()).collect();
+            self.begin_again();
+        } else if older.is_empty() {
+            self.begin_again();
+        } else {
+            let changes: Vec<_> = older.diff(newer).collect();
+            for change in changes {
+                let (Change::Added(member) | Change::Removed(member) | Change::Updated { new: member, .. }) =
+                    change;
+                self.settle(&member.id);
+            }
+        }
+        true
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        self.revision += 1;
+        let parts = || self.directories.iter();
+        let is_lost = |suspect: &&Arc<Member>| self.members.get(&suspect.id).is_none();
+        let suspects: BTreeMap<_, _> =
+            parts().flat_map(Snapshot::suspects).filter(is_lost).map(|one| (&one.id, one.clone())).collect();
+        let mut rejected: Vec<Arc<Rejected>> = parts().flat_map(Snapshot::rejected).cloned().collect();
+        rejected.sort_by(|a, b| a.id.cmp(&b.id));
+        // A directory that was never there has no point of history to speak of.
+        let watermarks = parts().map(Snapshot::watermark).filter(|watermark| *watermark > Zxid(0));
+        Snapshot::new(Contents {
+            service: self.service.clone(),
+            members: self.members.clone(),
+            suspects: Members::from_sorted(suspects.into_values().collect()),
+            rejected: rejected.into(),
+            rules: self.rules.clone(),
+            shadows: parts().map(Snapshot::shadows).sum(),
+            freshness: worst_freshness(parts()),
+            cause: parts().find_map(Snapshot::cause).cloned(),
+            revision: self.revision,
+            watermark: watermarks.min().unwrap_or_default(),
+        })
     }
 }

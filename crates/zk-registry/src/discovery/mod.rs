@@ -2,12 +2,14 @@
 //!
 //! One task per watched service (`driver.rs`) feeds a pure [`View`](view::View) from one recursive watch, and publishes.
 
+mod assembly;
 mod bulk;
 pub(crate) mod catalog;
 mod composer;
 mod driver;
 mod epoch;
 mod harvest;
+mod join;
 mod keeper;
 pub(crate) mod lookup;
 mod merge;
@@ -20,12 +22,14 @@ pub(crate) mod snapshot_file;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+pub(crate) mod union;
 pub(crate) mod view;
 mod waiters;
 
-pub(crate) use self::composer::{Composer, PartChannel};
+pub(crate) use self::composer::Composer;
 pub(crate) use self::driver::Driver;
+pub(crate) use self::join::Join;
 pub(crate) use self::keeper::ViewSettings;
 pub(crate) use self::merge::Merge;
 pub(crate) use self::snapshot_file::{Origin, SnapshotFile};
-pub(crate) use self::subscriptions::{Channel, Subscription, Subscriptions};
+pub(crate) use self::subscriptions::{Channel, Outlet, Subscription, Subscriptions};

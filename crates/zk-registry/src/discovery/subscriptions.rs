@@ -25,6 +25,14 @@ pub(crate) struct Channel {
     pub(crate) counters: Arc<ViewCounters>,
 }
 
+/// What a view is started with: where it publishes, who asks it, and who else may share it.
+pub(crate) struct Outlet {
+    pub(crate) channel: Channel,
+    pub(crate) waiters: mpsc::UnboundedReceiver<Waiter>,
+    /// Where it is found by further watches. One that is a part of another view ends with the receiver of its snapshots.
+    pub(crate) subscriptions: Arc<Subscriptions>,
+}
+
 /// What a watch gets of a view.
 #[derive(Debug)]
 pub(crate) struct Subscription<S> {

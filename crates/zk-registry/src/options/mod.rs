@@ -9,6 +9,7 @@ mod secrets;
 mod security;
 #[cfg(feature = "serde")]
 mod settings;
+mod source;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use self::secrets::{SecretSource, Secrets};
 pub use self::security::{Acl, Credentials, Tls};
 #[cfg(feature = "serde")]
 pub use self::settings::{Settings, TlsSettings};
+pub use self::source::{Source, SourceUse};
 
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
@@ -33,6 +35,15 @@ pub struct Options {
     pub base: BasePath,
     /// How records are written and read. Defaults to [`format::Curator`](crate::format::Curator).
     pub format: Arc<dyn Format>,
+    /// Further places where the instances of each service stand, after `base` and `format`, which come first. Defaults to none.
+    ///
+    /// With it a fleet moves from one format to another: readers read both, writers write both for a while. A service is read
+    /// from all of them as one [`Snapshot`](crate::Snapshot): instances of one host and port are one member, as the first source
+    /// that has it states it; it drains if any source says so, and is gone once it is gone from all. Weights are brought to a
+    /// common unit, 100 for an instance of ours with weight 1. A snapshot is as fresh as the least fresh source; its
+    /// [`watermark`](crate::Snapshot::watermark) is the lowest, and [`wait_for`](crate::ServiceWatch::wait_for) waits for every
+    /// source. A service whose name one of the formats cannot have cannot be watched.
+    pub further: Vec<Source>,
     /// The session timeout asked for: how long a crashed instance stays listed. The server may clamp it (usually to
     /// 2 to 20 of its ticks). Defaults to 10 seconds.
     pub session_timeout: Duration,
@@ -81,6 +92,13 @@ impl Options {
     #[must_use]
     pub fn with_format(mut self, format: Arc<dyn Format>) -> Self {
         self.format = format;
+        self
+    }
+
+    /// Adds a further place where the instances of each service stand.
+    #[must_use]
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.further.push(source);
         self
     }
 
@@ -179,7 +197,28 @@ impl Options {
         if self.tls.is_some() && !cfg!(feature = "tls") {
             return refuse("tls: this build lacks the feature `tls`");
         }
+        self.check_sources()?;
         self.credentials.iter().try_for_each(Credentials::validate)
+    }
+
+    /// Where services are read, and registrations stand: `base` and `format` first.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = Source> {
+        let first = Source::new(self.base.clone(), self.format.clone());
+        std::iter::once(first).chain(self.further.iter().cloned())
+    }
+
+    /// One source twice would read every instance twice, and write it to one node.
+    fn check_sources(&self) -> Result<(), Error> {
+        let mut seen = Vec::new();
+        for source in self.sources() {
+            let this = (source.base.to_string(), format!("{:?}", source.format));
+            if seen.contains(&this) {
+                let message = format!("format: {} below {} is named twice", source.format.name(), this.0);
+                return Err(Error::new(ErrorKind::Invalid, message));
+            }
+            seen.push(this);
+        }
+        Ok(())
     }
 
     /// Whether the server can know us by something else than our IP address.
@@ -201,6 +240,7 @@ impl Default for Options {
         Self {
             base: BasePath::default(),
             format: Arc::new(crate::format::Curator),
+            further: Vec::new(),
             session_timeout: Duration::from_secs(10),
             credentials: Vec::new(),
             tls: None,

@@ -67,7 +67,7 @@ fn read(
     around: &Circumstances<'_>,
     context: &Context,
 ) -> Next {
-    let decode = |data: &[u8]| context.read(&entry.service, &entry.places.at, data);
+    let decode = |data: &[u8]| entry.read(data);
     let seen = match Seen::new(answer, decode) {
         Ok(seen) => seen,
         Err(fault) => return classify_fault(entry.path(), fault),

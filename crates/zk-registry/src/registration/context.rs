@@ -1,19 +1,16 @@
 //! What a registrar knows of its registry.
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::decision::Identity;
 use super::holders::Holders;
 use super::host;
-use super::place::Spot;
 use super::state::RegistrationState;
 use crate::counters::{Census, Counters};
 use crate::format::Format;
-use crate::format::sealed::{Child, Decoded, Owner, Reading};
-use crate::instance::{Attributes, BasePath, Instance, ServiceName};
-use crate::options::{Acl, LONGEST_AUDIT, LONGEST_SESSION, Options};
+use crate::instance::BasePath;
+use crate::options::{Acl, LONGEST_AUDIT, LONGEST_SESSION, Options, Source};
 use crate::session::Sessions;
 
 /// What a registrar needs to know of its registry.
@@ -21,6 +18,8 @@ use crate::session::Sessions;
 pub(crate) struct Context {
     pub(crate) base: BasePath,
     pub(crate) format: Arc<dyn Format>,
+    /// Where services stand; the first is `base` with `format`.
+    pub(crate) sources: Arc<[Source]>,
     pub(crate) acl: Acl,
     /// The most bytes of a record.
     pub(crate) largest_record: usize,
@@ -38,31 +37,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// What our node there says, with the weight as it was asked for, and who wrote it.
-    pub(super) fn read(
-        &self,
-        service: &ServiceName,
-        at: &Spot,
-        data: &[u8],
-    ) -> Option<(Instance, Option<Owner>)> {
-        let directories = self.format.directories(service).ok()?;
-        let directory = directories.iter().position(|directory| *directory == at.directory)?;
-        let reading = self.format.read(service, Child { directory, name: &at.name, data }).ok()?;
-        let Reading::Member(Decoded { instance, owner }) = reading else { return None };
-        let unit = self.format.weight_unit();
-        let weight = instance.weight().get().saturating_add(unit / 2) / unit;
-        let attributes = Attributes {
-            weight: NonZeroU16::new(weight).unwrap_or(NonZeroU16::MIN),
-            ..instance.attributes().clone()
-        };
-        Some((instance.with_attributes(attributes), owner))
-    }
-
     /// The context of a registry with these options. Each call has an incarnation of its own.
     pub(crate) fn new(options: &Options, chroot_len: usize, seed: u64) -> Self {
         Self {
             base: options.base.clone(),
             format: options.format.clone(),
+            sources: options.sources().collect(),
             acl: options.acl,
             largest_record: options.record_limits.record,
             // Also what was refused must not overflow a clock.

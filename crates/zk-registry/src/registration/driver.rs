@@ -32,7 +32,6 @@ use super::schedule::Schedule;
 use super::state::{OnConflict, RegistrationState};
 use crate::backoff::jittered;
 use crate::error::{Error, ErrorKind};
-use crate::instance::ServiceName;
 use crate::session::{self, Link, Phase};
 use crate::snapshot::Zxid;
 use crate::store::{Fault, Node, Stat};
@@ -136,7 +135,7 @@ impl Driver {
         let Some(store) = self.connection.store() else { return };
         let owned = self.audits.take_owed();
         let mut round = Round { writes: std::mem::take(&mut self.writes), owned, ..Round::default() };
-        self.parents.enlist(&mut round, &self.context);
+        self.parents.enlist(&mut round);
         while round.creates.len() + round.reads.len() < ROUND
             && let Some(key) = self.schedule.pop()
         {
@@ -186,10 +185,10 @@ impl Driver {
 
     /// Takes up the answers of a round.
     fn learn(&mut self, answers: Answers) {
-        let orphans: HashMap<ServiceName, Fault> = answers.orphans.into_iter().collect();
+        let orphans: HashMap<String, Fault> = answers.orphans.into_iter().collect();
         let is_current = self.connection.is_current();
-        for (service, path, acl) in answers.acls {
-            self.parents.examine(service, &path, acl, self.context.acl);
+        for (path, acl) in answers.acls {
+            self.parents.examine(path, acl, self.context.acl);
         }
         for (key, answer) in answers.items {
             answer.count(&self.context.counters.writes);
@@ -205,7 +204,7 @@ impl Driver {
                     Next::Due
                 } else {
                     let owned = answers.owned.as_ref().filter(|_| is_current);
-                    let around = Circumstances { orphan: orphans.get(&entry.places.wanted.directory), owned };
+                    let around = Circumstances { orphan: orphans.get(&entry.parent()), owned };
                     answers::meaning(entry, answer, &around, &self.context)
                 };
                 self.act(key, next);
@@ -227,10 +226,10 @@ impl Driver {
     /// has failed stays until its guard is dropped.
     fn look_for_leftovers(&mut self, owned: HashSet<String>) {
         let held: HashSet<&str> = self.entries.values().flat_map(|entry| entry.places.paths()).collect();
-        let base = &self.context.base;
+        let bases = self.context.sources.iter().map(|source| &source.base);
+        let is_ours = |path: &str| bases.clone().any(|base| base.contains(path));
         let wanted = |path: &str| held.contains(path) || self.context.holders.holder(path).is_some();
-        let unwanted: Vec<_> =
-            owned.into_iter().filter(|path| base.contains(path) && !wanted(path)).collect();
+        let unwanted: Vec<_> = owned.into_iter().filter(|path| is_ours(path) && !wanted(path)).collect();
         for key in self.audits.found(unwanted, !self.entries.is_empty()) {
             self.schedule.due(key);
         }
@@ -301,7 +300,7 @@ impl Driver {
 
     fn make_parents(&mut self, key: Key) {
         if let Some(entry) = self.entries.get(&key) {
-            self.parents.missing(entry.places.wanted.directory.clone());
+            self.parents.missing(&entry.source, &entry.places.wanted.directory);
         }
     }
 
@@ -322,7 +321,7 @@ impl Driver {
         };
         if news {
             debug!(path = entry.path(), zxid = stat.mzxid, "registered");
-            self.parents.registered(&entry.places.at.directory, self.context.acl);
+            self.parents.registered(entry.source.base.service(&entry.places.at.directory), self.context.acl);
         }
     }
 

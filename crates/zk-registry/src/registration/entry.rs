@@ -17,8 +17,9 @@ use super::round::Write;
 use super::state::{FencingToken, RegistrationState, closed};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
-use crate::format::sealed::Place;
+use crate::format::sealed::{Owner, Place};
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName};
+use crate::options::Source;
 use crate::snapshot::Zxid;
 use crate::store::Stat;
 use crate::withdrawn::Withdrawn;
@@ -31,6 +32,8 @@ const RETRY: (std::time::Duration, std::time::Duration) =
 
 /// One registration: what it wants, what it knows of its node, and who waits for it.
 pub(super) struct Entry {
+    /// Where it stands, and how it is written.
+    pub(super) source: Source,
     pub(super) service: ServiceName,
     id: InstanceId,
     pub(super) held: String,
@@ -76,6 +79,7 @@ impl Entry {
                 on_conflict: new.how.on_conflict,
                 address: Address::from(&new.instance),
             },
+            source: new.source,
             service: new.service,
             id: new.id,
             held: new.held,
@@ -111,8 +115,8 @@ impl Entry {
         let instance = self.instance.clone().with_attributes(attributes);
         let (service, id, owner) = (&self.service, &self.id, &context.us.owner);
         let place = Place { service, id, owner, registered: self.registered };
-        let record = context.format.record(&place, &instance)?;
-        self.places.want(Spot::new(&context.base, &record)?, self.written == Written::Never);
+        let record = self.source.format.record(&place, &instance)?;
+        self.places.want(Spot::new(&self.source.base, &record)?, self.written == Written::Never);
         (self.intent.record, self.revision) = (Some(record.data.into()), revision);
         Ok(())
     }
@@ -457,6 +461,16 @@ impl Entry {
     /// The path of the node, as far as known.
     pub(super) fn path(&self) -> &str {
         &self.places.at.path
+    }
+
+    /// The path of the node above the one that is wanted.
+    pub(super) fn parent(&self) -> String {
+        self.source.base.service(&self.places.wanted.directory)
+    }
+
+    /// What its node says with these data, with the weight as it was asked for, and who wrote it.
+    pub(super) fn read(&self, data: &[u8]) -> Option<(Instance, Option<Owner>)> {
+        self.places.at.read(&self.source, &self.service, data)
     }
 
     /// Says that it will not be tried again.

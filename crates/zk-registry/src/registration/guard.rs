@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
 
 use super::desired::Desired;
@@ -22,26 +23,36 @@ use crate::withdrawn::Withdrawn;
 #[must_use = "dropping a registration withdraws the instance"]
 pub struct Registration {
     id: InstanceId,
-    path: String,
-    held: String,
-    key: Key,
+    /// One for each source. None: it has failed before anything was sent.
+    nodes: Vec<Node>,
     desired: Arc<Desired>,
+    /// The state of all nodes together.
     states: watch::Receiver<RegistrationState>,
-    token: watch::Receiver<Option<FencingToken>>,
     registrar: Registrar,
     /// The guard keeps its registry alive.
     _registry: Option<Arc<dyn Any + Send + Sync>>,
 }
 
+/// The node of a registration in one source.
+pub(super) struct Node {
+    /// Its first path.
+    pub(super) path: String,
+    pub(super) held: String,
+    pub(super) key: Key,
+    pub(super) states: watch::Receiver<RegistrationState>,
+    pub(super) token: watch::Receiver<Option<FencingToken>>,
+}
+
 impl Registration {
-    pub(crate) fn new(
-        (id, path, held, key): (InstanceId, String, String, Key),
+    pub(super) fn new(
+        id: InstanceId,
+        nodes: Vec<Node>,
         desired: Arc<Desired>,
-        (states, token): (watch::Receiver<RegistrationState>, watch::Receiver<Option<FencingToken>>),
+        states: watch::Receiver<RegistrationState>,
         registrar: Registrar,
         registry: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self { id, path, held, key, desired, states, token, registrar, _registry: Some(registry) }
+        Self { id, nodes, desired, states, registrar, _registry: Some(registry) }
     }
 
     /// The id under which the instance is listed.
@@ -49,9 +60,15 @@ impl Registration {
         &self.id
     }
 
-    /// The path of its node, without the chroot; the first one, where the format moves a node whose attributes change.
+    /// The path of its node, without the chroot; the first one, where the format moves a node whose attributes change. Of a
+    /// registration in several sources that of the first source; empty for one that never could be made.
     pub fn path(&self) -> &str {
-        &self.path
+        self.nodes.first().map_or("", |node| &node.path)
+    }
+
+    /// The [path](Self::path) of the node in each source that is written, in their order.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.nodes.iter().map(|node| node.path.as_str())
     }
 
     /// What the node should say now; it follows a foreign write of status or weight, which is adopted.
@@ -65,15 +82,16 @@ impl Registration {
         self.desired.foreign_writes()
     }
 
-    /// Where the registration stands, now and from now on.
+    /// Where the registration stands, now and from now on. With several sources it is the worst of their states: it is registered
+    /// once every node stands. One that fails in one source has failed; its other nodes stand until it is withdrawn or dropped.
     pub fn states(&self) -> watch::Receiver<RegistrationState> {
         self.states.clone()
     }
 
     /// The fencing token of the node that stands for the instance, while it is registered or its connection is lost; `None`
-    /// otherwise.
+    /// otherwise. With several sources it is the first one's.
     pub fn token(&self) -> Option<FencingToken> {
-        *self.token.borrow()
+        self.nodes.first().and_then(|node| *node.token.borrow())
     }
 
     /// Waits until the instance is registered, and returns the write that made it so.
@@ -125,7 +143,7 @@ impl Registration {
 
     /// Why it is not registered yet.
     fn unregistered(&self, within: Duration) -> Error {
-        let message = format!("{} was not registered within {within:?}", self.path);
+        let message = format!("{} was not registered within {within:?}", self.path());
         match &*self.states.borrow() {
             RegistrationState::Retrying { cause, .. } => {
                 Error::with_source(cause.kind(), format!("{message}: {cause}"), cause.clone())
@@ -137,8 +155,8 @@ impl Registration {
         }
     }
 
-    /// Changes weight, zone, status or metadata in place, without a membership event, and waits until ZooKeeper has it:
-    /// returns the write that made it so. The newest update wins, also over a reconnect. `change` runs in the first poll;
+    /// Changes weight, zone, status or metadata in place, without a membership event, and waits until ZooKeeper has it, in every
+    /// source: returns the last write that made it so. The newest update wins, also over a reconnect. `change` runs in the first poll;
     /// it may block, and look at the registration.
     ///
     /// It waits as long as ZooKeeper is down, or a foreign node stands in the place; put a timeout around it if that matters.
@@ -157,9 +175,17 @@ impl Registration {
             return Err(error.clone());
         }
         self.desired.change(change)?;
-        let (done, answer) = oneshot::channel();
-        self.registrar.command(Command::Update { key: self.key, done });
-        answer.await.map_err(|_| closed())?
+        let ask = |node: &Node| {
+            let (done, answer) = oneshot::channel();
+            self.registrar.command(Command::Update { key: node.key, done });
+            answer
+        };
+        let answers: Vec<_> = self.nodes.iter().map(ask).collect();
+        let mut last = Zxid::default();
+        for answer in answers {
+            last = last.max(answer.await.map_err(|_| closed())??);
+        }
+        Ok(last)
     }
 
     /// Withdraws the instance and waits, at most `within`, until its node is gone. The background side keeps the time: the
@@ -169,29 +195,37 @@ impl Registration {
     ///
     /// Dropping the future withdraws all the same, unacknowledged.
     pub async fn withdraw(self, within: Duration) -> Withdrawn {
-        let (done, answer) = oneshot::channel();
-        self.registrar.withdraw(&self.held, self.key, Some(Goodbye { within, done }));
-        match answer.await {
-            Ok(outcome) => outcome,
-            // The registrar ended with its registry, and said in the last state how.
-            Err(_) => match &*self.states.borrow() {
-                RegistrationState::Withdrawn(outcome) => *outcome,
-                _ => Withdrawn::Unconfirmed { gone_within: self.registrar.session_timeout() },
-            },
+        let ask = |node: &Node| {
+            let (done, answer) = oneshot::channel();
+            self.registrar.withdraw(&node.held, node.key, Some(Goodbye { within, done }));
+            answer
+        };
+        let answers: Vec<_> = self.nodes.iter().map(ask).collect();
+        let answers = join_all(answers).await.into_iter().zip(&self.nodes);
+        Withdrawn::worst(answers.map(|(answer, node)| answer.unwrap_or_else(|_| self.last_word(node))))
+    }
+
+    /// How the registration of a node ended: its registrar ended with its registry, and said it in the last state.
+    fn last_word(&self, node: &Node) -> Withdrawn {
+        match &*node.states.borrow() {
+            RegistrationState::Withdrawn(outcome) => *outcome,
+            _ => Withdrawn::Unconfirmed { gone_within: self.registrar.session_timeout() },
         }
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registrar.withdraw(&self.held, self.key, None);
+        for node in &self.nodes {
+            self.registrar.withdraw(&node.held, node.key, None);
+        }
     }
 }
 
 impl fmt::Debug for Registration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")
-            .field("path", &self.path)
+            .field("path", &self.path())
             .field("state", &*self.states.borrow())
             .finish_non_exhaustive()
     }

@@ -22,6 +22,7 @@ mod round;
 mod schedule;
 mod state;
 mod take_over;
+mod tandem;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,11 @@
 //! Where the node of a registration stands, and where it should: formats that put data into a name or a directory move it.
 
+use std::num::NonZeroU16;
+
 use crate::error::Error;
-use crate::format::sealed::Record;
-use crate::instance::{BasePath, NodeName, ServiceName};
+use crate::format::sealed::{Child, Decoded, Owner, Reading, Record};
+use crate::instance::{Attributes, BasePath, Instance, NodeName, ServiceName};
+use crate::options::Source;
 
 /// A node: its directory, its name, and the path that both make.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,9 +42,24 @@ impl Spot {
         Ok(Self { directory: record.directory.clone(), name: record.name.clone(), path })
     }
 
-    /// A place that is none, of a registration that has failed already.
-    pub(super) fn none(service: &ServiceName, name: NodeName) -> Self {
-        Self { directory: service.clone(), name, path: String::new() }
+    /// What the node there says with these data, with the weight as it was asked for, and who wrote it.
+    pub(super) fn read(
+        &self,
+        source: &Source,
+        service: &ServiceName,
+        data: &[u8],
+    ) -> Option<(Instance, Option<Owner>)> {
+        let (Self { directory, name, .. }, format) = (self, &source.format);
+        let directory = format.directories(service).ok()?.iter().position(|one| one == directory)?;
+        let reading = format.read(service, Child { directory, name, data }).ok()?;
+        let Reading::Member(Decoded { instance, owner }) = reading else { return None };
+        let unit = format.weight_unit();
+        let weight = instance.weight().get().saturating_add(unit / 2) / unit;
+        let attributes = Attributes {
+            weight: NonZeroU16::new(weight).unwrap_or(NonZeroU16::MIN),
+            ..instance.attributes().clone()
+        };
+        Some((instance.with_attributes(attributes), owner))
     }
 }
 

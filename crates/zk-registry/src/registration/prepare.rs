@@ -1,4 +1,4 @@
-//! What can be checked of an instance before anything is sent, and the registration that follows.
+//! What can be checked of an instance before anything is sent, and the registration that follows: one node in each source.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,27 +8,29 @@ use tokio::sync::watch;
 
 use super::context::{Context, path_load};
 use super::desired::Desired;
-use super::guard::Registration;
+use super::guard::{Node, Registration};
 use super::holders::Key;
 use super::place::Spot;
 use super::registrar::{NewRegistration, Registrar};
-use super::state::{FencingToken, Registering, RegistrationState};
+use super::state::{Registering, RegistrationState};
 use super::take_over::largest_record;
+use super::tandem::Tandem;
 use crate::error::{Error, ErrorKind};
 use crate::format::sealed::Place;
 use crate::instance::address::is_unspecified;
 use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::options::{Source, SourceUse};
 
 /// An instance that was checked, and waits for the registrar of a session.
-pub(crate) struct Prepared {
-    new: NewRegistration,
-    state: watch::Receiver<RegistrationState>,
-    token: watch::Receiver<Option<FencingToken>>,
-    load: usize,
+pub(crate) enum Prepared {
+    /// It cannot be registered.
+    Failed { id: InstanceId, desired: Arc<Desired>, error: Error },
+    /// One registration for each node. At least one.
+    Ready { id: InstanceId, desired: Arc<Desired>, news: Vec<NewRegistration> },
 }
 
 impl Prepared {
-    /// Checks an instance: its id, the path of its node, and its attributes, whose every later change is checked alike. An
+    /// Checks an instance: its id, the paths of its nodes, and its attributes, whose every later change is checked alike. An
     /// instance that cannot be registered, or a `hopeless` connection, makes a registration that has failed.
     pub(crate) fn new(
         context: &Context,
@@ -38,68 +40,83 @@ impl Prepared {
         hopeless: Option<Error>,
     ) -> Self {
         let checked = hopeless.map_or_else(|| check(context, service, &instance), Err);
-        let (first, load, Checked { id, held, spot, registered, desired }) = match checked {
-            Ok(checked) => {
-                let load = path_load(&checked.spot.path, context.chroot_len);
-                (RegistrationState::Pending, load, checked)
-            }
+        let Checked { id, places, registered, desired } = match checked {
+            Ok(checked) => checked,
             Err(error) => {
                 let id = InstanceId::unchecked(&instance.address());
-                let desired = Desired::fixed(instance.attributes().clone());
-                let spot = Spot::none(service, id.clone().into());
-                let checked =
-                    Checked { id, held: String::new(), spot, registered: SystemTime::now(), desired };
-                (RegistrationState::Failed(error), 0, checked)
+                let desired = Arc::new(Desired::fixed(instance.attributes().clone()));
+                return Self::Failed { id, desired, error };
             }
         };
-        let (states, state) = watch::channel(first);
-        context.census.enter(state.clone());
-        let (tokens, token) = watch::channel(None);
-        let (key, service, desired) = (Key::fresh(), service.clone(), Arc::new(desired));
-        Self {
-            new: NewRegistration {
-                key,
-                service,
-                id,
-                held,
-                spot,
-                load,
-                instance,
-                registered,
-                how,
-                desired,
-                states,
-                tokens,
-            },
-            state,
-            token,
-            load,
-        }
+        let desired = Arc::new(desired);
+        let new = |(source, held, spot): (Source, String, Spot)| NewRegistration {
+            key: Key::fresh(),
+            source,
+            service: service.clone(),
+            id: id.clone(),
+            held,
+            load: path_load(&spot.path, context.chroot_len),
+            spot,
+            instance: instance.clone(),
+            registered,
+            how,
+            desired: desired.clone(),
+            states: watch::Sender::new(RegistrationState::Pending),
+            tokens: watch::Sender::new(None),
+        };
+        let news = places.into_iter().map(new).collect();
+        Self::Ready { id, desired, news }
     }
 
     /// The ephemeral path bytes that the registration will cost its session.
     pub(crate) fn load(&self) -> usize {
-        self.load
+        match self {
+            Self::Failed { .. } => 0,
+            Self::Ready { news, .. } => news.iter().map(|new| new.load).sum(),
+        }
     }
 
-    /// Hands the registration to the registrar of the session that has room for it. The guard keeps `registry` alive.
-    pub(crate) fn register(self, registrar: Registrar, registry: Arc<dyn Any + Send + Sync>) -> Registration {
-        let NewRegistration { key, id, held, spot, desired, .. } = &self.new;
-        let names = (id.clone(), spot.path.clone(), held.clone(), *key);
-        let desired = desired.clone();
-        let failed = matches!(*self.state.borrow(), RegistrationState::Failed(_));
-        if !failed {
-            registrar.register(self.new);
-        }
-        Registration::new(names, desired, (self.state, self.token), registrar, registry)
+    /// Hands the registration to the registrar of the session that has room for it. The guard keeps `registry` alive. A
+    /// registration of several nodes comes with the task that makes one of them, which has to be run.
+    pub(crate) fn register(
+        self,
+        registrar: Registrar,
+        registry: Arc<dyn Any + Send + Sync>,
+    ) -> (Registration, Option<Tandem>) {
+        let (id, desired, news) = match self {
+            Self::Failed { id, desired, error } => {
+                let states = watch::Sender::new(RegistrationState::Failed(error)).subscribe();
+                let failed = Registration::new(id, Vec::new(), desired, states, registrar, registry);
+                return (failed, None);
+            }
+            Self::Ready { id, desired, news } => (id, desired, news),
+        };
+        let node = |new: &NewRegistration| Node {
+            path: new.spot.path.clone(),
+            held: new.held.clone(),
+            key: new.key,
+            states: new.states.subscribe(),
+            token: new.tokens.subscribe(),
+        };
+        let nodes: Vec<Node> = news.iter().map(node).collect();
+        news.into_iter().for_each(|new| registrar.register(new));
+        let (states, tandem) = match &*nodes {
+            [only] => (only.states.clone(), None),
+            _ => {
+                let parts = nodes.iter().map(|node| (node.key, node.states.clone()));
+                let (states, tandem) = Tandem::new(parts, desired.clone(), registrar.clone());
+                (states, Some(tandem))
+            }
+        };
+        (Registration::new(id, nodes, desired, states, registrar, registry), tandem)
     }
 }
 
 /// What follows from an instance that can be registered.
 struct Checked {
     id: InstanceId,
-    held: String,
-    spot: Spot,
+    /// For each source that is written: what it holds within the registry, and where its node stands.
+    places: Vec<(Source, String, Spot)>,
     registered: SystemTime,
     desired: Desired,
 }
@@ -117,25 +134,45 @@ fn check(context: &Context, service: &ServiceName, instance: &Instance) -> Resul
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     let id = instance.id()?;
-    let held = context.base.instance(service, &id.clone().into())?;
     let registered = SystemTime::now();
     let place = Place { service, id: &id, owner: &context.us.owner, registered };
-    let spot = Spot::new(&context.base, &context.format.record(&place, instance)?)?;
-    let most = largest_record(&spot.path).min(context.largest_record);
+    let mut places: Vec<(Source, String, Spot)> = Vec::new();
+    for (n, source) in context.sources.iter().enumerate() {
+        if source.usage == SourceUse::Read {
+            continue;
+        }
+        let held = source.base.instance(service, &id.clone().into())?;
+        // Sources that share a base must not wait for each other.
+        let held = if n == 0 { held } else { format!("{n}:{held}") };
+        let spot = Spot::new(&source.base, &source.format.record(&place, instance)?)?;
+        if let Some((other, ..)) = places.iter().find(|(.., other)| other.path == spot.path) {
+            let (this, other) = (source.format.name(), other.format.name());
+            let message = format!(
+                "{service}: the formats {other} and {this} have one node for {id}; give one another base"
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        places.push((source.clone(), held, spot));
+    }
+    let most = |path: &str| largest_record(path).min(context.largest_record);
+    let probes: Vec<(Source, usize)> =
+        places.iter().map(|(source, _, spot)| (source.clone(), most(&spot.path))).collect();
     let (context, service, probe, instance_id) =
         (context.clone(), service.clone(), instance.clone(), id.clone());
     let desired = Desired::new(instance.attributes().clone(), move |attributes| {
         let instance = probe.clone().with_attributes(attributes.clone());
         let place = Place { service: &service, id: &instance_id, owner: &context.us.owner, registered };
-        let record = context.format.record(&place, &instance)?;
-        Spot::new(&context.base, &record)?;
-        let bytes = record.data.len();
-        if bytes > most {
-            let message =
-                format!("the record of {instance_id} has {bytes} bytes; at most {most} are written");
-            return Err(Error::new(ErrorKind::TooLarge, message));
+        for (source, most) in &probes {
+            let record = source.format.record(&place, &instance)?;
+            Spot::new(&source.base, &record)?;
+            let bytes = record.data.len();
+            if bytes > *most {
+                let message =
+                    format!("the record of {instance_id} has {bytes} bytes; at most {most} are written");
+                return Err(Error::new(ErrorKind::TooLarge, message));
+            }
         }
         Ok(())
     })?;
-    Ok(Checked { id, held, spot, registered, desired })
+    Ok(Checked { id, places, registered, desired })
 }

@@ -18,6 +18,7 @@ use super::place::Spot;
 use super::state::{FencingToken, Registering, RegistrationState};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, ServiceName};
+use crate::options::Source;
 use crate::snapshot::Zxid;
 use crate::withdrawn::Withdrawn;
 
@@ -76,6 +77,8 @@ impl Goodbye {
 /// A registration that begins.
 pub(crate) struct NewRegistration {
     pub(crate) key: Key,
+    /// Where it stands, and how it is written.
+    pub(crate) source: Source,
     pub(crate) service: ServiceName,
     pub(crate) id: InstanceId,
     /// What it holds within the registry: two registrations of one id of a service are never in force at once.

@@ -12,7 +12,6 @@ use tracing::debug;
 use super::holders::Key;
 use super::take_over::take_over;
 use crate::counters::WriteCounters;
-use crate::instance::ServiceName;
 use crate::options::Acl;
 use crate::store::limits::{self, MOST_PER_REQUEST};
 use crate::store::{Fault, Kind, Node, Op, Reply, Stat, Store};
@@ -23,12 +22,12 @@ const WORTH_A_MULTI: usize = 4;
 /// What to ask. Everything is sent at once, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    pub(super) parents: Vec<(ServiceName, Vec<String>, Kind)>,
+    pub(super) parents: Vec<(String, Vec<String>, Kind)>,
     pub(super) creates: Vec<Create>,
     pub(super) writes: Vec<(Key, Write)>,
     pub(super) reads: Vec<(Key, String)>,
     /// Parents whose ACL is of interest.
-    pub(super) acls: Vec<(ServiceName, String)>,
+    pub(super) acls: Vec<String>,
     /// Whether to list the nodes that the session owns.
     pub(super) owned: bool,
 }
@@ -89,9 +88,9 @@ impl Answer {
 pub(super) struct Answers {
     pub(super) items: Vec<(Key, Answer)>,
     /// Services whose parents could not be made.
-    pub(super) orphans: Vec<(ServiceName, Fault)>,
+    pub(super) orphans: Vec<(String, Fault)>,
     /// The parents whose ACL was asked for.
-    pub(super) acls: Vec<(ServiceName, String, Result<Acl, Fault>)>,
+    pub(super) acls: Vec<(String, Result<Acl, Fault>)>,
     pub(super) owned: Option<Result<HashSet<String>, Fault>>,
 }
 
@@ -110,9 +109,9 @@ impl Round {
         let parents: Vec<_> = self
             .parents
             .into_iter()
-            .map(|(service, paths, kind)| {
+            .map(|(parent, paths, kind)| {
                 let replies: Vec<_> = paths.iter().map(|path| store.create(path, b"", kind, acl)).collect();
-                (service, replies)
+                (parent, replies)
             })
             .collect();
         let creates = Creates::send(self.creates, &*store, acl);
@@ -127,17 +126,17 @@ impl Round {
             })
             .collect();
         let acls: Vec<_> = (self.acls.into_iter())
-            .map(|(service, path)| {
+            .map(|path| {
                 let reply = store.acl(&path);
-                (service, path, reply)
+                (path, reply)
             })
             .collect();
         let owned = self.owned.then(|| store.ephemerals());
         Box::pin(async move {
             let mut answers = Answers::default();
-            for (service, replies) in parents {
+            for (parent, replies) in parents {
                 if let Some(fault) = orphan(join_all(replies).await) {
-                    answers.orphans.push((service, fault));
+                    answers.orphans.push((parent, fault));
                 }
             }
             answers.items = creates.finish(&*store, acl).await;
@@ -156,8 +155,8 @@ impl Round {
                     }
                 }
             }
-            for (service, path, reply) in acls {
-                answers.acls.push((service, path, reply.await));
+            for (path, reply) in acls {
+                answers.acls.push((path, reply.await));
             }
             if let Some(owned) = owned {
                 answers.owned = Some(owned.await.map(HashSet::from_iter));

@@ -1,30 +1,34 @@
 //! The facade: one [`Registry`] per process registers instances and watches services over shared sessions.
 
 pub(crate) mod background;
+mod directories;
 mod samples;
 mod slots;
 pub(crate) mod stats;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use self::background::Background;
+use self::directories::{Directories, Root};
 use self::slots::{Place, Slots};
 use crate::discovery::catalog::{CatalogDriver, CatalogSettings};
 use crate::discovery::{
-    self, Channel, Composer, Driver, Merge, Origin, PartChannel, SnapshotFile, Subscription, Subscriptions,
+    self, Composer, Driver, Join, Merge, Origin, Outlet, SnapshotFile, Subscription, Subscriptions,
 };
 use crate::error::{Error, ErrorKind};
+use crate::format::Format;
 use crate::instance::{Instance, ServiceName};
-use crate::options::{ConnectString, Options};
+use crate::options::{ConnectString, Options, Source};
 use crate::registration::{Context, Prepared, Registering, Registration};
-use crate::resolve::{Resolve, ServiceWatch, Services, ServicesWatch, Waiter};
+use crate::resolve::{Resolve, ServiceWatch, Services, ServicesWatch};
 use crate::session::{ConnectionState, Link, Phase, SessionSettings};
 use crate::snapshot::Snapshot;
 use crate::store::zookeeper::ZooKeeper;
@@ -161,7 +165,12 @@ impl Registry {
         };
         let prepared = Prepared::new(&slots.context, service, instance, how, hopeless);
         let registrar = slots.registrar_for(prepared.load());
-        prepared.register(registrar, self.0.clone())
+        let (registration, tandem) = prepared.register(registrar, self.0.clone());
+        slots.context.census.enter(registration.states());
+        if let Some(tandem) = tandem {
+            slots.background.spawn(tandem.run());
+        }
+        registration
     }
 
     /// What every registration and view of this registry goes by.
@@ -192,9 +201,12 @@ impl Registry {
         let context = self.0.slots.context.clone();
         let limits = self.0.options.record_limits;
         let walk = move |store: Arc<dyn Store>| async move {
-            let format = &*context.format;
-            let directories = discovery::services::walk(&*store, &context.base, format, limits).await?;
-            Ok(discovery::services::of_directories(directories.keys(), format).into_iter().collect())
+            let mut services = BTreeSet::new();
+            for Source { base, format, .. } in context.sources.iter() {
+                let directories = discovery::services::walk(&*store, base, &**format, limits).await?;
+                services.extend(discovery::services::of_directories(directories.keys(), &**format));
+            }
+            Ok(services.into_iter().collect())
         };
         self.0.ask("listing the services", walk).await
     }
@@ -206,22 +218,18 @@ impl Registry {
     /// it reads the whole tree, as [`services`](Self::services) does.
     pub fn watch_services(&self) -> ServicesWatch {
         let inner = &self.0;
-        let context = &inner.slots.context;
-        let place = inner.slots.place_for(&context.base.to_string());
-        let settings = CatalogSettings {
-            base: context.base.clone(),
-            format: context.format.clone(),
-            limits: inner.options.record_limits,
-            audit_interval: context.audit_interval,
-            seed: context.seed,
-            last_heard: place.last_heard.clone(),
-        };
         let (sender, receiver) = watch::channel(Services::pending());
-        let driver = CatalogDriver::new(settings, place.link.clone(), sender);
-        inner.slots.background.spawn(async move {
-            driver.run().await;
-            drop(place);
-        });
+        match &*inner.slots.context.sources {
+            [only] => inner.start_catalog(only, sender),
+            sources => {
+                let parts = sources.iter().map(|source| {
+                    let (sender, part) = watch::channel(Services::pending());
+                    inner.start_catalog(source, sender);
+                    part
+                });
+                inner.slots.background.spawn(discovery::union::run(parts.collect(), sender));
+            }
+        }
         ServicesWatch::new(receiver, inner.clone())
     }
 
@@ -237,7 +245,7 @@ impl Registry {
         let (context, service) = (self.0.slots.context.clone(), service.clone());
         let limits = self.0.options.record_limits;
         let read = move |store: Arc<dyn Store>| async move {
-            discovery::lookup::read(&*store, &context.base, &service, context.format.clone(), limits).await
+            discovery::lookup::read(&*store, &service, &context.sources, limits).await
         };
         self.0.ask("reading the service", read).await
     }
@@ -266,28 +274,53 @@ impl Registry {
 }
 
 impl Inner {
+    /// Starts the task behind a watch of which services a source has.
+    fn start_catalog(&self, source: &Source, services: watch::Sender<Services>) {
+        let context = &self.slots.context;
+        let place = self.slots.place_for(&source.base.to_string());
+        let settings = CatalogSettings {
+            base: source.base.clone(),
+            format: source.format.clone(),
+            limits: self.options.record_limits,
+            audit_interval: context.audit_interval,
+            seed: context.seed,
+            last_heard: place.last_heard.clone(),
+        };
+        let driver = CatalogDriver::new(settings, place.link.clone(), services);
+        self.slots.background.spawn(async move {
+            driver.run().await;
+            drop(place);
+        });
+    }
+
     /// Starts the tasks behind the watches of a service, each of which keeps the place.
-    fn start(
-        &self,
-        service: &ServiceName,
-        directories: &[ServiceName],
-        place: Place,
-        channel: Channel,
-        waiters: mpsc::UnboundedReceiver<Waiter>,
-    ) {
-        let (context, place) = (&self.slots.context, Arc::new(place));
-        if let ([directory], false) = (directories, context.format.is_composed()) {
-            let view = (channel, waiters, self.views.clone());
-            return self.spawn(&place, self.driver(service, (0, directory), &place, view).run());
+    fn start(&self, service: &ServiceName, sources: &[Directories], place: Place, outlet: Outlet) {
+        let place = Arc::new(place);
+        if let [only] = sources {
+            return self.start_source(service, only, &place, outlet);
         }
-        let merge = Merge::new(service, context.format.clone(), directories.len());
-        let mut composer = Composer::new(service, merge, self.views.clone(), channel, waiters);
-        for directory in directories.iter().enumerate() {
-            let PartChannel { channel, waiters, subscriptions } = composer.part(place.last_heard.clone());
-            let view = (channel, waiters, subscriptions);
-            self.spawn(&place, self.driver(service, directory, &place, view).run());
+        let join = Join::new(service, sources.iter().map(|one| one.source.format.weight_unit()));
+        let mut composer = Composer::new(service, join, outlet);
+        for source in sources {
+            let part = composer.part(place.last_heard.clone());
+            self.start_source(service, source, &place, part);
         }
         self.spawn(&place, composer.run());
+    }
+
+    /// Starts the tasks behind what one source says of a service.
+    fn start_source(&self, service: &ServiceName, of: &Directories, place: &Arc<Place>, outlet: Outlet) {
+        let format = &of.source.format;
+        if let ([root], false) = (&*of.roots, format.is_composed()) {
+            return self.spawn(place, self.driver(service, format, (0, root), place, outlet).run());
+        }
+        let merge = Merge::new(service, format.clone(), of.roots.len());
+        let mut composer = Composer::new(service, merge, outlet);
+        for root in of.roots.iter().enumerate() {
+            let part = composer.part(place.last_heard.clone());
+            self.spawn(place, self.driver(service, format, root, place, part).run());
+        }
+        self.spawn(place, composer.run());
     }
 
     fn spawn(&self, place: &Arc<Place>, task: impl Future<Output = ()> + Send + 'static) {
@@ -302,29 +335,29 @@ impl Inner {
     fn driver(
         &self,
         service: &ServiceName,
-        (number, directory): (usize, &ServiceName),
+        format: &Arc<dyn Format>,
+        (number, root): (usize, &Root),
         place: &Place,
-        (channel, waiters, views): (Channel, mpsc::UnboundedReceiver<Waiter>, Arc<Subscriptions>),
+        outlet: Outlet,
     ) -> Driver {
-        let root = self.slots.context.base.service(directory);
         let context = &self.slots.context;
         let (holders, registrars) = (context.holders.clone(), self.slots.registrars.clone());
         let settings = discovery::ViewSettings {
             service: service.clone(),
             directory: number,
-            root: root.clone(),
-            format: context.format.clone(),
+            root: root.path.clone(),
+            format: format.clone(),
             suspicion: self.options.suspicion,
             record_limits: self.options.record_limits,
             session_timeout: context.session_timeout,
             audit_interval: context.audit_interval,
             file: self.options.snapshot_dir.as_deref().map(|directory| {
-                let origin = Origin { cluster: self.cluster.clone(), root: root.clone() };
+                let origin = Origin { cluster: self.cluster.clone(), root: root.file.clone() };
                 SnapshotFile::new(directory, origin)
             }),
             seed: context.seed,
-            last_heard: channel.last_heard.clone(),
-            counters: channel.counters.clone(),
+            last_heard: outlet.channel.last_heard.clone(),
+            counters: outlet.channel.counters.clone(),
             changed: Box::new(move |path| {
                 if holders.holder(path).is_some() {
                     for registrar in registrars.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -333,7 +366,7 @@ impl Inner {
                 }
             }),
         };
-        Driver::new(settings, views, place.link.clone(), channel, waiters)
+        Driver::new(settings, place.link.clone(), outlet)
     }
 
     /// Asks ZooKeeper over the first session, for at most one session timeout. The background side keeps the time, so that
@@ -408,15 +441,14 @@ impl Resolve for Registry {
     /// [`sessions`](Registry::sessions)).
     fn watch(&self, service: &ServiceName) -> ServiceWatch {
         let inner = &self.0;
-        let context = &inner.slots.context;
-        let (directories, impossible) = match context.format.directories(service) {
-            Ok(directories) => (directories, None),
-            Err(error) => (vec![service.clone()], Some(error)),
+        let (sources, impossible) = match directories::of(service, &inner.slots.context.sources) {
+            Ok(sources) => (sources, None),
+            Err(error) => (Vec::new(), Some(error)),
         };
         let Subscription { snapshots, wanted, last_heard, first } = inner.views.subscribe(service, || {
             // They share a session: what is counted is the length of all paths.
-            let roots: Vec<_> = directories.iter().map(|directory| context.base.service(directory)).collect();
-            let place = inner.slots.place_for(&roots.concat());
+            let roots = sources.iter().flat_map(|one| one.roots.iter().map(|root| root.path.as_str()));
+            let place = inner.slots.place_for(&roots.collect::<String>());
             (place.last_heard.clone(), place)
         });
         match (first, impossible) {
@@ -425,7 +457,8 @@ impl Resolve for Registry {
                 inner.views.forget(service, &channel.snapshots);
             }
             (Some((place, channel, waiters)), None) => {
-                inner.start(service, &directories, place, channel, waiters);
+                let outlet = Outlet { channel, waiters, subscriptions: inner.views.clone() };
+                inner.start(service, &sources, place, outlet);
             }
             (None, _) => {}
         }

@@ -278,7 +278,7 @@ impl Goodbyes {
                 Err(_) => Withdrawn::Unconfirmed { gone_within: last_word.registrar.session_timeout() },
             }
         });
-        worst(join_all(outcomes).await)
+        Withdrawn::worst(join_all(outcomes).await)
     }
 }
 
@@ -291,11 +291,6 @@ impl LastWord {
 
 impl LastWords {
     pub(super) fn outcome(&self) -> Withdrawn {
-        worst(self.0.iter().map(LastWord::outcome))
+        Withdrawn::worst(self.0.iter().map(LastWord::outcome))
     }
-}
-
-fn worst(outcomes: impl IntoIterator<Item = Withdrawn>) -> Withdrawn {
-    let doubt = outcomes.into_iter().find(|outcome| *outcome != Withdrawn::Confirmed);
-    doubt.unwrap_or(Withdrawn::Confirmed)
 }

@@ -24,6 +24,8 @@ pub struct Member {
     /// The name of its node, where that is not the id.
     pub(crate) node: Option<NodeName>,
     pub(crate) instance: Instance,
+    /// The word of the format that it was read with.
+    pub(crate) format: Option<&'static str>,
     pub(crate) incarnation: Incarnation,
     pub(crate) session: i64,
     pub(crate) created: Zxid,
@@ -46,6 +48,11 @@ impl Member {
     /// The id: the node's name, or, where that is something else, the address.
     pub fn id(&self) -> &InstanceId {
         &self.id
+    }
+
+    /// The word of the format that it was read with; `None` for a member of another resolver than a registry.
+    pub fn format(&self) -> Option<&'static str> {
+        self.format
     }
 
     /// Which life of the instance this is.
@@ -79,9 +86,10 @@ impl Member {
 /// The time of the creation is left out: the write that created the node stands for it, and a snapshot file does not have it.
 impl PartialEq for Member {
     fn eq(&self, other: &Self) -> bool {
-        let Self { id, node, instance, incarnation, session, created, modified, ctime: _ } = self;
+        let Self { id, node, instance, format, incarnation, session, created, modified, ctime: _ } = self;
         (id, node, incarnation, session, created, modified)
             == (&other.id, &other.node, &other.incarnation, &other.session, &other.created, &other.modified)
+            && *format == other.format
             && *instance == other.instance
     }
 }
@@ -138,6 +146,7 @@ mod tests {
                 id,
                 node: None,
                 instance,
+                format: None,
                 incarnation: Incarnation(0),
                 session: 0,
                 created,

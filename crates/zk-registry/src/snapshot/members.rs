@@ -44,6 +44,7 @@ mod tests {
             node: None,
             id: instance.id().unwrap(),
             instance,
+            format: None,
             incarnation: Incarnation(0),
             session: 1,
             created: Zxid(zxid),

@@ -100,6 +100,7 @@ impl Snapshot {
                     id: id.clone(),
                     node: None,
                     instance,
+                    format: None,
                     incarnation,
                     session: 0,
                     created,

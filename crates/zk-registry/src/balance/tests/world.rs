@@ -70,6 +70,7 @@ impl Listing {
                         id,
                         node: None,
                         instance,
+                        format: None,
                         incarnation,
                         session: 0,
                         created,

@@ -208,6 +208,7 @@ fn member_of(line: Line<'_>) -> io::Result<Member> {
     let instance = Instance::new(line.host, line.port).with_id(id.clone()).with_attributes(attributes);
     Ok(Member {
         node: None,
+        format: None,
         instance: match line.ssl_port {
             Some(port) => instance.with_ssl_port(port),
             None => instance,

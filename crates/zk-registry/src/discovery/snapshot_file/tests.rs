@@ -34,6 +34,7 @@ fn snapshot(ports: impl IntoIterator<Item = u16>) -> Snapshot {
             let id = instance(port).id().unwrap();
             Member {
                 node: None,
+                format: None,
                 instance: instance(port).with_id(id.clone()),
                 id,
                 incarnation: Incarnation(u128::MAX - u128::from(port)),

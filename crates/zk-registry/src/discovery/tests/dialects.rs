@@ -43,7 +43,7 @@ fn world(format: &str) -> (Registry, Registry) {
     (server, client)
 }
 
-async fn until(watch: &mut ServiceWatch, enough: impl Fn(&Snapshot) -> bool) -> Snapshot {
+pub(super) async fn until(watch: &mut ServiceWatch, enough: impl Fn(&Snapshot) -> bool) -> Snapshot {
     let wait = async {
         loop {
             if enough(watch.current()) {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, advance, sleep, timeout};
 mod dialects;
 mod promises;
 mod schedules;
+mod sources;
 mod via;
 
 use self::schedules::{

@@ -151,6 +151,7 @@ impl Judge {
                 node: Some(node_name).filter(|name| name.as_str() != id.as_str()),
                 id,
                 instance: decoded.instance,
+                format: Some(self.format.name()),
                 incarnation: decoded.owner.map_or_else(
                     || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
                     |owner| Incarnation(owner.incarnation.as_u128()),

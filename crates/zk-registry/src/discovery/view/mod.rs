@@ -28,7 +28,7 @@ use crate::format::Format;
 use crate::instance::ServiceName;
 use crate::options::{RecordLimits, Suspicion};
 use crate::snapshot::members::Members;
-use crate::snapshot::{Contents, Freshness, Snapshot, Zxid};
+use crate::snapshot::{Contents, Freshness, Member, Snapshot, Zxid};
 use crate::store::{Fault, Node, Stat};
 
 /// A view of one service.
@@ -122,7 +122,9 @@ impl View {
 
     /// Begins with what a file remembered.
     pub(crate) fn restore(&mut self, members: Members, written: SystemTime) {
-        self.children.restore(members);
+        let format = Some(self.children.judge.format.name());
+        let members = members.iter().map(|member| Arc::new(Member { format, ..Member::clone(member) }));
+        self.children.restore(Members::from_sorted(members.collect()));
         self.foreign = true;
         self.freshness = Freshness::Disk { written };
         self.changed = true;

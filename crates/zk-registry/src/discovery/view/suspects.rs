@@ -276,6 +276,7 @@ mod tests {
             node: None,
             id: instance.id().unwrap(),
             instance,
+            format: None,
             incarnation: Incarnation(0),
             session,
             created: Zxid(0),

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 mod promises;
 mod schedules;
+mod sources;
 
 use super::desired::Desired;
 use super::take_over::largest_record;
