@@ -7,7 +7,7 @@
 //! | the truth from outside | [`raw`], [`raw_events`], [`four_letter`] |
 //! | a broken network | [`proxy`], at random [`link_faults`] |
 //! | a real process | [`process`], one that takes orders [`line_process`], another project's client [`peers`] |
-//! | a real terminal | [`tmux`] |
+//! | a real terminal, a real browser | [`tmux`], [`chromium`] |
 //! | to wait without a sleep | [`eventually`] |
 //! | a bound that a busy machine does not break | [`fair_time`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
@@ -22,6 +22,7 @@
 pub mod artifacts;
 pub mod bench;
 pub mod checkout;
+pub mod chromium;
 pub mod diff;
 pub mod eventually;
 pub mod fair_time;

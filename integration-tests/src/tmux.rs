@@ -54,6 +54,15 @@ impl Tmux {
         self.tmux(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
     }
 
+    /// The process that runs there.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn process(&self) -> u32 {
+        self.tmux(&["display-message", "-p", "#{pane_pid}"]).trim().parse().expect("it has an id")
+    }
+
     /// The lines of the screen.
     pub fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"])

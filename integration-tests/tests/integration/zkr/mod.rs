@@ -1,6 +1,7 @@
 //! `zkr`, as an operator uses it: each subcommand, with each of its exit codes, on a real ZooKeeper.
 
 mod top;
+mod web;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;

@@ -16,7 +16,8 @@ use crate::services::ServicesArgs;
 use crate::top::TopArgs;
 use crate::wait::WaitArgs;
 use crate::watch::WatchArgs;
-use crate::{change, difference, doctor, evict, explain, list, manual, services, top, wait, watch};
+use crate::web::WebArgs;
+use crate::{change, difference, doctor, evict, explain, list, manual, services, top, wait, watch, web};
 
 /// See the services that live in a ZooKeeper, change their instances safely, and know why they are as they are.
 #[derive(Debug, Parser)]
@@ -41,6 +42,9 @@ enum Command {
     /// Show the fleet live on the whole screen, and change it there
     #[command(after_help = top::HELP)]
     Top(Box<TopArgs>),
+    /// Serve a page of the fleet on loopback, live
+    #[command(after_help = web::HELP)]
+    Web(Box<WebArgs>),
     /// Wait until something is so, for deploy scripts
     #[command(after_help = wait::HELP)]
     Wait(Box<WaitArgs>),
@@ -81,6 +85,7 @@ impl Cli {
             Command::List(args) => list::run(*args, output, stop).await,
             Command::Watch(args) => watch::run(*args, output, stop).await,
             Command::Top(args) => top::run(*args, stop).await,
+            Command::Web(args) => web::run(*args, output, stop).await,
             Command::Wait(args) => wait::run(*args, output, stop).await,
             Command::Drain(args) => change::drain(*args, output, stop).await,
             Command::Undrain(args) => change::undrain(*args, output, stop).await,

@@ -21,6 +21,7 @@ mod table;
 mod top;
 mod wait;
 mod watch;
+mod web;
 
 use std::fmt::Display;
 use std::process::ExitCode;

@@ -1,12 +1,14 @@
 //! The latest snapshot of each service, the last changes, and how many instances there were. A value: time comes in from outside.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zk_registry::{Freshness, InstanceId, ServiceName, Services, Snapshot, Status};
+use zk_registry::{Freshness, InstanceId, Member, ServiceName, Services, Snapshot, Status};
 
 use super::event::{Event, What, told};
 use super::now::Now;
+use super::sort::Sort;
 
 /// What the watches tell.
 #[derive(Clone, Debug)]
@@ -181,9 +183,27 @@ impl Shape {
         self.series.iter().copied()
     }
 
+    /// The instances that a filter lets through, in an order.
+    pub(crate) fn rows(&self, filter: &str, sort: Sort) -> Vec<&Arc<Member>> {
+        let mut rows: Vec<_> = self.snapshot.instances().filter(|member| passes(filter, member)).collect();
+        sort.sort(&mut rows);
+        rows
+    }
+
     pub(crate) fn draining(&self) -> usize {
         self.snapshot.instances().filter(|member| member.status() == Status::Draining).count()
     }
+}
+
+/// Whether each word of the filter is in something that is shown of the instance.
+fn passes(filter: &str, member: &Member) -> bool {
+    filter.split_whitespace().all(|word| {
+        member.id().as_str().contains(word)
+            || member.host().contains(word)
+            || member.zone().is_some_and(|zone| zone.contains(word))
+            || member.status().to_string().starts_with(word)
+            || member.metadata().iter().any(|(key, value)| key.contains(word) || value.contains(word))
+    })
 }
 
 /// How long a change is shown as one.

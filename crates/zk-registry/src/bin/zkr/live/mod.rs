@@ -3,9 +3,11 @@
 mod board;
 mod event;
 mod now;
+mod sort;
 mod watching;
 
 pub(crate) use self::board::{Board, News, Shape};
 pub(crate) use self::event::{Event, What};
 pub(crate) use self::now::Now;
+pub(crate) use self::sort::Sort;
 pub(crate) use self::watching::watching;

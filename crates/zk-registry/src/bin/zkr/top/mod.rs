@@ -3,7 +3,6 @@
 mod key;
 mod model;
 mod screen;
-mod sort;
 mod theme;
 mod view;
 

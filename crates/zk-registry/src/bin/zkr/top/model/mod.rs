@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use zk_registry::{InstanceId, Member, ServiceName, Status, Zxid};
 
 use super::key::Key;
-use super::sort::Sort;
 use crate::amend::{Wish, weight};
-use crate::live::{Board, News, Now, Shape};
+use crate::live::{Board, News, Now, Shape, Sort};
 
 /// Everything that the screen depends on, but its size and the time.
 #[derive(Debug)]
@@ -238,11 +237,7 @@ impl Model {
 
     /// The instances that the filter lets through, in their order.
     pub(crate) fn rows(&self) -> Vec<&Arc<Member>> {
-        let Some((_, shape)) = self.service() else { return Vec::new() };
-        let mut rows: Vec<_> =
-            shape.snapshot.instances().filter(|member| passes(&self.filter, member)).collect();
-        self.sort.sort(&mut rows);
-        rows
+        self.service().map(|(_, shape)| shape.rows(&self.filter, self.sort)).unwrap_or_default()
     }
 
     /// The place of the marked instance among `rows`.
@@ -311,17 +306,6 @@ impl Pane {
             Self::Services => Self::Instances,
         }
     }
-}
-
-/// Whether each word of the filter is in something that is shown of the instance.
-fn passes(filter: &str, member: &Member) -> bool {
-    filter.split_whitespace().all(|word| {
-        member.id().as_str().contains(word)
-            || member.host().contains(word)
-            || member.zone().is_some_and(|zone| zone.contains(word))
-            || member.status().to_string().starts_with(word)
-            || member.metadata().iter().any(|(key, value)| key.contains(word) || value.contains(word))
-    })
 }
 
 #[cfg(test)]

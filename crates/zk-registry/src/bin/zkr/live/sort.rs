@@ -22,14 +22,8 @@ pub(crate) enum Sort {
 
 impl Sort {
     pub(crate) fn next(self) -> Self {
-        match self {
-            Self::Id => Self::Changed,
-            Self::Changed => Self::Status,
-            Self::Status => Self::Weight,
-            Self::Weight => Self::Zone,
-            Self::Zone => Self::Age,
-            Self::Age => Self::Id,
-        }
+        let at = Self::ALL.iter().position(|sort| *sort == self).unwrap_or_default();
+        Self::ALL[(at + 1) % Self::ALL.len()]
     }
 
     pub(crate) fn word(self) -> &'static str {
@@ -42,6 +36,14 @@ impl Sort {
             Self::Zone => "zone",
         }
     }
+
+    /// The order of this name.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|sort| sort.word() == word)
+    }
+
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Id, Self::Changed, Self::Status, Self::Weight, Self::Zone, Self::Age];
 
     /// Sorts instances that stand by id.
     pub(crate) fn sort(self, rows: &mut [&Arc<Member>]) {
