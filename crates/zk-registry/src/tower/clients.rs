@@ -24,7 +24,27 @@ pub(super) struct Clients<C: Connect> {
     replacing: Mutex<()>,
 }
 
-type Slots<T> = HashMap<InstanceId, Arc<Slot<T>>>;
+/// The slots by id and, while they are few, in a row besides: looking at each costs less than a hash of an id.
+struct Slots<T> {
+    by_id: HashMap<InstanceId, Arc<Slot<T>>>,
+    few: Vec<Arc<Slot<T>>>,
+}
+
+/// The most slots that are in a row.
+const FEW: usize = 16;
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { by_id: HashMap::new(), few: Vec::new() }
+    }
+}
+
+impl<T> From<HashMap<InstanceId, Arc<Slot<T>>>> for Slots<T> {
+    fn from(by_id: HashMap<InstanceId, Arc<Slot<T>>>) -> Self {
+        let few = if by_id.len() <= FEW { by_id.values().cloned().collect() } else { Vec::new() };
+        Self { by_id, few }
+    }
+}
 
 /// A client, and the slot that it was taken from.
 pub(super) type Dialled<T> = (Arc<Slot<T>>, T);
@@ -48,7 +68,10 @@ impl<C: Connect> Clients<C> {
     #[inline]
     pub(super) fn ready(&self, member: &Arc<Member>) -> Option<Dialled<C::Client>> {
         let slots = self.slots.load();
-        let slot = slots.get(member.id()).filter(|slot| self.serves(slot, member))?;
+        let as_it_is = slots.few.iter().find(|slot| Arc::ptr_eq(&slot.member, member));
+        let slot = as_it_is.or_else(|| {
+            slots.by_id.get(member.id()).filter(|slot| self.connect.is_reusable(&slot.member, member))
+        })?;
         let client = slot.dialled.get()?.as_ref().ok()?.clone();
         Some((Arc::clone(slot), client))
     }
@@ -97,7 +120,7 @@ impl<C: Connect> Clients<C> {
             member.is_some_and(|member| self.serves(slot, member))
         };
         let slots = self.slots.load();
-        if !slots.values().all(|slot| is_kept(slot)) {
+        if !slots.by_id.values().all(|slot| is_kept(slot)) {
             self.replace(|slots| slots.retain(|_, slot| is_kept(slot)));
         }
     }
@@ -136,16 +159,16 @@ impl<C: Connect> Clients<C> {
         Slot { member: Arc::clone(member), dialled, over, _dial: AbortOnDropHandle::new(dial) }
     }
 
-    fn replace(&self, change: impl FnOnce(&mut Slots<C::Client>)) {
+    fn replace(&self, change: impl FnOnce(&mut HashMap<InstanceId, Arc<Slot<C::Client>>>)) {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut slots = Slots::clone(&self.slots.load());
+        let mut slots = self.slots.load().by_id.clone();
         change(&mut slots);
-        self.slots.store(Arc::new(slots));
+        self.slots.store(Arc::new(slots.into()));
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.slots.load().len()
+        self.slots.load().by_id.len()
     }
 }
 
@@ -161,7 +184,7 @@ impl<T> Slot<T> {
 
 impl<C: Connect> fmt::Debug for Clients<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.slots.load().keys()).finish()
+        f.debug_set().entries(self.slots.load().by_id.keys()).finish()
     }
 }
 
