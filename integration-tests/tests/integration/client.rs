@@ -126,7 +126,7 @@ async fn a_list_shows_instances_and_names_what_is_none() {
     assert_eq!(list["freshness"], "live");
     let expected = serde_json::json!({
         "id": address.to_string(), "host": "127.0.0.1", "port": address.port(), "weight": 3, "zone": "a",
-        "dialable": true, "status": "up", "metadata": {"rack": "7"},
+        "dialable": true, "status": "up", "metadata": {"rack": "7"}, "format": "curator",
     });
     assert_eq!(list["instances"], Value::Array(vec![expected]));
     assert_eq!(list["rejected"][0]["id"], "broken");
