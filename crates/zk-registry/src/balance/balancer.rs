@@ -38,7 +38,8 @@ impl Balancer {
 
     /// A balancer with these options.
     pub fn with_options(strategy: impl Strategy, options: BalancerOptions) -> Self {
-        let tracking = strategy.tracking().or(options.tracking);
+        let mut tracking = strategy.tracking().or(options.tracking);
+        tracking.in_flight |= options.max_in_flight.is_some();
         let health = Arc::new(Health::new(options, tracking, Instant::now()));
         Self { core: Arc::new(Core::new(Box::new(strategy), health)), cache: ThreadCache::new() }
     }
@@ -126,6 +127,10 @@ impl Balancer {
     fn without_the_best(&self, pick: &mut Pick<'_>) -> Result<(Arc<Candidates>, Choice), PickError> {
         let State { listed, suspects, nothing } = &**self.core.state.load();
         let candidates = |tier: &Option<Arc<Tier>>| tier.as_ref().map(|tier| tier.candidates());
+        // What is well and has much to do is no reason to call what is not well.
+        if candidates(listed).is_some_and(|listed| listed.are_full(pick)) {
+            return Err(PickError::Full);
+        }
         if let Some(suspects) = candidates(suspects)
             && let Some(choice) = suspects.choose(pick)
         {
@@ -135,6 +140,9 @@ impl Balancer {
             && let Some(choice) = listed.choose_any(pick)
         {
             return Ok((listed, choice));
+        }
+        if candidates(suspects).is_some_and(|suspects| suspects.are_full(pick)) {
+            return Err(PickError::Full);
         }
         let tried = |tier: &Option<Arc<Tier>>| candidates(tier).is_some_and(|tier| tier.has_tried(pick));
         Err(if tried(listed) || tried(suspects) { PickError::AllExcluded } else { *nothing })
@@ -196,7 +204,10 @@ impl Balancer {
         let of =
             |tier: &Option<Arc<Tier>>| tier.as_ref().and_then(|tier| tier.set().by_id(instance).cloned());
         match of(&state.listed).or_else(|| of(&state.suspects)) {
-            Some(endpoint) => format!("{standing}; {}", endpoint.in_words(self.is_panicking())),
+            Some(endpoint) => {
+                let is_full = self.core.health.is_full(&endpoint);
+                format!("{standing}; {}", endpoint.in_words(self.is_panicking(), is_full))
+            }
             None => standing.to_owned(),
         }
     }

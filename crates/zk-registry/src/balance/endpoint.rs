@@ -83,9 +83,12 @@ impl Endpoint {
     }
 
     /// Its phase, its load and what its calls were like, in words.
-    pub(super) fn in_words(&self, is_panic: bool) -> String {
+    pub(super) fn in_words(&self, is_panic: bool, is_full: bool) -> String {
         let now = Instant::now();
         let phase = match self.phase() {
+            Phase::Available if is_full => {
+                "available, and not picked: it has as many calls under way as it may".to_owned()
+            }
             Phase::Available if self.vitals.ramp_end() > self.clock.at(now) => {
                 "available, picked less often because it is new".to_owned()
             }

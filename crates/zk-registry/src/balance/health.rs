@@ -98,6 +98,22 @@ impl Health {
         }
     }
 
+    /// A call to `endpoint` begins, unless it is full.
+    pub(super) fn begin_if_free(&self, endpoint: &Endpoint) -> bool {
+        match self.options.max_in_flight {
+            Some(limit) => endpoint.vitals.begin_below(limit.get()),
+            None => {
+                self.begin(endpoint);
+                true
+            }
+        }
+    }
+
+    /// Whether as many calls are under way to `endpoint` as may be.
+    pub(super) fn is_full(&self, endpoint: &Endpoint) -> bool {
+        self.options.max_in_flight.is_some_and(|limit| endpoint.in_flight() >= limit.get())
+    }
+
     /// The claim of a probe begun at `at`. It expires after `ejection.base`, so a hung probe does not block the next.
     fn claim(&self, at: u64) -> Claim {
         Claim::until(at.saturating_add(nanos(self.options.ejection.base)))

@@ -1,6 +1,7 @@
 //! The settings of a [`Balancer`](super::Balancer) that hold whatever its strategy.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ pub struct BalancerOptions {
     pub slow_start: Duration,
     /// The figures learned of each call even if the strategy does not need them. Defaults to [`Tracking::NOTHING`].
     pub tracking: Tracking,
+    /// The number of calls that may be under way to one instance at a time. One that has as many is full and not picked, not as a
+    /// probe either; when all that could be picked are full, [`PickError::Full`](super::PickError) says so. Counts the calls in
+    /// flight whatever `tracking` says, and a pick costs a few nanoseconds more. Defaults to no limit.
+    pub max_in_flight: Option<NonZeroU32>,
     /// The time constant with which a measured latency fades. Defaults to 10 seconds.
     pub decay: Duration,
     /// The receiver of each [`Event`](super::Event). Defaults to none.
@@ -32,6 +37,7 @@ impl Default for BalancerOptions {
             ejection: Ejection::default(),
             slow_start: Duration::from_secs(10),
             tracking: Tracking::default(),
+            max_in_flight: None,
             decay: Duration::from_secs(10),
             observer: None,
             seed: None,
@@ -58,6 +64,13 @@ impl BalancerOptions {
     #[must_use]
     pub fn with_tracking(mut self, tracking: Tracking) -> Self {
         self.tracking = tracking;
+        self
+    }
+
+    /// Sets [`max_in_flight`](Self::max_in_flight).
+    #[must_use]
+    pub fn with_max_in_flight(mut self, max_in_flight: NonZeroU32) -> Self {
+        self.max_in_flight = Some(max_in_flight);
         self
     }
 
@@ -89,6 +102,7 @@ impl fmt::Debug for BalancerOptions {
             .field("ejection", &self.ejection)
             .field("slow_start", &self.slow_start)
             .field("tracking", &self.tracking)
+            .field("max_in_flight", &self.max_in_flight)
             .field("decay", &self.decay)
             .field("observer", &self.observer.is_some())
             .field("seed", &self.seed)

@@ -119,6 +119,9 @@ pub enum PickError {
     AllExcluded,
     /// The registry says that the service has no instance.
     Empty,
+    /// Every instance that could be picked has as many calls under way as it may:
+    /// [`BalancerOptions::max_in_flight`](super::BalancerOptions). Wait until one is over, or turn the call away.
+    Full,
     /// ZooKeeper has not answered since the start, so no instance is known yet.
     Pending,
     /// The service had no instance when ZooKeeper was last heard.
@@ -140,6 +143,7 @@ impl fmt::Display for PickError {
         match self {
             Self::AllExcluded => f.write_str("every instance was tried already"),
             Self::Empty => f.write_str("the service has no instance"),
+            Self::Full => f.write_str("every instance has as many calls under way as it may"),
             Self::Pending => f.write_str("the instances are not known yet: ZooKeeper has not answered"),
             Self::Stale { since } => {
                 let age = Instant::now().saturating_duration_since(*since);

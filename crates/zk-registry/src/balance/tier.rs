@@ -39,7 +39,18 @@ pub(super) struct Candidates {
     /// The first of them.
     first: Endpoint,
     health: Arc<Health>,
+    /// The rule by which calls to an instance are limited.
+    limit: Limit,
     picker: Arc<dyn Picker>,
+}
+
+/// The rule by which calls to an instance are limited, as a pick must know it.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Limit {
+    /// There is none.
+    Nothing,
+    /// Each begins only if it may.
+    PerInstance,
 }
 
 /// The place of the endpoint that is to be called, and the reason.
@@ -91,6 +102,10 @@ impl Tier {
                 endpoints: set.endpoints().clone(),
                 first: set[Index::new(0)].clone(),
                 health: Arc::clone(&set.health),
+                limit: match set.health.options.max_in_flight {
+                    None => Limit::Nothing,
+                    Some(_) => Limit::PerInstance,
+                },
                 picker: Arc::clone(&picker),
             })
         };
@@ -130,7 +145,9 @@ impl Candidates {
         }
         let index = self.first_proposal(pick);
         match self.endpoints.get(index) {
-            Some(endpoint) if pick.avoid.is_empty() && endpoint.vitals.is_plain() => {
+            Some(endpoint)
+                if pick.avoid.is_empty() && self.limit == Limit::Nothing && endpoint.vitals.is_plain() =>
+            {
                 Some(self.begin(index, endpoint, PickedAs::Plain, Why::PROPOSED))
             }
             _ => self.choose_closely(index, pick),
@@ -145,7 +162,9 @@ impl Candidates {
         if !pick.avoid.is_empty() || at < health.next_due() {
             return None;
         }
-        let index = health.claim_due(|endpoint| self.set.place_of(endpoint), at, pick.now)?;
+        let place_of =
+            |endpoint: &Endpoint| self.set.place_of(endpoint).filter(|_| !health.is_full(endpoint));
+        let index = health.claim_due(place_of, at, pick.now)?;
         pick.at = at; // that of a probe matters
         Some(self.begin(index, &self.endpoints[index], PickedAs::Probe, Why::DUE))
     }
@@ -160,7 +179,10 @@ impl Candidates {
             let refusal = match self.endpoints.get(index) {
                 None => Refusal::Unknown,
                 Some(endpoint) => match self.judge(endpoint, pick, &tried) {
-                    Verdict::Taken(kind) => return Some(self.begin(index, endpoint, kind, why)),
+                    Verdict::Taken(kind) => match self.begin_if_free(index, endpoint, kind, why) {
+                        Some(choice) => return Some(choice),
+                        None => Refusal::Full,
+                    },
                     Verdict::Warming => {
                         warming = Some((index, endpoint));
                         Refusal::Warming
@@ -170,12 +192,11 @@ impl Candidates {
             };
             why = why.after(refusal);
             if pick.is_last_try() {
-                return match warming {
-                    Some((index, endpoint)) => {
-                        Some(self.begin(index, endpoint, PickedAs::Plain, why.because(Reason::Warming)))
-                    }
-                    None => self.choose_at_last(index, pick, &tried, why),
-                };
+                return warming
+                    .and_then(|(index, endpoint)| {
+                        self.begin_if_free(index, endpoint, PickedAs::Plain, why.because(Reason::Warming))
+                    })
+                    .or_else(|| self.choose_at_last(index, pick, &tried, why));
             }
             pick.attempt += 1;
             index = self.picker.pick(pick);
@@ -204,6 +225,11 @@ impl Candidates {
         Choice { index, kind, why }
     }
 
+    /// A call begins, unless the endpoint is full.
+    fn begin_if_free(&self, index: Index, endpoint: &Endpoint, kind: PickedAs, why: Why) -> Option<Choice> {
+        self.health.begin_if_free(endpoint).then_some(Choice { index, kind, why })
+    }
+
     /// The endpoint that is called.
     #[inline]
     pub(super) fn endpoint(&self, choice: Choice) -> &Endpoint {
@@ -214,6 +240,15 @@ impl Candidates {
     /// Whether there are candidates that this call tried.
     pub(super) fn has_tried(&self, pick: &Pick<'_>) -> bool {
         pick.avoid.iter().any(|tried| self.set.by_id(tried).is_some())
+    }
+
+    /// Whether nothing is picked because all that are available, and that this call has not tried, are full.
+    pub(super) fn are_full(&self, pick: &Pick<'_>) -> bool {
+        let tried = Tried::of(pick.avoid, &self.set);
+        self.limit != Limit::Nothing
+            && self.set.iter().any(|endpoint| {
+                self.set.takes_calls(endpoint) && self.health.is_full(endpoint) && !tried.has(endpoint)
+            })
     }
 
     /// Any that is accepted. In steps of a random length, so that the neighbour of one that is not gets no more than the others;
@@ -235,7 +270,7 @@ impl Candidates {
         (0..len).map(|n| Index::new((start + n * stride) % len)).find_map(|index| {
             let endpoint = &self.endpoints[index];
             let kind = judge(endpoint, pick)?;
-            Some(self.begin(index, endpoint, kind, why))
+            self.begin_if_free(index, endpoint, kind, why)
         })
     }
 
@@ -273,8 +308,9 @@ impl Candidates {
         available.or_else(|| {
             let at = pick.at(*health.clock);
             pick.at = at; // that of a probe matters
-            let is_due =
-                |endpoint: &Endpoint| !tried.has(endpoint) && Gate::is_due(endpoint.vitals.gate(), at);
+            let is_due = |endpoint: &Endpoint| {
+                !tried.has(endpoint) && Gate::is_due(endpoint.vitals.gate(), at) && !health.is_full(endpoint)
+            };
             self.scan(last, pick, why.because(Reason::MayProbe), |endpoint, pick| {
                 (is_due(endpoint) && health.claim_probe(endpoint, at, pick.now)).then_some(PickedAs::Probe)
             })

@@ -98,6 +98,11 @@ impl Vitals {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
+    /// Begins a call unless `limit` calls are under way. However many threads ask, there are never more.
+    pub(super) fn begin_below(&self, limit: u32) -> bool {
+        self.in_flight.fetch_update(Relaxed, Relaxed, |calls| (calls < limit).then(|| calls + 1)).is_ok()
+    }
+
     #[inline]
     pub(super) fn end(&self) {
         self.in_flight.fetch_sub(1, Relaxed);

@@ -21,6 +21,7 @@ pub(super) enum Reason {
 pub(super) enum Refusal {
     Dropped = 1,
     Ejected,
+    Full,
     Tried,
     Unknown,
     Warming,
@@ -56,9 +57,10 @@ impl fmt::Display for Why {
             let words = match refusal {
                 1 => "the strategy proposed a suspect that could not be dialled; ",
                 2 => "the strategy proposed one that is ejected; ",
-                3 => "the strategy proposed one that this call has tried; ",
-                4 => "the strategy proposed one that is not there any more; ",
-                5 => "the strategy proposed one that is new, and this call is not among its share; ",
+                3 => "the strategy proposed one that has as many calls under way as it may; ",
+                4 => "the strategy proposed one that this call has tried; ",
+                5 => "the strategy proposed one that is not there any more; ",
+                6 => "the strategy proposed one that is new, and this call is not among its share; ",
                 _ => continue,
             };
             f.write_str(words)?;

@@ -3,6 +3,7 @@
 mod churn;
 mod ejection;
 mod histories;
+mod limit;
 mod paused;
 mod recovery;
 mod strategies;
