@@ -9,6 +9,7 @@ mod for_tests;
 mod grouped;
 mod many_services;
 mod pick;
+mod recovery;
 mod registration;
 mod server;
 mod simulation;
@@ -37,6 +38,11 @@ const SUBJECTS: &[Subject] = &[
     update::SUBJECT,
     calls::SUBJECT,
     simulation::SUBJECT,
+    recovery::FAILS_ONCE,
+    recovery::FAILS_FIVE_TIMES,
+    recovery::SLOW,
+    recovery::HANGS,
+    recovery::RESTARTS,
     server::SUBJECT,
     client::SUBJECT,
     curator::SUBJECT,

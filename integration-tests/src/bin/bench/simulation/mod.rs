@@ -5,8 +5,8 @@
 
 mod fleet;
 mod ours;
-mod race;
-mod towers;
+pub(crate) mod race;
+pub(crate) mod towers;
 
 use std::thread;
 
@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use integration_tests::bench::{Bound, Row, Subject, Unit, World};
 use zk_registry::balance::strategy::Named;
 
-use fleet::Fleet;
+use fleet::{Fleet, SERVERS};
 use ours::Ours;
 use race::{Contestant, Outcome, race};
 use towers::Towers;
@@ -32,7 +32,7 @@ const FLEETS: [(&str, Fleet); 3] = [
 ];
 
 /// The name of what stands beside ours, and how it is made from a seed.
-type Beside = (&'static str, fn(u64) -> Towers);
+type Beside = (&'static str, fn(usize, u64) -> Towers);
 
 /// What stands beside a strategy of ours.
 fn beside(name: &str) -> Option<Beside> {
@@ -54,7 +54,7 @@ async fn run(world: &World) -> Vec<Row> {
             let ours: Vec<Outcome> =
                 seeds.clone().map(|seed| run_one(fleet, seed, || Ours::new(name, seed))).collect();
             let theirs = beside(name).map(|(their_name, towers)| {
-                let outcomes = seeds.clone().map(|seed| run_one(fleet, seed, || towers(seed)));
+                let outcomes = seeds.clone().map(|seed| run_one(fleet, seed, || towers(SERVERS, seed)));
                 (their_name, outcomes.collect::<Vec<Outcome>>())
             });
             rows.extend(figures(&format!("{words}: {name}"), &ours, theirs.as_ref()));

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use super::fleet::Fleet;
 
 /// Chooses a server for each call, and learns how it went.
-pub(super) trait Contestant {
+pub(crate) trait Contestant {
     /// A call begins: which server?
     fn begin(&mut self, call: usize) -> usize;
     /// The call is over.
