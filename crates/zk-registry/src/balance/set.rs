@@ -45,13 +45,33 @@ impl EndpointSet {
     /// The endpoints for which `keep` is true, and where they stand in this set; `None` when there are none. The part shares
     /// load and health with the whole.
     pub fn part(&self, keep: impl Fn(&Endpoint) -> bool) -> Option<(Arc<Self>, Vec<Index>)> {
-        let mut part = Draft::default();
+        let mut endpoints = PlacesMut::default();
         let mut indices = Vec::new();
+        let mut places = vec![Index::NOWHERE; self.len()];
+        let (mut total_weight, mut equal_weights, mut first_ramp_end) = (0, true, u64::MAX);
+        let mut weight = None;
         for (place, endpoint) in self.iter().enumerate().filter(|(_, endpoint)| keep(endpoint)) {
-            part.put(endpoint.clone());
+            total_weight += u64::from(endpoint.weight().get());
+            equal_weights &= *weight.get_or_insert_with(|| endpoint.weight()) == endpoint.weight();
+            first_ramp_end = first_ramp_end.min(endpoint.vitals.ramp_end());
+            places[place] = Index::new(endpoints.push(endpoint.clone()));
             indices.push(Index::new(place));
         }
-        part.publish(&self.health).map(|part| (part, indices))
+        if indices.is_empty() {
+            return None;
+        }
+        // The ids are in order already: none is looked for.
+        let entries =
+            self.by_id.iter().map(|entry| Entry { place: places[entry.place.get()], ..entry.clone() });
+        let part = Self {
+            endpoints: endpoints.share(),
+            by_id: Sorted::from_sorted(entries.filter(|entry| entry.place != Index::NOWHERE).collect()),
+            equal_weights,
+            total_weight,
+            first_ramp_end,
+            health: Arc::clone(&self.health),
+        };
+        Some((Arc::new(part), indices))
     }
 
     /// The endpoints, to be held apart from the set: a pick is on its way to them in one step less.
@@ -222,5 +242,43 @@ fn one_less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {
         if *count == 0 {
             counts.remove(&key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use super::*;
+    use crate::instance::{Attributes, Instance};
+    use crate::snapshot::Snapshot;
+
+    #[test]
+    fn a_part_is_what_a_draft_of_its_endpoints_would_be() {
+        let instance = |n: u16| {
+            let weight = NonZeroU16::new(1 + n % 3).unwrap();
+            Instance::new(format!("10.0.0.{n}"), 80)
+                .with_attributes(Attributes { weight, ..Attributes::default() })
+        };
+        let whole =
+            EndpointSet::of(&Snapshot::fixed(&"time".parse().unwrap(), (0..200).map(instance))).unwrap();
+        for modulus in [1, 2, 3, 7, 199] {
+            let keep = |endpoint: &Endpoint| {
+                endpoint.host().ends_with('7') || endpoint.weight().get().is_multiple_of(modulus)
+            };
+            let (part, places) = whole.part(keep).unwrap();
+            let mut draft = Draft::default();
+            whole.iter().filter(|endpoint| keep(endpoint)).for_each(|endpoint| draft.put(endpoint.clone()));
+            let drafted = draft.publish(&whole.health).unwrap();
+            let ids =
+                |set: &EndpointSet| set.iter().map(|endpoint| endpoint.id().clone()).collect::<Vec<_>>();
+            assert_eq!(ids(&part), ids(&drafted));
+            assert!(part.in_order().eq(drafted.in_order()));
+            assert!(ids(&part).iter().eq(places.iter().map(|&place| whole[place].id())));
+            assert!(ids(&part).iter().all(|id| part.by_id(id).is_some_and(|endpoint| endpoint.id() == id)));
+            let figures = |set: &EndpointSet| (set.total_weight, set.equal_weights, set.first_ramp_end);
+            assert_eq!(figures(&part), figures(&drafted));
+        }
+        assert!(whole.part(|_| false).is_none());
     }
 }
