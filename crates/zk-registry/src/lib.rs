@@ -91,6 +91,7 @@ mod snapshot;
 
 // The flow: register, watch, pick.
 pub mod balance;
+mod consumers;
 mod discovery;
 mod registration;
 mod resolve;
@@ -119,6 +120,7 @@ mod withdrawn;
 pub mod testing;
 
 pub use announce::{Advertise, Announced, Leave};
+pub use consumers::TakenRank;
 pub use error::{Error, ErrorKind};
 pub use instance::{Attributes, BasePath, Instance, InstanceId, NodeName, ServiceName, Status};
 pub use options::{

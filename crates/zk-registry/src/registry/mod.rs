@@ -178,6 +178,11 @@ impl Registry {
         &self.0.slots.context
     }
 
+    /// Runs a task on the background side, where there is a clock.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.slots.background.spawn(task);
+    }
+
     /// Asks ZooKeeper over the first session, for at most one session timeout.
     pub(crate) async fn ask<T: Send + 'static, F>(
         &self,

@@ -13,6 +13,7 @@ mod recovery;
 mod registration;
 mod server;
 mod simulation;
+mod subset;
 mod update;
 mod view;
 mod zookeeper;
@@ -43,6 +44,7 @@ const SUBJECTS: &[Subject] = &[
     recovery::SLOW,
     recovery::HANGS,
     recovery::RESTARTS,
+    subset::SUBJECT,
     server::SUBJECT,
     client::SUBJECT,
     curator::SUBJECT,

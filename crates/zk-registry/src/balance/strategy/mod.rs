@@ -19,6 +19,8 @@
 //! | [`weighted-round-robin`](WeightedRoundRobin) | the same, with few clients and calls of equal cost | the next number, one look |
 //! | [`zone:<zone>/<name>`](Zone) | calls across zones are slow or cost money | a coin, then as the other |
 //!
+//! [`Subset`] uses only a few instances of a large set, and lets one of these choose among them.
+//!
 //! # Your own
 //!
 //! ```
@@ -61,6 +63,7 @@ mod peak_ewma;
 mod random;
 mod round_robin;
 mod sticky;
+mod subset;
 mod turns;
 mod weighted_random;
 mod weighted_round_robin;
@@ -76,6 +79,7 @@ pub use peak_ewma::PeakEwma;
 pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use sticky::Sticky;
+pub use subset::{Rank, Subset};
 pub use weighted_random::WeightedRandom;
 pub use weighted_round_robin::WeightedRoundRobin;
 pub use zone::Zone;

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a behaviour that fails panics")]
 
+mod consumers;
 #[cfg(test)]
 mod memory;
 mod readers;
@@ -83,6 +84,9 @@ behaviours! {
         an_outage_keeps_the_instances_and_says_since_when
         what_changed_during_an_outage_is_seen_after_it
         a_malformed_child_is_rejected_and_its_neighbours_are_served;
+    consumers:
+        ranks_are_the_lowest_free_ones_and_are_kept_over_a_lost_session
+        a_rank_that_another_client_took_is_left_to_it;
 }
 
 impl Process {
