@@ -1,13 +1,15 @@
 //! What a publication costs the balancer that adopts it, for every strategy: one change of a large set, beside a copy of the list.
 
+use std::collections::HashSet;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use integration_tests::bench::runs::per_call;
 use integration_tests::bench::{Bound, Row, Samples, Subject, Unit, World};
-use zk_registry::balance::Balancer;
-use zk_registry::balance::strategy::Named;
+use zk_registry::balance::strategy::{Named, Random};
+use zk_registry::balance::{Balancer, Outcome};
 use zk_registry::{Incarnation, Member, Snapshot, testing};
 
 use crate::grouped::grouped;
@@ -53,7 +55,29 @@ async fn run(world: &World) -> Vec<Row> {
                 .bound(Bound::RatioAtMost(0.7)),
         );
     }
+    rows.push(failing(world).await);
     rows
+}
+
+/// Under load 30,000 of 100,000 instances cannot be dialled: until all of them are ejected, the picks and the calls included.
+async fn failing(world: &World) -> Row {
+    let snapshot = snapshot("random", SIZES[1]);
+    let failing: HashSet<_> = snapshot.instances().take(30_000).map(|member| member.id().clone()).collect();
+    let until = async || {
+        let balancer = Balancer::new(Random);
+        balancer.update(&snapshot);
+        let (began, mut ejected) = (Instant::now(), 0);
+        while ejected < failing.len() {
+            let lease = balancer.pick().expect("there are instances");
+            let is_failing = failing.contains(lease.endpoint().id());
+            ejected += usize::from(is_failing && !lease.is_probe());
+            lease.finish(if is_failing { Outcome::Unreachable } else { Outcome::Success });
+        }
+        began.elapsed().as_nanos() as f64
+    };
+    let what = "30,000 of 100,000 cannot be dialled: until all of them are ejected, random";
+    Row::new(what, Unit::Time, world.runs.alone(until).await.into_iter().collect())
+        .bound(Bound::within(Duration::from_secs(10)))
 }
 
 /// The most that an update may cost, as a multiple of a copy of the list.
