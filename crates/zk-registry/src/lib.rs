@@ -124,8 +124,8 @@ pub use consumers::TakenRank;
 pub use error::{Error, ErrorKind};
 pub use instance::{Attributes, BasePath, Instance, InstanceId, NodeName, ServiceName, Status};
 pub use options::{
-    Acl, Chroot, ConnectString, Credentials, Options, RecordLimits, SecretSource, Secrets, Source, SourceUse,
-    Suspicion, Tls,
+    Acl, Chroot, ConnectString, Credentials, Mixing, Options, RecordLimits, SecretSource, Secrets, Source,
+    SourceUse, Suspicion, Tls,
 };
 #[cfg(feature = "serde")]
 pub use options::{Settings, TlsSettings};

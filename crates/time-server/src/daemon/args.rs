@@ -53,6 +53,11 @@ pub struct Args {
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub metadata: Vec<(String, String)>,
 
+    /// Register beside instances of another fleet, too, whose readers would be broken by it: Dubbo's lose all instances of an
+    /// application on a record of Curator's
+    #[arg(long)]
+    pub allow_mixed: bool,
+
     /// On shutdown: how long readers have to see that we drain, before we are unlisted; formats that cannot say so are unlisted at once
     #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = duration)]
     #[arg(help_heading = SHUTDOWN)]

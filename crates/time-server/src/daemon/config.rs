@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use zk_registry::{Attributes, Instance};
+use zk_registry::{Attributes, Instance, Mixing};
 
 use crate::daemon::advertise::HostPort;
 use crate::daemon::args::{AdminAddress, Args, ReadyWhen};
@@ -78,6 +78,7 @@ impl Config {
             return Err(UsageError::new("--advertise", what));
         }
         let are_seen_to_drain = args.registry.cluster.format.iter().all(FormatName::carries_status);
+        let mixing = if args.allow_mixed { Mixing::Allow } else { Mixing::Refuse };
         let connections = fit(args.max_connections.get());
         let limits = Limits {
             connections,
@@ -95,12 +96,15 @@ impl Config {
             linger: args.linger,
             drain_timeout: args.drain_timeout,
         };
+        let secret_files = args.registry.cluster.secret_files();
+        let mut registry = args.registry.resolve()?;
+        registry.options.mixing = mixing;
         Ok(Self {
             listen: args.listen,
             advertise: args.advertise,
             pod_ip: args.pod_ip,
-            secret_files: args.registry.cluster.secret_files(),
-            registry: args.registry.resolve()?,
+            secret_files,
+            registry,
             attributes,
             shutdown,
             limits,

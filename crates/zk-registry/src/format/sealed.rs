@@ -94,6 +94,17 @@ pub enum Amendment<'a> {
     Weight(NonZeroU16),
 }
 
+/// What the readers of a record beside ours make of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Beside {
+    /// They read it, or leave it out.
+    Fine,
+    /// They read it, but not all that it says.
+    Warn(&'static str),
+    /// They lose more than our record by it.
+    Refuse(&'static str),
+}
+
 /// What a record can say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Carries {
@@ -243,6 +254,17 @@ pub trait Codec: fmt::Debug {
     /// Whether a service may have rules or several directories.
     fn is_composed(&self) -> bool {
         false
+    }
+
+    /// Whether [`beside`](Self::beside) ever has something to say.
+    fn may_disturb(&self) -> bool {
+        false
+    }
+
+    /// What the readers of a record in our directory make of ours. Defaults to nothing.
+    fn beside(&self, record: &[u8]) -> Beside {
+        let _ = record;
+        Beside::Fine
     }
 
     /// Whether the node is part of the tree rather than an instance: neither listed nor rejected. Defaults to one that has

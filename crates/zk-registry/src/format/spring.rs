@@ -7,10 +7,12 @@ use std::time::SystemTime;
 
 use super::Format;
 use super::curator::amend::{WeightIn, amend};
-use super::curator::payload::{OUT_OF_SERVICE, Payload, STATUS, UP, UriSpec, WEIGHT, ZONE};
+use super::curator::payload::{
+    DUBBO_LOSES, OUT_OF_SERVICE, Payload, STATUS, UP, UriSpec, WEIGHT, Whose, ZONE, whose,
+};
 use super::curator::read::{decode, is_namespace};
 use super::curator::record::{Ours, Record};
-use super::sealed::{Amendment, Carries, Codec, Decoded, NodeKind, Owner, refuse};
+use super::sealed::{Amendment, Beside, Carries, Codec, Decoded, NodeKind, Owner, refuse};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
 
@@ -77,6 +79,17 @@ impl Codec for Spring {
 
     fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
         amend(data, amendment, WeightIn::Payload)
+    }
+
+    fn may_disturb(&self) -> bool {
+        true
+    }
+
+    fn beside(&self, record: &[u8]) -> Beside {
+        match whose(record) {
+            Whose::Dubbo => Beside::Refuse(DUBBO_LOSES),
+            Whose::Other | Whose::Spring => Beside::Fine,
+        }
     }
 
     fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {

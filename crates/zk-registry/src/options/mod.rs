@@ -58,6 +58,9 @@ pub struct Options {
     pub acl: Acl,
     /// Whether a chroot that does not exist is created. Defaults to [`Chroot::Expect`].
     pub chroot: Chroot,
+    /// Whether a registration may stand beside instances of another fleet whose readers would be broken by it. Defaults to
+    /// [`Mixing::Refuse`].
+    pub mixing: Mixing,
     /// Where the background tasks run: on this runtime, or on one thread of our own named `zk-registry`. Defaults to
     /// our own thread, so that a caller's blocking code cannot cost the session.
     pub runtime: Option<tokio::runtime::Handle>,
@@ -141,6 +144,13 @@ impl Options {
     #[must_use]
     pub fn with_chroot(mut self, chroot: Chroot) -> Self {
         self.chroot = chroot;
+        self
+    }
+
+    /// Sets whether a registration may stand beside instances whose readers would be broken by it.
+    #[must_use]
+    pub fn with_mixing(mut self, mixing: Mixing) -> Self {
+        self.mixing = mixing;
         self
     }
 
@@ -247,6 +257,7 @@ impl Default for Options {
             secrets: None,
             acl: Acl::Open,
             chroot: Chroot::Expect,
+            mixing: Mixing::Refuse,
             runtime: None,
             audit_interval: Duration::from_secs(30),
             suspicion: Suspicion::Keep,
@@ -265,6 +276,19 @@ pub enum Chroot {
     /// It must be there.
     #[default]
     Expect,
+}
+
+/// Whether a registration may stand beside instances of another fleet whose readers would be broken by it: a record of Curator's
+/// without Dubbo's payload costs Dubbo's readers every instance of the application.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Mixing {
+    /// It may.
+    Allow,
+    /// It fails. Before the first registration in a directory three of its children are read; one with more than 1,000 children
+    /// is not looked at.
+    #[default]
+    Refuse,
 }
 
 /// What a view does when most instances vanish at once without having drained: at least three sessions, and at least half of

@@ -10,7 +10,7 @@ use super::state::RegistrationState;
 use crate::counters::{Census, Counters};
 use crate::format::Format;
 use crate::instance::BasePath;
-use crate::options::{Acl, LONGEST_AUDIT, LONGEST_SESSION, Options, Source};
+use crate::options::{Acl, LONGEST_AUDIT, LONGEST_SESSION, Mixing, Options, Source};
 use crate::session::Sessions;
 
 /// What a registrar needs to know of its registry.
@@ -21,6 +21,7 @@ pub(crate) struct Context {
     /// Where services stand; the first is `base` with `format`.
     pub(crate) sources: Arc<[Source]>,
     pub(crate) acl: Acl,
+    pub(crate) mixing: Mixing,
     /// The most bytes of a record.
     pub(crate) largest_record: usize,
     pub(crate) audit_interval: Duration,
@@ -44,6 +45,7 @@ impl Context {
             format: options.format.clone(),
             sources: options.sources().collect(),
             acl: options.acl,
+            mixing: options.mixing,
             largest_record: options.record_limits.record,
             // Also what was refused must not overflow a clock.
             audit_interval: options.audit_interval.min(LONGEST_AUDIT),

@@ -24,6 +24,7 @@ use super::connection::{Connection, SameSession, Turn};
 use super::context::Context;
 use super::entry::Entry;
 use super::holders::{Hold, Key};
+use super::neighbours::{Company, Neighbours};
 use super::next::{Next, Stage, Trouble};
 use super::parents::Parents;
 use super::registrar::{Command, NewRegistration, Registrar, millis};
@@ -32,6 +33,7 @@ use super::schedule::Schedule;
 use super::state::{OnConflict, RegistrationState};
 use crate::backoff::jittered;
 use crate::error::{Error, ErrorKind};
+use crate::options::Mixing;
 use crate::session::{self, Link, Phase};
 use crate::snapshot::Zxid;
 use crate::store::{Fault, Node, Stat};
@@ -57,6 +59,7 @@ pub(crate) struct Driver {
     /// Fenced writes that the last answers asked for.
     writes: Vec<(Key, Write)>,
     parents: Parents,
+    neighbours: Neighbours,
     round: Option<BoxFuture<'static, Answers>>,
     audits: Audits,
 }
@@ -90,6 +93,7 @@ pub(crate) fn registrar(
         freed: mpsc::unbounded_channel(),
         writes: Vec::new(),
         parents: Parents::default(),
+        neighbours: Neighbours::default(),
         round: None,
     };
     (registrar, driver)
@@ -141,6 +145,7 @@ impl Driver {
         {
             self.enlist(key, &mut round);
         }
+        round.looks.extend(self.neighbours.wanted().cloned());
         if !round.is_empty() {
             self.connection.asked();
             self.round = Some(round.send(store, self.context.acl));
@@ -158,6 +163,13 @@ impl Driver {
         }
         match entry.intent.record.clone() {
             Some(record) => {
+                if self.context.mixing == Mixing::Refuse && entry.may_disturb() {
+                    match self.neighbours.judge(&entry.parent(), &*entry.source.format, key) {
+                        Company::Fine => {}
+                        Company::Unknown => return,
+                        Company::Refused(error) => return self.fail(key, error),
+                    }
+                }
                 match self.context.holders.hold(&entry.held, key, &self.freed.0) {
                     Hold::Held => {}
                     Hold::Leaving => return,
@@ -187,6 +199,11 @@ impl Driver {
     fn learn(&mut self, answers: Answers) {
         let orphans: HashMap<String, Fault> = answers.orphans.into_iter().collect();
         let is_current = self.connection.is_current();
+        for (directory, seen) in answers.looks {
+            for key in self.neighbours.saw(directory, seen) {
+                self.schedule.due(key);
+            }
+        }
         for (path, acl) in answers.acls {
             self.parents.examine(path, acl, self.context.acl);
         }

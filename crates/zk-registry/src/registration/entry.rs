@@ -150,6 +150,11 @@ impl Entry {
         !is_asked
     }
 
+    /// Whether its first node may disturb what stands beside it.
+    pub(super) fn may_disturb(&self) -> bool {
+        self.is_untouched() && self.source.format.may_disturb()
+    }
+
     /// Whether a withdrawal would have nothing to undo.
     pub(super) fn is_untouched(&self) -> bool {
         self.written == Written::Never

@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tracing::debug;
 
 use super::holders::Key;
+use super::neighbours::look;
 use super::take_over::take_over;
 use crate::counters::WriteCounters;
 use crate::options::Acl;
@@ -28,6 +29,8 @@ pub(super) struct Round {
     pub(super) reads: Vec<(Key, String)>,
     /// Parents whose ACL is of interest.
     pub(super) acls: Vec<String>,
+    /// Directories whose first children are of interest.
+    pub(super) looks: Vec<String>,
     /// Whether to list the nodes that the session owns.
     pub(super) owned: bool,
 }
@@ -91,6 +94,8 @@ pub(super) struct Answers {
     pub(super) orphans: Vec<(String, Fault)>,
     /// The parents whose ACL was asked for.
     pub(super) acls: Vec<(String, Result<Acl, Fault>)>,
+    /// The records of a few children of each directory that was looked at.
+    pub(super) looks: Vec<(String, Result<Vec<Bytes>, Fault>)>,
     pub(super) owned: Option<Result<HashSet<String>, Fault>>,
 }
 
@@ -101,10 +106,11 @@ impl Round {
             && self.writes.is_empty()
             && self.reads.is_empty()
             && self.acls.is_empty()
+            && self.looks.is_empty()
             && !self.owned
     }
 
-    /// Sends everything now; the future only awaits (and makes the single creates of a chunk that failed).
+    /// Sends everything now; the future only awaits, makes the single creates of a chunk that failed, and looks at directories.
     pub(super) fn send(self, store: Arc<dyn Store>, acl: Acl) -> BoxFuture<'static, Answers> {
         let parents: Vec<_> = self
             .parents
@@ -157,6 +163,10 @@ impl Round {
             }
             for (path, reply) in acls {
                 answers.acls.push((path, reply.await));
+            }
+            for directory in self.looks {
+                let seen = look(&*store, &directory).await;
+                answers.looks.push((directory, seen));
             }
             if let Some(owned) = owned {
                 answers.owned = Some(owned.await.map(HashSet::from_iter));

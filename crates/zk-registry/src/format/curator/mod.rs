@@ -12,10 +12,11 @@ pub(super) mod record;
 use std::time::SystemTime;
 
 use self::amend::{WeightIn, amend};
+use self::payload::beside_without_payload;
 use self::read::{decode, is_namespace};
 use self::record::{Ours, Record};
 use super::Format;
-use super::sealed::{Amendment, Carries, Codec, Decoded, Drain, NodeKind, Owner};
+use super::sealed::{Amendment, Beside, Carries, Codec, Decoded, Drain, NodeKind, Owner};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
 
@@ -66,6 +67,14 @@ impl Codec for Curator {
         amend(data, amendment, WeightIn::Ours)
     }
 
+    fn may_disturb(&self) -> bool {
+        true
+    }
+
+    fn beside(&self, record: &[u8]) -> Beside {
+        beside_without_payload(record)
+    }
+
     fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {
         is_namespace(node, data)
     }
@@ -90,6 +99,14 @@ impl Codec for CuratorStrict {
 
     fn decode(&self, _: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String> {
         decode(name, data)
+    }
+
+    fn may_disturb(&self) -> bool {
+        true
+    }
+
+    fn beside(&self, record: &[u8]) -> Beside {
+        beside_without_payload(record)
     }
 
     fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::format::jackson;
+use crate::format::sealed::Beside;
 use crate::instance::{Attributes, Status};
 
 /// The class of Spring Cloud Zookeeper's payload.
@@ -64,6 +65,44 @@ impl Serialize for UriSpec {
         Parts { parts }.serialize(serializer)
     }
 }
+
+/// Whose payload a record has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::format) enum Whose {
+    Dubbo,
+    Other,
+    Spring,
+}
+
+/// Whose payload a record has; `Other` for a record without one, and for what is no record.
+pub(in crate::format) fn whose(record: &[u8]) -> Whose {
+    let class = || {
+        let json = std::str::from_utf8(record).ok()?;
+        let [payload] = jackson::pick(json, &["payload"]).ok()?;
+        let [class] = jackson::pick(payload?, &["@class"]).ok()?;
+        jackson::string(class?).ok()?
+    };
+    match class().as_deref() {
+        Some(DUBBO) => Whose::Dubbo,
+        Some(SPRING) => Whose::Spring,
+        _ => Whose::Other,
+    }
+}
+
+/// What Dubbo's and Spring's readers make of a record without their payload.
+pub(in crate::format) fn beside_without_payload(record: &[u8]) -> Beside {
+    match whose(record) {
+        Whose::Dubbo => Beside::Refuse(DUBBO_LOSES),
+        Whose::Spring => Beside::Warn(
+            "Spring's readers see no weight, zone, metadata or draining of ours; format spring carries them",
+        ),
+        Whose::Other => Beside::Fine,
+    }
+}
+
+/// Why nothing but its own records may stand beside Dubbo's.
+pub(in crate::format) const DUBBO_LOSES: &str =
+    "Dubbo's readers lose all instances of the application on a record without Dubbo's payload";
 
 /// What a payload of Spring's or Dubbo's states; `None` of any other. What is no string, number or boolean is left out.
 pub(super) fn read(json: &str) -> Option<Attributes> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+mod neighbours;
 mod promises;
 mod schedules;
 mod sources;
