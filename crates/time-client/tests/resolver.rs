@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use zk_registry::balance::strategy::RoundRobin;
-use zk_registry::balance::{Balancer, GiveUp, PickError};
+use zk_registry::balance::{Balancer, GiveUp, Phase, PickError};
 use zk_registry::{
     AddressKind, DialPolicy, Instance, Resolve, ServiceName, ServiceWatch, Snapshot, SnapshotSender,
 };
@@ -131,6 +131,48 @@ async fn what_one_instance_refuses_another_one_answers() {
     }
     // One failed dial ejects it: no further query is sent there.
     assert_eq!(refused, 1);
+}
+
+#[tokio::test]
+async fn an_ejected_instance_is_probed_beside_the_queries_which_do_not_wait_for_it() {
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&dialled);
+    let mute = move |stream: TcpStream| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let _open = stream;
+            std::future::pending::<()>().await;
+        }
+    };
+    let ((mute, _), (alive, _)) = (odd_server(mute).await, server());
+    let client = client([mute, alive]);
+    assert!(client.balancer().eject(&format!("{LOCALHOST}:{mute}").parse().unwrap(), Duration::ZERO));
+    for _ in 0..60 {
+        let answer = client.ask(Request::Now, None).await.unwrap();
+        assert_eq!((answer.instance.port(), answer.attempts()), (alive, 1));
+    }
+    let probed = async {
+        while dialled.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), probed).await.expect("a probe was due");
+    assert_eq!(dialled.load(Ordering::Relaxed), 1, "one probe at a time");
+}
+
+#[tokio::test]
+async fn an_ejected_instance_whose_probe_is_answered_is_back() {
+    let ((ejected, _), (alive, _)) = (server(), server());
+    let client = client([ejected, alive]);
+    let id = format!("{LOCALHOST}:{ejected}").parse().unwrap();
+    assert!(client.balancer().eject(&id, Duration::ZERO));
+    let back = async {
+        while client.ask(Request::Now, None).await.unwrap().instance.port() != ejected {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), back).await.expect("its probe is answered");
+    assert_eq!(client.balancer().endpoints().unwrap().by_id(&id).unwrap().phase(), Phase::Available);
 }
 
 #[tokio::test]
