@@ -82,7 +82,12 @@ impl Announcing {
         configured: Attributes,
         leaving: CancellationToken,
     ) {
-        let Some(known) = leaving.run_until_cancelled(announced.address()).await else { return };
+        let known = tokio::select! {
+            // An address that is known has a registration, which is taken back politely however soon we leave.
+            biased;
+            known = announced.address() => known,
+            () = leaving.cancelled() => return info!(%listener, "was never registered"),
+        };
         let address = match known {
             Ok(address) => address.to_owned(),
             Err(error) => {
