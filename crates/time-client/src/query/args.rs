@@ -1,6 +1,7 @@
 //! The flags of `query` as they are typed. [`Query`](crate::query::Query) is what they mean.
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -73,6 +74,10 @@ pub(crate) struct QueryArgs {
     /// Measure how far off each instance's clock is, instead of asking for the time
     #[arg(long, conflicts_with_all = NOT_WITH_OFFSET)]
     pub(crate) offset: bool,
+
+    /// Draw how the latencies are spread, at the end, as SVG
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "offset")]
+    pub(crate) plot: Option<PathBuf>,
 
     /// No line per query, only the summary
     #[arg(long, short)]

@@ -1,9 +1,11 @@
 //! `time-client query`: asks again and again, and adds up how it went.
 
 mod args;
+mod latency;
 pub(crate) mod offset;
 mod progress;
 pub(crate) mod summary;
+mod words;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -25,11 +27,13 @@ use crate::fault::AskError;
 use crate::job::Job;
 use crate::load::{Load, Pace, Turn, Work};
 use crate::query::args::RequestName;
+use crate::query::latency::Plot;
 use crate::query::progress::Progress;
-use crate::query::summary::{Summary, micros, millis};
+use crate::query::summary::{Summary, micros};
+use crate::query::words::millis;
 use crate::target::{Target, Unavailable};
 use crate::wall_clock;
-use zk_registry::cli::program::{Flush, Format, Output};
+use zk_registry::cli::program::{self, Flush, Format, Output};
 
 pub(crate) use self::args::QueryArgs;
 
@@ -39,8 +43,13 @@ pub(crate) use self::args::QueryArgs;
 ///
 /// The flag that cannot be used so.
 pub(crate) fn prepare(args: QueryArgs) -> Result<Job, UsageError> {
-    let query = Query::of(&args)?;
+    let mut query = Query::of(&args)?;
     let target = Target::of(args.common)?;
+    if let Some(path) = &args.plot {
+        let plot = Plot::open(path);
+        query.plot =
+            Some(plot.map_err(|error| UsageError::new("--plot", format!("{}: {error}", path.display())))?);
+    }
     Ok(Job::new(query.flush(), move |output, stop| query.run(target, output, stop)))
 }
 
@@ -56,6 +65,7 @@ pub(crate) struct Query {
     request: RequestName,
     format: Format,
     quiet: bool,
+    plot: Option<Plot>,
 }
 
 impl Query {
@@ -106,6 +116,7 @@ impl Query {
             request,
             format: args.common.output,
             quiet: args.quiet,
+            plot: None,
         })
     }
 
@@ -164,6 +175,10 @@ impl Query {
         match self.format {
             Format::Json => output.json(&summary.json()),
             Format::Text => output.line(&summary.text(began.elapsed(), output.paint)),
+        }
+        if let Some(Err(error)) = self.plot.as_ref().map(|plot| plot.write(summary.latency())) {
+            program::complain(env!("CARGO_PKG_NAME"), &error);
+            return Exit::SomeFailed;
         }
         if summary.failed() == 0 { Exit::Answered } else { Exit::SomeFailed }
     }
@@ -291,6 +306,8 @@ Examples:
   time-client --interval 0 --concurrency 64 --quiet --duration 10s
                                                      as fast as 64 at once can
   time-client --rate 500 --duration 1m --quiet       500 a second, with latencies that include waiting
+  time-client --rate 500 --duration 1m --plot latency.svg
+                                                     the same, and a picture of the latencies
   time-client --strategy round-robin                 each instance in turn
   time-client --offset                               whose clock is how far off
   time-client --base / --service go_servers --format plain

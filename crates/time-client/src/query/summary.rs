@@ -8,6 +8,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use zk_registry::InstanceId;
 
+use super::latency;
+use super::words::{bar, millis};
 use crate::client::Answer;
 use crate::fault::AskError;
 use zk_registry::cli::program::{Paint, column, column_width};
@@ -89,6 +91,11 @@ impl Summary {
         Duration::from_micros(self.latency.value_at_percentile(percent))
     }
 
+    /// The latencies of the answered queries, in microseconds.
+    pub(crate) fn latency(&self) -> &Histogram<u64> {
+        &self.latency
+    }
+
     /// One line for a terminal while the run goes on.
     pub(crate) fn progress(ok: u64, failed: u64, elapsed: Duration) -> String {
         let rate = (ok + failed) as f64 / elapsed.as_secs_f64().max(1e-9);
@@ -113,7 +120,7 @@ impl Summary {
         }
     }
 
-    /// The end of `--output text`: a bar per instance, failures by kind, percentiles.
+    /// The end of `--output text`: a bar per instance, failures by kind, percentiles, a bar per bucket of latencies.
     pub(crate) fn text(&self, elapsed: Duration, paint: Paint) -> String {
         let mut text = String::new();
         let most = self.by_instance.values().copied().max().unwrap_or(0);
@@ -142,6 +149,7 @@ impl Summary {
             let at = |percent| millis(self.percentile(percent));
             let _ = write!(text, "\nlatency  p50 {}  p90 {}  p99 {}", at(50.0), at(90.0), at(99.0));
             let _ = write!(text, "  p99.9 {}  max {}", at(99.9), at(100.0));
+            text += &latency::text(&self.latency);
         }
         text
     }
@@ -169,21 +177,6 @@ struct SummaryJson {
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
-
-/// A duration for people: milliseconds with as many digits as are worth reading.
-pub(crate) fn millis(duration: Duration) -> String {
-    let ms = duration.as_secs_f64() * 1e3;
-    if ms < 100.0 { format!("{ms:.3} ms") } else { format!("{ms:.0} ms") }
-}
-
-/// A bar of at most [`BAR`] characters; whatever is not nothing is seen.
-fn bar(count: u64, most: u64) -> String {
-    let length = (count as f64 / most.max(1) as f64 * BAR as f64).round() as usize;
-    "#".repeat(length.max(usize::from(count > 0)))
-}
-
-/// The bar of the instance that answered most.
-const BAR: usize = 40;
 
 #[cfg(test)]
 pub(crate) mod tests {
