@@ -217,6 +217,8 @@ async fn a_node_is_explained_with_what_each_reader_makes_of_it() {
     let id = world.address(0);
     let explained = &world.run(&format!("explain time {id}"), 0).await[0];
     assert!(explained["owner"].as_str().unwrap().contains("session 0x"), "{explained}");
+    let client = explained["client"].as_str().unwrap();
+    assert!(client.starts_with("127.0.0.1:") && client.contains("connected to"), "{explained}");
     assert!(explained["writer"].as_str().unwrap().contains("of this library"), "{explained}");
     assert!(explained["dialects"].as_array().unwrap().len() >= 4, "{explained}");
     let hostile = b"{\x1b]0;title\x07";
@@ -255,6 +257,7 @@ async fn a_wait_ends_when_it_is_so_and_a_watch_shows_what_changes() {
     let id = world.address(0);
     let late = world.refused("wait time --for count=2 --timeout 500ms", 4).await;
     assert!(late.contains("count=2") && late.contains("1 instance"), "{late}");
+    world.run("wait time --for fresh", 0).await;
     assert!(world.refused("wait time --for up", 2).await.contains("--for"));
     let watch = world.start("watch time");
     watch.says("\"ready\"", SOON).await;
@@ -281,6 +284,28 @@ async fn two_fleets_are_compared_by_what_they_say() {
     there.run(&format!("weight time {} 3", here.address(0)), 0).await;
     assert_eq!(here.run(&against, 1).await[0]["detail"], "weight 1 -> 3");
     assert!(here.refused("diff --against 127.0.0.1:1 --connect-timeout 1s", 3).await.contains("127.0.0.1:1"));
+}
+
+#[tokio::test]
+async fn a_fleet_is_compared_with_what_was_listed_before() {
+    let mut world = World::new(2).await;
+    let id = world.address(0);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("before");
+    let listed = world.start("list time");
+    ends_with(&listed, 0).await;
+    std::fs::write(&file, listed.stdout().text()).unwrap();
+    let diff = format!("diff --against-file {}", file.display());
+    assert_eq!(world.run(&diff, 0).await, [Value::Null; 0]);
+    world.run(&format!("weight time {id} 3 --wait 0"), 0).await;
+    world.registrations.remove(1).withdraw(SOON).await;
+    let found = world.run(&diff, 1).await;
+    let details: Vec<_> = found.iter().map(|one| (one["id"].as_str().unwrap(), &one["difference"])).collect();
+    assert_eq!(details.len(), 2, "{found:?}");
+    assert!(details.contains(&(id.to_string().as_str(), &"differs".into())), "{found:?}");
+    std::fs::write(&file, "nonsense").unwrap();
+    assert!(world.refused(&diff, 2).await.contains("line 1"));
+    assert!(world.refused("diff", 2).await.contains("--against"));
 }
 
 #[tokio::test]

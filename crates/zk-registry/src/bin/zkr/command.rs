@@ -17,7 +17,9 @@ use crate::top::TopArgs;
 use crate::wait::WaitArgs;
 use crate::watch::WatchArgs;
 use crate::web::WebArgs;
-use crate::{change, difference, doctor, evict, explain, list, manual, services, top, wait, watch, web};
+use crate::{
+    change, difference, doctor, evict, explain, list, manual, services, top, wait, watch, web,
+};
 
 /// See the services that live in a ZooKeeper, change their instances safely, and know why they are as they are.
 #[derive(Debug, Parser)]

@@ -1,6 +1,7 @@
-//! `zkr diff`: the services of one ZooKeeper beside those of another.
+//! `zkr diff`: the services of one ZooKeeper beside those of another, or of another time.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
@@ -13,7 +14,7 @@ use crate::common_args::CommonArgs;
 use crate::compare::differences;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;
-use crate::services;
+use crate::{listing, services};
 
 /// What to compare.
 #[derive(Args, Clone, Debug)]
@@ -23,8 +24,12 @@ pub(crate) struct DiffArgs {
     services: Vec<ServiceName>,
 
     /// The other ZooKeeper
-    #[arg(long, value_name = "HOST:PORT,..[/CHROOT]")]
-    against: ConnectString,
+    #[arg(long, value_name = "HOST:PORT,..[/CHROOT]", required_unless_present = "against_file")]
+    against: Option<ConnectString>,
+
+    /// What `zkr list --output json` wrote at another time
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    against_file: Option<PathBuf>,
 
     #[command(flatten)]
     common: CommonArgs,
@@ -42,22 +47,39 @@ struct Line<'a> {
 pub(crate) async fn run(args: DiffArgs, output: &Output, stop: &CancellationToken) -> Result<Exit, Failure> {
     let format = args.common.format();
     let here = Fleet::of(args.common)?;
-    let there = here.at(args.against);
     let mut found = 0_usize;
-    here.with(stop, async |here| {
-        there
-            .with(stop, async |there| {
-                let names = names(args.services, here, there).await?;
-                let (ours, theirs) =
-                    (services::read(here, names.clone()).await?, services::read(there, names).await?);
-                for ((service, ours), (_, theirs)) in ours.iter().zip(&theirs) {
-                    found += compare(service, ours, theirs, format, output);
-                }
-                Ok(())
-            })
-            .await
-    })
-    .await?;
+    if let Some(path) = &args.against_file {
+        let then = listing::read(path)?;
+        here.with(stop, async |here| {
+            let mut names = BTreeSet::from_iter(args.services.iter().cloned());
+            if names.is_empty() {
+                names.extend(here.services().await?);
+                names.extend(then.keys().cloned());
+            }
+            for (service, ours) in services::read(here, names.into_iter().collect()).await? {
+                let theirs = then.get(&service).cloned().unwrap_or_else(|| Snapshot::fixed(&service, []));
+                found += compare(&service, &ours, &theirs, format, output);
+            }
+            Ok(())
+        })
+        .await?;
+    } else if let Some(against) = args.against {
+        let there = here.at(against);
+        here.with(stop, async |here| {
+            there
+                .with(stop, async |there| {
+                    let names = names(args.services, here, there).await?;
+                    let (ours, theirs) =
+                        (services::read(here, names.clone()).await?, services::read(there, names).await?);
+                    for ((service, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+                        found += compare(service, ours, theirs, format, output);
+                    }
+                    Ok(())
+                })
+                .await
+        })
+        .await?;
+    }
     Ok(if found == 0 { Exit::Yes } else { Exit::No })
 }
 
@@ -106,14 +128,15 @@ fn compare(
 
 /// The text that `--help` shows below the flags.
 pub(crate) const HELP: &str = "\
-Both are read with the same flags: base path, format, credentials.
+Both are read with the same flags: base path, format, credentials. A file is what `zkr list --output json` wrote.
 
 Examples:
   zkr diff --against zk9:2181
+  zkr list time --output json > before.json; ./deploy; zkr diff time --against-file before.json
   zkr diff time com/example/billing --zookeeper zk1:2181/old --against zk1:2181/new
 
 Exit codes:
   0  no difference
   1  there is one, or the output could not be written
-  2  wrong usage; nothing was touched
+  2  wrong usage, or the file is no such list; nothing was touched
   3  one of the two was not reached, or does not let us read";

@@ -7,11 +7,12 @@ use zk_registry::cli::program::{Format, Output};
 use zk_registry::format::{CuratorStrict, NAMES, named};
 use zk_registry::operate::{Inspection, Operator};
 use zk_registry::printable::Printable;
-use zk_registry::{Instance, ServiceName};
+use zk_registry::{ConnectString, Instance, ServiceName};
 
 use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
 use crate::fleet::{Fleet, not_there};
+use crate::four_letter;
 use crate::shown::{pairs, session};
 
 /// Which node to explain.
@@ -32,6 +33,9 @@ struct Explained<'a> {
     path: &'a str,
     verdict: String,
     owner: String,
+    /// From where the owner is connected, where a server tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     writer: Option<String>,
     created: String,
@@ -57,13 +61,15 @@ pub(crate) async fn run(
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let format = args.common.format();
-    Fleet::of(args.common)?
+    let fleet = Fleet::of(args.common)?;
+    fleet
         .with(stop, async |registry| {
             let operator = Operator::new(registry);
             let Some(seen) = operator.inspect(&args.service, &args.node).await? else {
                 return Err(not_there(&operator, &args.service, &args.node).await);
             };
-            let explained = explain(&seen);
+            let client = client(&fleet.to, seen.session()).await;
+            let explained = explain(&seen, client);
             match format {
                 Format::Json => output.json(&explained),
                 Format::Text => explained.lines().iter().for_each(|line| output.line(line)),
@@ -73,7 +79,7 @@ pub(crate) async fn run(
         .await
 }
 
-fn explain(seen: &Inspection) -> Explained<'_> {
+fn explain(seen: &Inspection, client: Option<String>) -> Explained<'_> {
     let verdict = match seen.instance() {
         Ok(instance) => format!("an instance: {}", words(instance)),
         Err(_) if seen.children() > 0 => "a part of the tree: there are nodes below it".to_owned(),
@@ -98,6 +104,7 @@ fn explain(seen: &Inspection) -> Explained<'_> {
         path: seen.path(),
         verdict,
         owner,
+        client,
         writer,
         created: seen.created().to_string(),
         modified: seen.modified().to_string(),
@@ -108,6 +115,20 @@ fn explain(seen: &Inspection) -> Explained<'_> {
         dialects: dialects.collect(),
         readers: readers(seen),
     }
+}
+
+/// From where a session is connected, if a server tells.
+async fn client(to: &ConnectString, session: i64) -> Option<String> {
+    if session == 0 {
+        return None;
+    }
+    for server in four_letter::servers(to) {
+        let cons = four_letter::ask(&server, "cons").await.unwrap_or_default();
+        if let Some(client) = four_letter::client_of(&cons, session) {
+            return Some(format!("{client}, connected to {server}"));
+        }
+    }
+    None
 }
 
 /// What readers of other projects make of a node, as far as its bytes tell.
@@ -158,6 +179,9 @@ impl Explained<'_> {
         let mut add = |what: &str, text: &str| lines.push(format!("  {what:9} {}", Printable(text)));
         add("verdict", &self.verdict);
         add("owner", &self.owner);
+        if let Some(client) = &self.client {
+            add("client", client);
+        }
         if let Some(writer) = &self.writer {
             add("writer", writer);
         }

@@ -22,7 +22,8 @@ pub(crate) struct WaitArgs {
     /// The name of a service
     service: ServiceName,
 
-    /// What must be so, all of them at once: count=N (at least so many instances that are up), up=ID, drained=ID, gone=ID
+    /// What must be so, all of them at once: count=N (at least so many instances that are up), up=ID, drained=ID, gone=ID, fresh
+    /// (nothing more than that ZooKeeper is heard)
     #[arg(long = "for", required = true, value_name = "CONDITION")]
     conditions: Vec<Condition>,
 
@@ -39,6 +40,8 @@ pub(crate) struct WaitArgs {
 enum Condition {
     Count(usize),
     Drained(InstanceId),
+    /// Nothing but a live snapshot, which every other condition needs, too.
+    Fresh,
     Gone(InstanceId),
     Up(InstanceId),
 }
@@ -49,6 +52,7 @@ impl Condition {
         match self {
             Self::Count(n) => up(snapshot) >= *n,
             Self::Drained(id) => status(id) == Some(Status::Draining),
+            Self::Fresh => snapshot.freshness() == Freshness::Live,
             Self::Gone(id) => status(id).is_none(),
             Self::Up(id) => status(id) == Some(Status::Up),
         }
@@ -63,7 +67,10 @@ impl FromStr for Condition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const ACCEPTED: &str = "use count=N, up=ID, drained=ID or gone=ID";
+        const ACCEPTED: &str = "use count=N, up=ID, drained=ID, gone=ID or fresh";
+        if text == "fresh" {
+            return Ok(Self::Fresh);
+        }
         let (what, value) = text.split_once('=').ok_or(ACCEPTED)?;
         let id = || crate::fleet::id(value);
         match what {
@@ -81,6 +88,7 @@ impl fmt::Display for Condition {
         match self {
             Self::Count(n) => write!(f, "count={n}"),
             Self::Drained(id) => write!(f, "drained={id}"),
+            Self::Fresh => f.write_str("fresh"),
             Self::Gone(id) => write!(f, "gone={id}"),
             Self::Up(id) => write!(f, "up={id}"),
         }
@@ -143,6 +151,7 @@ pub(crate) async fn run(args: WaitArgs, output: &Output, stop: &CancellationToke
 pub(crate) const HELP: &str = "\
 Examples:
   zkr wait time --for count=3
+  zkr wait time --for fresh --timeout 5s
   zkr wait time --for up=10.0.0.1:8897 --timeout 1m && next-host
   zkr drain time 10.0.0.1:8897 && zkr wait time --for drained=10.0.0.1:8897
 
@@ -173,6 +182,7 @@ mod tests {
             ("up=b:2", false),
             ("drained=b:2", true),
             ("drained=a:1", false),
+            ("fresh", true),
             ("gone=c:3", true),
             ("gone=a:1", false),
         ] {
@@ -180,7 +190,7 @@ mod tests {
             assert_eq!(condition.to_string(), text);
             assert_eq!(condition.holds(&snapshot), holds, "{text}");
         }
-        for bad in ["", "count", "count=x", "count=-1", "up=a/b", "ready=a"] {
+        for bad in ["", "count", "count=x", "count=-1", "up=a/b", "ready=a", "fresh=1"] {
             assert!(bad.parse::<Condition>().is_err(), "{bad}");
         }
     }

@@ -95,7 +95,7 @@ const AT_ONCE: usize = 8;
 pub(crate) const HELP: &str = "\
 Looks at: the session timeout that is granted; each server's version; and for each service at nodes that are rejected, addresses that
 cannot be dialled or do not answer, one address under several ids, persistent nodes, records of several dialects, the size of the
-list of children, who may write, whether anything is up, and how many path bytes each session owns.
+list of children, who may write, whether anything is up, whether this clock is behind, and how many path bytes each session owns.
 
 Examples:
   zkr doctor

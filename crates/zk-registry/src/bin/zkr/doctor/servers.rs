@@ -1,48 +1,36 @@
 //! What each server says of itself, where it answers `srvr`.
 
 use std::io;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 use zk_registry::ConnectString;
 
 use super::finding::Finding;
+use crate::four_letter;
 
 /// Asks each server for its version and role.
 pub(super) async fn look(to: &ConnectString) -> Vec<Finding> {
-    let text = to.to_string();
-    if text.starts_with("tls://") {
+    let servers = four_letter::servers(to);
+    if servers.is_empty() {
         return vec![Finding::ok("servers", "not asked for their versions, which needs a plaintext port")];
     }
-    let servers = text.split('/').next().unwrap_or_default();
     let mut findings = Vec::new();
-    for server in servers.split(',') {
-        findings.push(judge(server, timeout(PATIENCE, ask(server)).await));
+    for server in servers {
+        findings.push(judge(&server, four_letter::ask(&server, "srvr").await));
     }
     findings
 }
 
-async fn ask(server: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(server).await?;
-    stream.write_all(b"srvr").await?;
-    let mut reply = Vec::new();
-    stream.take(MOST).read_to_end(&mut reply).await?;
-    Ok(String::from_utf8_lossy(&reply).into_owned())
-}
-
-fn judge(server: &str, reply: Result<io::Result<String>, tokio::time::error::Elapsed>) -> Finding {
+fn judge(server: &str, reply: io::Result<String>) -> Finding {
     let subject = format!("server {server}");
     let reply = match reply {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(error)) => {
-            let cure = "it is listed in the connect string: start it, or take it out";
+        Ok(reply) => reply,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let cure = "it does not answer: look at its log, its disk and the network";
             return Finding::broken(subject, error.to_string(), cure);
         }
-        Err(_) => {
-            let cure = "it takes connections and does not answer: look at its log and at its disk";
-            return Finding::broken(subject, format!("no answer within {PATIENCE:?}"), cure);
+        Err(error) => {
+            let cure = "it is listed in the connect string: start it, or take it out";
+            return Finding::broken(subject, error.to_string(), cure);
         }
     };
     let field = |name: &str| reply.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -62,9 +50,6 @@ fn judge(server: &str, reply: Result<io::Result<String>, tokio::time::error::Ela
 
 /// The oldest version with persistent recursive watches.
 const OLDEST: (u32, u32) = (3, 6);
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The longest reply that is read.
-const MOST: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -73,7 +58,7 @@ mod tests {
 
     #[test]
     fn an_old_server_is_broken_and_a_silent_one_is_not() {
-        let judge = |reply: &str| judge("zk1:2181", Ok(Ok(reply.to_owned()))).level;
+        let judge = |reply: &str| judge("zk1:2181", Ok(reply.to_owned())).level;
         assert_eq!(
             judge(
                 "Zookeeper version: 3.5.9-83df9301aa5c2a5d284a9940177808c01bc35cef, built on\nMode: leader\n"

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
 use zk_registry::operate::{Directory, Operator};
@@ -26,6 +27,7 @@ pub(super) async fn look(
     let snapshot = registry.lookup(name).await?;
     let mut findings = of_directory(name, &directory);
     findings.extend(of_snapshot(name, &snapshot));
+    findings.extend(of_clocks(name, &snapshot, SystemTime::now()));
     if dials {
         findings.extend(of_dials(name, &snapshot).await);
     }
@@ -60,6 +62,16 @@ fn of_directory(name: &ServiceName, directory: &Directory) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether an instance was created in the future: the clock here is behind that of the ensemble's leader by that much at least.
+fn of_clocks(name: &ServiceName, snapshot: &Snapshot, now: SystemTime) -> Option<Finding> {
+    let youngest = snapshot.instances().max_by_key(|member| member.created())?;
+    let ahead = youngest.created_at()?.duration_since(now).ok().filter(|ahead| *ahead > SKEW)?;
+    let what =
+        format!("{} was created {ahead:.1?} from now, by the clock of ZooKeeper's leader", youngest.id());
+    let cure = "the clock of this machine or of the leader is wrong: look at its time service";
+    Some(Finding::doubtful(subject(name), what, cure))
 }
 
 fn of_snapshot(name: &ServiceName, snapshot: &Snapshot) -> Vec<Finding> {
@@ -173,6 +185,9 @@ impl Paths {
             .collect()
     }
 }
+
+/// How far clocks may be apart.
+const SKEW: Duration = Duration::from_secs(2);
 
 /// `jute.maxbuffer`, by default.
 const PACKET: usize = 0xf_ffff;
