@@ -324,3 +324,34 @@ async fn shells_and_the_manual_know_every_subcommand() {
     ends_with(&nowhere, 2).await;
     assert!(nowhere.stderr().text().contains("/none/of/these"));
 }
+
+#[tokio::test]
+async fn what_is_promised_is_measured_below_a_path_of_its_own_which_is_gone_after_that() {
+    let world = World::new(1).await;
+    let rows = world.run("verify --yes --rounds 5 --session-timeout 4s", 0).await;
+    assert_eq!(rows.len(), 8);
+    assert!(rows.iter().all(|row| row["kept"] == true), "{rows:?}");
+    let below = async |path: String| world.raw.list(&path).await.unwrap().unwrap_or_default();
+    let scratches = async || {
+        let mut nodes = Vec::new();
+        for name in below("/".to_owned()).await.into_iter().filter(|name| name.starts_with("zkr-verify-")) {
+            nodes.extend(below(format!("/{name}")).await);
+        }
+        nodes
+    };
+    assert_eq!(scratches().await, [""; 0]);
+    // Nor does one that is interrupted leave anything.
+    let run = world.start("verify --yes --rounds 100");
+    eventually(SOON, "it writes", async || !scratches().await.is_empty()).await;
+    run.signal(Signal::SIGINT);
+    ends_with(&run, 3).await;
+    assert_eq!(scratches().await, [""; 0]);
+    // What is not its own is as it was, and it does not begin without a yes.
+    assert!(world.record(world.address(0)).await.contains("127.0.0.1"));
+    assert!(world.refused("verify", 2).await.contains("--yes"));
+    assert!(world.refused("verify --yes --base /", 2).await.contains("--base"));
+    let clamped = world.start("verify --yes --rounds 1 --session-timeout 10m");
+    ends_with(&clamped, 1).await;
+    let away = ["verify", "--yes", "--zookeeper", "127.0.0.1:1", "--connect-timeout", "1s"];
+    ends_with(&Program::zkr().args(away).start(), 3).await;
+}

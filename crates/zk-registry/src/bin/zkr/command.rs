@@ -14,11 +14,12 @@ use crate::list::ListArgs;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::services::ServicesArgs;
 use crate::top::TopArgs;
+use crate::verify::VerifyArgs;
 use crate::wait::WaitArgs;
 use crate::watch::WatchArgs;
 use crate::web::WebArgs;
 use crate::{
-    change, difference, doctor, evict, explain, list, manual, services, top, wait, watch, web,
+    change, difference, doctor, evict, explain, list, manual, services, top, verify, wait, watch, web,
 };
 
 /// See the services that live in a ZooKeeper, change their instances safely, and know why they are as they are.
@@ -68,6 +69,9 @@ enum Command {
     /// Look for what is wrong, and say what to do about it
     #[command(after_help = doctor::HELP)]
     Doctor(Box<DoctorArgs>),
+    /// Measure what is promised, below a path of its own
+    #[command(after_help = verify::HELP)]
+    Verify(Box<VerifyArgs>),
     /// Compare services with those of another ZooKeeper
     #[command(after_help = difference::HELP)]
     Diff(Box<DiffArgs>),
@@ -95,6 +99,7 @@ impl Cli {
             Command::Evict(args) => evict::run(*args, output, stop).await,
             Command::Explain(args) => explain::run(*args, output, stop).await,
             Command::Doctor(args) => doctor::run(*args, output, stop).await,
+            Command::Verify(args) => verify::run(*args, output, stop).await,
             Command::Diff(args) => difference::run(*args, output, stop).await,
             Command::Completions(args) => Ok(manual::complete(&args, Self::command(), output)),
             Command::Man(args) => manual::man(&args, Self::command(), output),

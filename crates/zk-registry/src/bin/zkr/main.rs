@@ -21,6 +21,7 @@ mod services;
 mod shown;
 mod table;
 mod top;
+mod verify;
 mod wait;
 mod watch;
 mod web;
