@@ -76,11 +76,11 @@ fn svg(latency: &Histogram<u64>) -> String {
         let (y, width) = (TOP + ROW * n, WIDEST * count as f64 / most as f64);
         let (base, upto) = (y + 13, millis(Duration::from_micros(upto)));
         let end = 128.0 + width;
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<text x=\"114\" y=\"{base}\" text-anchor=\"end\">up to {upto}</text>\
              <rect x=\"120\" y=\"{y}\" width=\"{width:.1}\" height=\"16\"/>\
-             <text x=\"{end:.1}\" y=\"{base}\">{count}</text>\n"
+             <text x=\"{end:.1}\" y=\"{base}\">{count}</text>"
         );
     }
     svg + "</svg>\n"

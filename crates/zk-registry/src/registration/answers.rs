@@ -121,7 +121,7 @@ fn orphaned(entry: &mut Entry, orphan: Option<&Fault>) -> Next {
 
 /// Whether a failed request is made again, and what the caller is told if it is not. What an administrator can lift is
 /// made again for as long as it takes.
-fn classify_fault(path: &str, fault: Fault) -> Next {
+pub(super) fn classify_fault(path: &str, fault: Fault) -> Next {
     let (kind, why) = match fault {
         Fault::TooLarge => {
             return Next::Fail(Error::new(ErrorKind::TooLarge, format!("{path}: the record is too large")));

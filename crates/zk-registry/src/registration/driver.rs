@@ -200,8 +200,12 @@ impl Driver {
         let orphans: HashMap<String, Fault> = answers.orphans.into_iter().collect();
         let is_current = self.connection.is_current();
         for (directory, seen) in answers.looks {
-            for key in self.neighbours.saw(directory, seen) {
-                self.schedule.due(key);
+            let (waiting, again) = self.neighbours.saw(directory.clone(), seen);
+            for key in waiting {
+                // As after any other request that failed: later and later, and with a cause.
+                let next =
+                    again.clone().map_or(Next::Due, |fault| answers::classify_fault(&directory, fault));
+                self.act(key, next);
             }
         }
         for (path, acl) in answers.acls {

@@ -76,20 +76,26 @@ impl Neighbours {
         self.waiting.keys()
     }
 
-    /// What a look saw, and who waited for it. After a doubt they ask for another look; what may not be read is not judged.
-    pub(super) fn saw(&mut self, directory: String, seen: Result<Vec<Bytes>, Fault>) -> Vec<Key> {
+    /// What a look saw: who waited for it, and why it has to be tried again, if so. What may not be read is not judged.
+    pub(super) fn saw(
+        &mut self,
+        directory: String,
+        seen: Result<Vec<Bytes>, Fault>,
+    ) -> (Vec<Key>, Option<Fault>) {
         let waiting = self.waiting.remove(&directory).unwrap_or_default();
-        match seen {
-            Ok(records) => drop(self.known.insert(directory, records)),
-            Err(fault @ (Fault::Ambiguous(_) | Fault::AuthFailed | Fault::Over)) => {
-                debug!(directory, ?fault, "the neighbours could not be looked at, looking again");
+        let again = match seen {
+            Ok(records) => {
+                self.known.insert(directory, records);
+                None
             }
+            Err(fault @ (Fault::Ambiguous(_) | Fault::AuthFailed | Fault::Over)) => Some(fault),
             Err(fault) => {
                 debug!(directory, ?fault, "the neighbours may not be looked at");
                 self.known.insert(directory, Vec::new());
+                None
             }
-        }
-        waiting
+        };
+        (waiting, again)
     }
 }
 
