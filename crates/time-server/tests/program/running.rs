@@ -55,7 +55,7 @@ pub(crate) fn said(mut command: Command) -> (Option<i32>, String) {
 /// A subcommand with these arguments, in an environment that says nothing.
 pub(crate) fn subcommand(arguments: &[&str]) -> Command {
     let mut command = Command::new("env");
-    // The test run may have been started with nohup, or behind a shell's `&`, which ignore some of these for whoever inherits it.
+    // nohup, or a shell's `&`, makes a program ignore some of these signals, and every child of it inherits that.
     command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_time-server")]);
     for name in VARIABLES {
         command.env_remove(name);
