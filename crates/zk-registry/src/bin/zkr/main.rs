@@ -27,6 +27,7 @@ mod watch;
 mod web;
 
 use std::fmt::Display;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -65,10 +66,14 @@ fn main() -> ExitCode {
 async fn run(cli: Cli, stop: CancellationToken) -> Exit {
     let gone = stop.child_token();
     let output = Output::new(Flush::EachLine, gone.clone());
+    let mut running = pin!(cli.run(&output, &gone));
     let ended = tokio::select! {
-        ended = cli.run(&output, &gone) => ended,
-        // The reader went away: it has what it wanted.
-        () = output.reader_gone() => Ok(Exit::Yes),
+        ended = &mut running => ended,
+        // The reader has what it wanted; the run ends as after a signal, and may have to clean up.
+        () = output.reader_gone() => match running.await {
+            Err(Failure::Interrupted) => Ok(Exit::Yes),
+            ended => ended,
+        },
     };
     output.flush();
     if let Some(error) = output.failure() {

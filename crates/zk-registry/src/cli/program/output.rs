@@ -82,14 +82,13 @@ impl Output {
         self.check(flushed);
     }
 
-    /// Completes when the reader of standard output went away, which writing would only show with the next line.
+    /// Completes when the reader of standard output went away, which writing would only show with the next line, and cancels `gone`. A
+    /// `gone` that was cancelled for another reason, such as a signal, does not complete it: the run may have to clean up.
     pub async fn reader_gone(&self) {
-        while !self.gone.is_cancelled() {
-            if is_closed(&io::stdout()) {
-                self.gone.cancel();
-            }
+        while !is_closed(&io::stdout()) && self.failure.get().is_none() {
             sleep(LOOK_AGAIN).await;
         }
+        self.gone.cancel();
     }
 
     /// Why the reader did not get everything, unless it went away.
