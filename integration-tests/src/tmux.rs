@@ -86,6 +86,19 @@ impl Tmux {
         .await
     }
 
+    /// Waits until a text is not on the screen any more.
+    ///
+    /// # Panics
+    ///
+    /// When it stays.
+    pub async fn hides(&self, text: &str, within: Duration) {
+        eventually(within, &format!("{text:?} is gone from the screen"), async || {
+            let screen = self.screen();
+            if screen.contains(text) { Err(screen) } else { Ok(()) }
+        })
+        .await;
+    }
+
     fn tmux(&self, words: &[&str]) -> String {
         let mut command = Command::new("tmux");
         command.args(["-u", "-L", &self.socket, "-f", "/dev/null"]).args(words);

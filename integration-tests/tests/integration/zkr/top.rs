@@ -55,6 +55,8 @@ async fn the_fleet_is_seen_and_changed_on_screens_of_every_size_and_the_terminal
     tmux.key("?");
     tmux.shows("next pane", SOON).await;
     tmux.key("Escape");
+    // A terminal tells Escape with a key right behind it as that key with Alt.
+    tmux.hides("next pane", SOON).await;
     tmux.line("/nothing-has-this");
     tmux.shows("0 of 2", SOON).await;
     tmux.resize(40, 10);
