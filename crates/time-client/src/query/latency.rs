@@ -98,7 +98,7 @@ pub(crate) struct Plot {
 }
 
 impl Plot {
-    /// Opens the file; what is in it stays until there is a picture.
+    /// Opens the file. Its old content stays until the picture is written.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         Ok(Self { path: path.to_owned(), file })

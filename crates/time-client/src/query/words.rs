@@ -8,7 +8,7 @@ pub(crate) fn millis(duration: Duration) -> String {
     if ms < 100.0 { format!("{ms:.3} ms") } else { format!("{ms:.0} ms") }
 }
 
-/// A bar of at most [`BAR`] characters; whatever is not nothing is seen.
+/// A bar of at most [`BAR`] characters, and of at least one for a count above 0.
 pub(crate) fn bar(count: u64, most: u64) -> String {
     let length = (count as f64 / most.max(1) as f64 * BAR as f64).round() as usize;
     "#".repeat(length.max(usize::from(count > 0)))

@@ -127,7 +127,7 @@ impl Balancer {
     fn without_the_best(&self, pick: &mut Pick<'_>) -> Result<(Arc<Candidates>, Choice), PickError> {
         let State { listed, suspects, nothing } = &**self.core.state.load();
         let candidates = |tier: &Option<Arc<Tier>>| tier.as_ref().map(|tier| tier.candidates());
-        // What is well and has much to do is no reason to call what is not well.
+        // A call does not spill from healthy instances that are full to ejected ones or suspects.
         if candidates(listed).is_some_and(|listed| listed.are_full(pick)) {
             return Err(PickError::Full);
         }
