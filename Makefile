@@ -31,8 +31,10 @@ fuzz: ## every fuzz target for MINUTES (1); needs cargo-fuzz and Rust nightly
 	@.ci/fuzz
 strangers: ## the tests of other projects' clients (SUITES) on Apache ZooKeeper and on the server for tests
 	@.ci/strangers $(SUITES)
+test-peers: ## other people's clients that `test` does without, from PyPI and Debian; names what is missing
+	@.ci/peers
 diff: ## SEEDS (1000) random scripts on Apache ZooKeeper and on the server for tests, reply by reply
 	@cargo run --quiet -p integration-tests --bin diff -- --seeds $${SEEDS:-1000}
 soak: ## random faults over a fleet on real ZooKeeper for MINUTES (10), checked all the time; SEED=n replays
 	@RUST_LOG=$${RUST_LOG:-error} cargo run --quiet -p integration-tests --bin soak -- --minutes $${MINUTES:-10}
-.PHONY: help up up-ensemble up-secure down clean demo demo-cluster image test ci ci-deep bench bench-page fuzz diff strangers soak
+.PHONY: help up up-ensemble up-secure down clean demo demo-cluster image test ci ci-deep bench bench-page fuzz diff strangers soak test-peers

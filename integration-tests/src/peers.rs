@@ -1,6 +1,7 @@
 //! Other people's clients as processes, for tests and benchmarks: Apache Curator and kazoo, where this machine has them.
 //!
-//! Debian packages: `libcurator-discovery-java`, `libcurator-recipes-java`, `default-jdk-headless`; `python3-kazoo`.
+//! Debian packages: `libcurator-discovery-java`, `libcurator-recipes-java`, `default-jdk-headless`; `python3-kazoo`. Those from
+//! PyPI are `.ci/peers`'.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -42,6 +43,19 @@ pub fn prometheus() -> Option<Program> {
     let named = std::env::var_os("PROMETHEUS").map(PathBuf::from);
     let path = named.unwrap_or_else(|| PathBuf::from("/usr/bin/prometheus"));
     path.is_file().then(|| Program::at(path))
+}
+
+/// One of the peers of `peers/python`, where the environment variable `PYTHON_PEERS` names the directory with a virtual
+/// environment for each, as `.ci/peers` makes them; `None` without that variable: no run needs them to be complete.
+///
+/// # Panics
+///
+/// When the variable is set, and the peer's environment is not there.
+pub fn in_python(peer: &str) -> Option<Program> {
+    let environment = PathBuf::from(std::env::var_os("PYTHON_PEERS")?).join(peer);
+    let python = environment.join("bin/python");
+    assert!(python.is_file(), "{peer} is asked for, and {} is not there", python.display());
+    Some(Program::at(python).arg(checkout().join(format!("integration-tests/peers/python/{peer}.py"))))
 }
 
 /// Java's serialization of a string, to be given the arguments of `peers/JavaString.java`; as [`curator`].

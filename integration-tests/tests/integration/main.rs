@@ -23,6 +23,7 @@ mod many_services;
 mod migration;
 mod observability;
 mod peers;
+mod python_peers;
 mod registration;
 mod scenarios;
 mod secure;
