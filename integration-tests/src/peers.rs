@@ -37,6 +37,15 @@ pub fn spring() -> Option<Program> {
     curator_runs("Spring.java", &["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
 }
 
+/// Curator with the payload of Dubbo's applications, to be given the arguments of `peers/DubboApp.java`; as [`curator`].
+///
+/// # Panics
+///
+/// As [`curator`].
+pub fn dubbo_app() -> Option<Program> {
+    curator_runs("DubboApp.java", &["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+}
+
 /// Prometheus, as Debian packages it, in the path or where the environment variable `PROMETHEUS` says; `None` where it is not: no
 /// run needs it to be complete.
 pub fn prometheus() -> Option<Program> {

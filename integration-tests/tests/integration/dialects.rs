@@ -5,27 +5,15 @@ use std::time::Duration;
 use integration_tests::eventually::eventually;
 use integration_tests::http_get::http_get;
 use integration_tests::peers;
+use integration_tests::proxy::{Direction, Proxy};
+use integration_tests::raw::CreateMode;
 use integration_tests::registries::options;
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::format::named;
-use zk_registry::{Instance, Registry, Resolve, ServiceName, Status, Withdrawn};
+use zk_registry::testing::internal::WRITTEN_DIALECTS;
+use zk_registry::{Instance, Registry, Resolve, ServiceName, Status, Withdrawn, Zxid};
 
 const SOON: Duration = Duration::from_secs(60);
-
-/// Each dialect that is written, and whether it can say that an instance is draining.
-const WRITTEN: [(&str, bool); 11] = [
-    ("armeria", false),
-    ("curator", true),
-    ("curator-strict", false),
-    ("dubbo:group=g,version=1.0.0,protocol=tri", true),
-    ("kitex", false),
-    ("kratos", false),
-    ("motan", true),
-    ("nerve", true),
-    ("plain", false),
-    ("serverset", false),
-    ("spring", true),
-];
 
 fn registry(to: &str, format: &str) -> Registry {
     Registry::open(to.parse().unwrap(), options().with_format(named(format).unwrap()))
@@ -37,7 +25,7 @@ fn interface() -> ServiceName {
 
 #[tokio::test]
 async fn an_instance_of_every_dialect_is_registered_read_drained_and_withdrawn() {
-    for (format, drains) in WRITTEN {
+    for (format, drains) in WRITTEN_DIALECTS {
         let chroot = ZooKeeper::shared().chroot(format.split(':').next().unwrap()).await;
         let to = chroot.connect_string();
         let (server, client) = (registry(&to, format), registry(&to, format));
@@ -90,6 +78,74 @@ async fn spring_and_we_find_each_other() {
         assert_eq!((theirs.address().as_str(), theirs.status()), ("10.0.0.2:2", Status::Draining));
     }
 }
+
+#[tokio::test]
+async fn what_dubbo_writes_for_applications_we_read() {
+    let Some(dubbo) = peers::dubbo_app() else { return };
+    let chroot = ZooKeeper::shared().chroot("dubbo-app-peer").await;
+    let to = chroot.connect_string();
+    let register = |port: &str, metadata: Vec<&str>| {
+        let arguments = ["register", &to, "/services", "demo", "10.0.0.1", port];
+        dubbo.clone().args(arguments).args(metadata).start()
+    };
+    let endpoints = r#"dubbo.endpoints=[{"port":20880,"protocol":"dubbo"},{"port":50051,"protocol":"tri"}]"#;
+    let exports = register("20880", vec!["dubbo.metadata.revision=9b60", endpoints]);
+    exports.says("registered", SOON).await;
+    let exports_nothing = register("20881", vec!["dubbo.metadata.revision=0"]);
+    exports_nothing.says("registered", SOON).await;
+    for (format, address) in [("dubbo-app", "10.0.0.1:20880"), ("dubbo-app:protocol=tri", "10.0.0.1:50051")] {
+        let registry = registry(&to, format);
+        let mut watch = registry.watch(&"demo".parse().unwrap());
+        let snapshot = watch.live().await.unwrap();
+        let found: Vec<_> = snapshot.instances().map(|member| member.address()).collect();
+        assert_eq!((found, snapshot.rejected().len()), (vec![address.to_owned()], 0), "{format}");
+        assert_eq!(snapshot.instances().next().unwrap().metadata()["dubbo.metadata.revision"], "9b60");
+    }
+}
+
+/// What consumers of an interface write beside its providers is neither watched nor read.
+#[tokio::test]
+async fn consumers_that_come_and_go_cost_a_reader_nothing() {
+    let zookeeper = ZooKeeper::shared();
+    let chroot = zookeeper.chroot("consumers").await;
+    let raw = chroot.raw().await;
+    for kind in ["providers", "consumers", "configurators", "routers"] {
+        raw.mkdir(&format!("/services/com.foo.Bar/{kind}")).await.unwrap();
+    }
+    let proxy = Proxy::to(zookeeper.address(1)).await;
+    let mut options = options().with_format(named("dubbo").unwrap());
+    options.audit_interval = Duration::from_secs(3600);
+    let reader = Registry::open(chroot.through(proxy.address()).parse().unwrap(), options);
+    let mut watch = reader.watch(&interface());
+    watch.live().await.unwrap();
+    let changes = || reader.stats().services[0].changes;
+
+    // The bytes that reach the reader until it holds all that came and went, and how many changes it counted.
+    let mut churn = async |kind: &str, protocol: &str| {
+        let before = (proxy.carried(Direction::ToClient), changes());
+        for n in 1..=CHURN {
+            let url =
+                format!("{protocol}%3A%2F%2F10.0.0.1%3A{n}%2Fcom.foo.Bar%3Fcategory%3D{kind}%26pid%3D{n}");
+            let path = format!("/services/com.foo.Bar/{kind}/{url}");
+            raw.create(&path, b"", CreateMode::Ephemeral).await.unwrap();
+            raw.delete(&path).await.unwrap();
+        }
+        let last = raw.set("/services", b"").await.unwrap();
+        watch.wait_for(Zxid(last.mzxid)).await.unwrap();
+        (proxy.carried(Direction::ToClient) - before.0, changes() - before.1)
+    };
+    let (bytes, changes) = churn("consumers", "consumer").await;
+    // A reply of each of the two directories that are watched, and pings.
+    assert!(bytes < 1_000 && changes == 0, "{bytes} bytes, {changes} changes for {CHURN} consumers");
+    let (bytes, _) = churn("providers", "dubbo").await;
+    assert!(
+        bytes > 200 * CHURN,
+        "{bytes} bytes for {CHURN} providers: those of consumers are not counted either"
+    );
+}
+
+/// How many come and go.
+const CHURN: u64 = 100;
 
 #[tokio::test]
 async fn java_reads_what_we_write_for_motan_and_we_read_what_it_writes() {

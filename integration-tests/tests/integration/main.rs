@@ -21,6 +21,7 @@ mod harness_zookeeper;
 mod hostile_znodes;
 mod many_services;
 mod migration;
+mod neighbours;
 mod observability;
 mod peers;
 mod python_peers;

@@ -12,21 +12,7 @@ use crate::options::Options;
 use crate::resolve::{Resolve as _, ServiceWatch};
 use crate::snapshot::{Freshness, Snapshot};
 use crate::testing::Registry;
-
-/// Each dialect that is written, and whether it can say that an instance is draining.
-const WRITTEN: [(&str, bool); 11] = [
-    ("armeria", false),
-    ("curator", true),
-    ("curator-strict", false),
-    ("dubbo:group=g,version=1.0.0,protocol=tri", true),
-    ("kitex", false),
-    ("kratos", false),
-    ("motan", true),
-    ("nerve", true),
-    ("plain", false),
-    ("serverset", false),
-    ("spring", true),
-];
+use crate::testing::internal::WRITTEN_DIALECTS;
 
 fn service() -> ServiceName {
     "com.foo.Bar".parse().unwrap()
@@ -58,7 +44,7 @@ pub(super) async fn until(watch: &mut ServiceWatch, enough: impl Fn(&Snapshot) -
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_is_registered_read_drained_and_withdrawn() {
-    for (format, drains) in WRITTEN {
+    for (format, drains) in WRITTEN_DIALECTS {
         let (server, client) = world(format);
         let mut watch = client.watch(&service());
         assert!(watch.live().await.unwrap().is_empty(), "{format}");
