@@ -128,7 +128,7 @@ pub use options::{
     SourceUse, Suspicion, Tls,
 };
 #[cfg(feature = "serde")]
-pub use options::{Settings, TlsSettings};
+pub use options::{Settings, SourceSettings, TlsSettings};
 pub use registration::{
     FencingToken, ForeignWrites, OnConflict, Registering, Registration, RegistrationState,
 };

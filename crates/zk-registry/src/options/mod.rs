@@ -10,6 +10,10 @@ mod security;
 #[cfg(feature = "serde")]
 mod settings;
 mod source;
+#[cfg(feature = "serde")]
+mod source_settings;
+#[cfg(feature = "serde")]
+mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +26,8 @@ pub use self::security::{Acl, Credentials, Tls};
 #[cfg(feature = "serde")]
 pub use self::settings::{Settings, TlsSettings};
 pub use self::source::{Source, SourceUse};
+#[cfg(feature = "serde")]
+pub use self::source_settings::SourceSettings;
 
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;

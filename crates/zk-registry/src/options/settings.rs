@@ -1,6 +1,6 @@
 //! What a configuration file or the environment says of a registry: plain data, judged when it is resolved.
 
-use std::fmt::Display;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,8 +8,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::secret_files::{credentials, pem, warn_if_exposed};
-use super::{Acl, Chroot, ConnectString, Options, Suspicion, Tls};
-use crate::error::{Error, ErrorKind};
+use super::source_settings::SourceSettings;
+use super::words::{invalid, word};
+use super::{Acl, Chroot, ConnectString, Mixing, Options, Suspicion, Tls};
+use crate::error::Error;
 
 /// A part of a program's configuration: where ZooKeeper is and how the registry behaves. What is left out is as in
 /// [`Options`].
@@ -20,6 +22,7 @@ use crate::error::{Error, ErrorKind};
 /// ```toml
 /// zookeeper = "zk1:2181,zk2:2181/prod"
 /// session-timeout = "10s"
+/// further = [{ base = "/dubbo", format = "dubbo:version=1.0.0" }]
 /// acl = "read-only"
 /// auth-file = "/etc/app/zookeeper.auth"
 /// tls = { ca = "/etc/app/ca.pem", cert = "/etc/app/app.pem", key = "/etc/app/app.key" }
@@ -43,6 +46,10 @@ pub struct Settings {
     pub base: Option<String>,
     /// The name of the format, as [`format::named`](crate::format::named) takes it.
     pub format: Option<String>,
+    /// Further places where the instances of each service stand: [`Options::further`].
+    pub further: Vec<SourceSettings>,
+    /// Whether a registration may stand beside instances whose readers would be broken by it: `refuse` or `allow`.
+    pub mixing: Option<String>,
     /// The session timeout to ask for.
     #[serde(deserialize_with = "duration")]
     pub session_timeout: Option<Duration>,
@@ -78,7 +85,8 @@ pub struct TlsSettings {
 
 impl Settings {
     /// The settings in the environment: `ZK_REGISTRY_SESSION_TIMEOUT` with the prefix `ZK_REGISTRY` is `session-timeout`, and
-    /// `ZK_REGISTRY_TLS_CA` is `ca` of `tls`. `ZOOKEEPER`, without a prefix, is the connect string if there is none with it.
+    /// `ZK_REGISTRY_TLS_CA` is `ca` of `tls`. `ZK_REGISTRY_FURTHER_1_BASE` is `base` of one of `further`, in the order of the numbers.
+    /// `ZOOKEEPER`, without a prefix, is the connect string if there is none with it.
     ///
     /// # Errors
     ///
@@ -102,15 +110,20 @@ impl Settings {
         prefix: &str,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Error> {
-        let (mut settings, mut short) = (Self::default(), None);
+        let (mut settings, mut short, mut further) = (Self::default(), None, BTreeMap::new());
         for (variable, value) in variables {
             if let Some(name) = variable.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')) {
-                settings.set(name, value).map_err(|why| invalid(&variable, why))?;
+                let set = match name.strip_prefix("FURTHER_") {
+                    Some(numbered) => SourceSettings::set(&mut further, numbered, value),
+                    None => settings.set(name, value),
+                };
+                set.map_err(|why| invalid(&variable, why))?;
             } else if variable == "ZOOKEEPER" {
                 short = Some(value);
             }
         }
         settings.zookeeper = settings.zookeeper.or(short);
+        settings.further = further.into_values().collect();
         Ok(settings)
     }
 
@@ -120,6 +133,7 @@ impl Settings {
             "ZOOKEEPER" => self.zookeeper = Some(value),
             "BASE" => self.base = Some(value),
             "FORMAT" => self.format = Some(value),
+            "MIXING" => self.mixing = Some(value),
             "SESSION_TIMEOUT" => self.session_timeout = Some(parse_duration(&value)?),
             "ACL" => self.acl = Some(value),
             "AUTH_FILE" => self.auth_file = Some(value.into()),
@@ -151,6 +165,13 @@ impl Settings {
         if let Some(format) = self.format {
             options.format = crate::format::named(&format).map_err(|error| invalid("format", error))?;
         }
+        for (number, source) in self.further.into_iter().enumerate() {
+            let source =
+                source.resolve(&options).map_err(|why| invalid(&format!("further[{number}]"), why))?;
+            options.further.push(source);
+        }
+        options.mixing =
+            word("mixing", self.mixing, &[("refuse", Mixing::Refuse), ("allow", Mixing::Allow)])?;
         if let Some(timeout) = self.session_timeout {
             options.session_timeout = timeout;
         }
@@ -198,20 +219,6 @@ impl TlsSettings {
     }
 }
 
-/// The meaning of a word; the default without one.
-fn word<T: Copy + Default>(option: &str, given: Option<String>, words: &[(&str, T)]) -> Result<T, Error> {
-    let Some(given) = given else { return Ok(T::default()) };
-    let known = words.iter().find(|(word, _)| *word == given);
-    known.map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        invalid(option, format!("use one of {}", words.join(", ")))
-    })
-}
-
-fn invalid(option: &str, why: impl Display) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{option}: {why}"))
-}
-
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).map(Some).map_err(D::Error::custom)
@@ -224,6 +231,8 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
+    use crate::options::SourceUse;
 
     fn refusal(settings: Settings) -> String {
         let error = settings.resolve().unwrap_err();
@@ -251,7 +260,8 @@ mod tests {
         let file = parsed(
             r#"{ "zookeeper": "zk1:2181/prod", "base": "/fleet", "format": "plain", "session-timeout": "15s",
                  "audit-interval": "1m", "suspicion": "forget", "chroot": "create", "snapshot-dir": "/var/lib/app",
-                 "acl": "open", "tls": { "ca": "/ca.pem" } }"#,
+                 "acl": "open", "tls": { "ca": "/ca.pem" }, "mixing": "allow",
+                 "further": [{ "base": "/dubbo", "format": "dubbo:version=1" }, { "format": "spring", "usage": "read" }] }"#,
         )
         .unwrap();
         let environment = variables(&[
@@ -265,6 +275,11 @@ mod tests {
             ("ZK_REGISTRY_SNAPSHOT_DIR", "/var/lib/app"),
             ("ZK_REGISTRY_ACL", "open"),
             ("ZK_REGISTRY_TLS_CA", "/ca.pem"),
+            ("ZK_REGISTRY_MIXING", "allow"),
+            ("ZK_REGISTRY_FURTHER_10_FORMAT", "spring"),
+            ("ZK_REGISTRY_FURTHER_10_USAGE", "read"),
+            ("ZK_REGISTRY_FURTHER_2_BASE", "/dubbo"),
+            ("ZK_REGISTRY_FURTHER_2_FORMAT", "dubbo:version=1"),
             ("ZOOKEEPER", "elsewhere:2181"),
             ("HOME", "/root"),
         ]);
@@ -272,6 +287,16 @@ mod tests {
         let (_, options) = Settings { tls: None, ..file }.resolve().unwrap();
         assert_eq!((options.session_timeout, options.format.name()), (Duration::from_secs(15), "plain"));
         assert_eq!((options.suspicion, options.chroot), (Suspicion::Forget, Chroot::Create));
+        assert_eq!(options.mixing, Mixing::Allow);
+        let sources: Vec<_> = (options.sources())
+            .map(|source| (source.base.to_string(), source.format.name(), source.usage))
+            .collect();
+        let (both, read) = (SourceUse::ReadAndWrite, SourceUse::Read);
+        let is = |base: &str, format, usage| (base.to_owned(), format, usage);
+        assert_eq!(
+            sources,
+            [is("/fleet", "plain", both), is("/dubbo", "dubbo", both), is("/fleet", "spring", read)]
+        );
         assert_eq!(variables(&[("ZOOKEEPER", "zk:1")]).unwrap().zookeeper.as_deref(), Some("zk:1"));
     }
 
@@ -285,12 +310,23 @@ mod tests {
         assert!(parsed(r#"{ "session-timeout": "15 parsecs" }"#).is_err());
         let error = variables(&[("ZK_REGISTRY_SESION_TIMEOUT", "15s")]).unwrap_err().to_string();
         assert!(error.starts_with("ZK_REGISTRY_SESION_TIMEOUT"), "{error}");
+        for wrong in ["FURTHER_1", "FURTHER_1_PATH", "FURTHER_x_BASE", "FURTHER__BASE", "FURTHER_BASE"] {
+            let variable = format!("ZK_REGISTRY_{wrong}");
+            let error = variables(&[(&variable, "/x")]).unwrap_err().to_string();
+            assert!(error.starts_with(&variable), "{error}");
+        }
+        assert!(parsed(r#"{ "further": [{ "path": "/x" }] }"#).unwrap_err().to_string().contains("path"));
         let error = variables(&[("ZK_REGISTRY_AUDIT_INTERVAL", "often")]).unwrap_err().to_string();
         assert!(error.starts_with("ZK_REGISTRY_AUDIT_INTERVAL"), "{error}");
         for (json, named) in [
             (r#"{ "zookeeper": "" }"#, "zookeeper"),
             (r#"{ "base": "x" }"#, "base"),
             (r#"{ "format": "xml" }"#, "format"),
+            (r#"{ "mixing": "yes" }"#, "mixing: use one of refuse, allow"),
+            (r#"{ "further": [{ "base": "x" }] }"#, "further[0]: base"),
+            (r#"{ "further": [{ "base": "/x" }, { "format": "xml" }] }"#, "further[1]: format"),
+            (r#"{ "further": [{ "base": "/x", "usage": "write" }] }"#, "further[0]: usage: use one of read"),
+            (r#"{ "further": [{}] }"#, "format: curator below /services is named twice"),
             (r#"{ "acl": "closed" }"#, "acl: use one of open, read-only, creator"),
             (r#"{ "acl": "creator" }"#, "acl"),
             (r#"{ "chroot": "yes" }"#, "chroot"),
