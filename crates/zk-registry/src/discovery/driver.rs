@@ -15,7 +15,6 @@ use super::keeper::{Keeper, ViewSettings};
 use super::pace::{Pace, SUSPICIOUS};
 use super::rebuilt::is_another_zookeeper;
 use super::requests::{is_about_the_request, read_all};
-use super::snapshot_file::Stored;
 use super::subscriptions::Outlet;
 use super::view::Batch;
 use super::waiters::Waiters;
@@ -48,9 +47,9 @@ impl Driver {
     /// Keeps the view true until the registry is closed or the last watch is dropped.
     pub(crate) async fn run(mut self) {
         if let Some(file) = &self.keeper.settings.file
-            && let Some(Stored { members, written }) = file.load().await
+            && let Some(stored) = file.load().await
         {
-            self.keeper.view.restore(members, written);
+            self.keeper.view.restore(stored);
             self.keeper.publish();
         }
         loop {

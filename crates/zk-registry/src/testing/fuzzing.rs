@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::hostile::{Hostile, Tape};
 
 use crate::Resolve as _;
-use crate::discovery::snapshot_file::{Origin, Stored, encoding};
+use crate::discovery::snapshot_file::{Origin, encoding};
 use crate::discovery::view::View;
 use crate::error::Error;
 use crate::format::Format;
@@ -98,10 +98,10 @@ pub fn encode(
 ///
 /// Why the file is ignored.
 pub fn read_snapshot(root: &str, bytes: &[u8]) -> io::Result<Snapshot> {
-    let Stored { members, written } = encoding::decode(bytes, &origin(root))?;
+    let stored = encoding::decode(bytes, &origin(root))?;
     let Options { format, suspicion, record_limits, .. } = Options::default();
     let mut view = View::new(service(), format, suspicion, record_limits, Duration::from_secs(10));
-    view.restore(members, written);
+    view.restore(stored);
     Ok(view.publish().expect("what is restored is news"))
 }
 

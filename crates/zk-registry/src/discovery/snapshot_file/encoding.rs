@@ -1,5 +1,5 @@
-//! The lines of a snapshot file: JSON in UTF-8. A head, an instance per line in the order of the ids, and a CRC-32 (the one
-//! of zlib and PNG) of every byte before its own line.
+//! The lines of a snapshot file: JSON in UTF-8. A head, an instance per line in the order of the ids, a line per rule of operators
+//! beside the instances, and a CRC-32 (the one of zlib and PNG) of every byte before its own line.
 //!
 //! ```text
 //! {"file":"zk-registry snapshot","version":1,"cluster":"zk1:2181,zk2:2181/fleet","root":"/services/time","written":1753920000000,"instances":1}
@@ -7,7 +7,8 @@
 //! {"crc32":907060870}
 //! ```
 //!
-//! A reader ignores fields that it does not know; a change that such a reader would misunderstand gets another version.
+//! A reader ignores fields that it does not know; a change that such a reader would misunderstand gets another version. A file with
+//! rules has version 2; the instances in it are as they stand, without the rules.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::instance::{Attributes, Instance, InstanceId, Status};
+use crate::instance::{Attributes, Instance, InstanceId, NodeName, Status};
 use crate::snapshot::members::Members;
 use crate::snapshot::{Incarnation, Member, Snapshot, Zxid};
 
@@ -26,7 +27,15 @@ use crate::snapshot::{Incarnation, Member, Snapshot, Zxid};
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) members: Members,
+    pub(crate) rules: Vec<StoredRule>,
     pub(crate) written: SystemTime,
+}
+
+/// A node that states something about instances.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct StoredRule {
+    pub(crate) node: NodeName,
+    pub(crate) data: Vec<u8>,
 }
 
 /// What a file is about.
@@ -41,6 +50,7 @@ pub(crate) struct Origin {
 /// What the first line of every file of ours says.
 const MAGIC: &str = "zk-registry snapshot";
 const VERSION: u32 = 1;
+const VERSION_WITH_RULES: u32 = 2;
 
 #[derive(Deserialize, Serialize)]
 pub(super) struct Head<'a> {
@@ -54,6 +64,8 @@ pub(super) struct Head<'a> {
     /// Milliseconds since 1970.
     written: u64,
     instances: usize,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    rules: usize,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -80,6 +92,14 @@ struct Line<'a> {
 }
 
 #[derive(Deserialize, Serialize)]
+struct RuleLine<'a> {
+    #[serde(borrow)]
+    rule: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    data: Cow<'a, str>,
+}
+
+#[derive(Deserialize, Serialize)]
 struct Tail {
     crc32: u32,
 }
@@ -89,20 +109,32 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
 pub(crate) fn encode(origin: &Origin, snapshot: &Snapshot, now: SystemTime) -> io::Result<Vec<u8>> {
     let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let rules = &snapshot.0.rules;
     let head = Head {
         file: MAGIC.into(),
-        version: VERSION,
+        version: if rules.is_empty() { VERSION } else { VERSION_WITH_RULES },
         cluster: origin.cluster.as_str().into(),
         root: origin.root.as_str().into(),
         written: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
         instances: snapshot.len(),
+        rules: rules.len(),
     };
     let mut bytes = Vec::with_capacity(256 * (snapshot.len() + 1));
     push_line(&mut bytes, &head)?;
     for member in snapshot.instances() {
         push_line(&mut bytes, &line_of(member))?;
+    }
+    for rule in rules.iter() {
+        // What was read as a rule is text.
+        let (rule, data) = (rule.node().as_str().into(), String::from_utf8_lossy(rule.data()));
+        push_line(&mut bytes, &RuleLine { rule, data })?;
     }
     let crc32 = crc32fast::hash(&bytes);
     push_line(&mut bytes, &Tail { crc32 })?;
@@ -124,18 +156,20 @@ pub(crate) fn decode(bytes: &[u8], origin: &Origin) -> io::Result<Stored> {
         return Err(torn());
     }
     let mut members: Vec<Arc<Member>> = Vec::new();
-    for line in covered.split_inclusive(|byte| *byte == b'\n').skip(1) {
+    let mut lines = covered.split_inclusive(|byte| *byte == b'\n').skip(1);
+    for line in lines.by_ref().take(head.instances) {
         let member = member_of(serde_json::from_slice(line)?)?;
         if members.last().is_some_and(|last| last.id >= member.id) {
             return Err(nonsense("its instances are out of order"));
         }
         members.push(Arc::new(member));
     }
-    if members.len() != head.instances {
+    let rules = lines.map(rule_of).collect::<io::Result<Vec<_>>>()?;
+    if members.len() != head.instances || rules.len() != head.rules {
         return Err(torn());
     }
     let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(head.written));
-    Ok(Stored { members: Members::from_sorted(members), written: written.ok_or_else(torn)? })
+    Ok(Stored { members: Members::from_sorted(members), rules, written: written.ok_or_else(torn)? })
 }
 
 /// Everything up to the last line, and that line without its end.
@@ -148,8 +182,9 @@ fn split_last_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The head of a file that can be read, given at least its first line.
 pub(super) fn readable_head<'a>(bytes: &'a [u8], origin: &Origin) -> io::Result<Head<'a>> {
     let head = head_of(bytes, origin)?.ok_or_else(|| nonsense("it is damaged"))?;
-    if head.version != VERSION {
-        return Err(nonsense(&format!("it has version {}, not {VERSION}", head.version)));
+    if !matches!(head.version, VERSION | VERSION_WITH_RULES) {
+        let known = format!("{VERSION} or {VERSION_WITH_RULES}");
+        return Err(nonsense(&format!("it has version {}, not {known}", head.version)));
     }
     Ok(head)
 }
@@ -220,6 +255,12 @@ fn member_of(line: Line<'_>) -> io::Result<Member> {
         modified: Zxid(line.modified),
         ctime: 0,
     })
+}
+
+fn rule_of(line: &[u8]) -> io::Result<StoredRule> {
+    let RuleLine { rule, data } = serde_json::from_slice(line)?;
+    let node = rule.parse().map_err(io::Error::other)?;
+    Ok(StoredRule { node, data: data.into_owned().into_bytes() })
 }
 
 pub(super) fn nonsense(why: &str) -> io::Error {

@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use self::encoding::nonsense;
-pub(crate) use self::encoding::{Origin, Stored};
+pub(crate) use self::encoding::{Origin, Stored, StoredRule};
 use crate::snapshot::Snapshot;
 
 /// The least time between two writes.

@@ -172,7 +172,7 @@ async fn what_is_not_ours_is_neither_read_nor_replaced_nor_deleted() {
 async fn a_file_of_another_version_is_ignored() {
     let directory = Directory::new();
     directory.write(&snapshot(1..3)).await;
-    let newer = fs::read_to_string(directory.file()).unwrap().replace("\"version\":1", "\"version\":2");
+    let newer = fs::read_to_string(directory.file()).unwrap().replace("\"version\":1", "\"version\":3");
     let (body, _) = newer.trim_end().rsplit_once('\n').unwrap();
     let body = format!("{body}\n");
     let crc32 = crc32fast::hash(body.as_bytes());

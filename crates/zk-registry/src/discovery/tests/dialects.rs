@@ -100,20 +100,71 @@ async fn an_update_whose_answer_is_lost_leaves_one_node() {
     }
 }
 
+/// A format, the node of a rule that lets the instance drain, and its data.
+const RULES: [(&str, &str, &str); 2] = [
+    (
+        "dubbo",
+        "/services/com.foo.Bar/configurators/override%3A%2F%2F0.0.0.0%2Fcom.foo.Bar%3Fcategory%3Dconfigurators%26disabled%3Dtrue%26weight%3D50",
+        "",
+    ),
+    (
+        "serverset",
+        "/services/com.foo.Bar/vector_1",
+        r#"{"vector":[{"select":"inet=10.0.0.1:80","weight":-1.0}]}"#,
+    ),
+];
+
+#[tokio::test(start_paused = true)]
+async fn operators_rules_apply_to_what_a_snapshot_file_remembers() {
+    for (format, rule, data) in RULES {
+        let directory = tempfile::tempdir().unwrap();
+        let (server, _) = world(format);
+        let mut registration = server.register(&service(), Instance::new("10.0.0.1", 80));
+        registration.registered().await.unwrap();
+        server.put(rule, data.as_bytes());
+        let with_file = || server.sibling_with(options(format).with_snapshot_dir(directory.path()));
+        let client = with_file();
+        let mut watch = client.watch(&service());
+        let live = watch.live().await.unwrap().clone();
+        assert_eq!(live.instances().next().unwrap().status(), Status::Draining, "{format}");
+        drop(watch);
+        (*client).clone().close(Duration::from_secs(5)).await;
+
+        let client = with_file();
+        client.disconnect();
+        let mut watch = client.watch(&service());
+        let cold = watch.ready().await.unwrap().clone();
+        assert!(matches!(cold.freshness(), Freshness::Disk { .. }), "{format}: {cold:?}");
+        let stated = |snapshot: &Snapshot| {
+            let stated = snapshot.instances().map(|one| (one.address(), one.attributes().clone()));
+            stated.collect::<Vec<_>>()
+        };
+        assert_eq!(stated(&cold), stated(&live), "{format}");
+        assert!(server.delete(rule));
+        client.reconnect();
+        let seen = until(&mut watch, |snapshot| snapshot.freshness() == Freshness::Live).await;
+        assert_eq!(
+            seen.instances().next().unwrap().status(),
+            Status::Up,
+            "{format}: the rule went meanwhile"
+        );
+        drop(watch);
+        (*client).clone().close(Duration::from_secs(5)).await;
+        let client = with_file();
+        client.disconnect();
+        let mut watch = client.watch(&service());
+        let cold = watch.ready().await.unwrap().clone();
+        assert_eq!(
+            cold.instances().next().unwrap().status(),
+            Status::Up,
+            "{format}: and it is remembered no more"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn operators_rules_beside_the_instances_apply_and_end() {
-    for (format, rule, data) in [
-        (
-            "dubbo",
-            "/services/com.foo.Bar/configurators/override%3A%2F%2F0.0.0.0%2Fcom.foo.Bar%3Fcategory%3Dconfigurators%26disabled%3Dtrue%26weight%3D50",
-            "",
-        ),
-        (
-            "serverset",
-            "/services/com.foo.Bar/vector_1",
-            r#"{"vector":[{"select":"inet=10.0.0.1:80","weight":-1.0}]}"#,
-        ),
-    ] {
+    for (format, rule, data) in RULES {
         let (server, client) = world(format);
         let mut registration = server.register(&service(), Instance::new("10.0.0.1", 80));
         registration.registered().await.unwrap();

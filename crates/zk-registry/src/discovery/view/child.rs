@@ -12,6 +12,9 @@ use crate::store::{Fault, Node};
 /// Which node of a name, and which write of it: `czxid` and `mzxid`.
 type Identity = (i64, i64);
 
+/// No node has it: zxids begin at 1.
+const OF_NO_NODE: Identity = (0, 0);
+
 /// The judge of a service's children.
 #[derive(Debug)]
 pub(super) struct Judge {
@@ -98,6 +101,17 @@ impl Other {
 }
 
 impl Judge {
+    /// What a rule was, of which a file remembers the node. The next read of the node judges it anew.
+    pub(super) fn remembered(&self, name: &NodeName, data: &[u8]) -> Option<Other> {
+        let child = Child { directory: self.directory, name, data };
+        match self.format.read(&self.service, child) {
+            Ok(Reading::Rules(rules)) => {
+                Some(Other { rules: Some(Arc::new(rules)), ..Other::ignored(Some(OF_NO_NODE)) })
+            }
+            _ => None,
+        }
+    }
+
     /// What a child turned out to be.
     pub(super) fn judge(&self, known: Known<'_>, name: &str, answer: Result<Node, Fault>) -> Judged {
         let other = |other: Other| {

@@ -7,6 +7,7 @@ use super::child::{Judge, Judged, Known, Other};
 use super::names::Names;
 use super::others::Others;
 use super::room;
+use crate::discovery::snapshot_file::StoredRule;
 use crate::format::sealed::Rules;
 use crate::instance::InstanceId;
 use crate::snapshot::members::Members;
@@ -61,10 +62,16 @@ impl Children {
         }
     }
 
-    /// Begins with instances that were remembered.
-    pub(super) fn restore(&mut self, members: Members) {
+    /// Begins with instances, and rules beside them, that were remembered.
+    pub(super) fn restore(&mut self, members: Members, rules: Vec<StoredRule>) {
         self.used = room::total(members.iter());
         self.members = members;
+        for StoredRule { node, data } in rules {
+            if let Some(rule) = self.judge.remembered(&node, &data) {
+                self.others.insert(node.to_string(), rule);
+            }
+        }
+        self.rules = None;
         self.version += 1;
     }
 

@@ -13,7 +13,7 @@ mod suspects;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use self::children::{Children, Effect, Reads};
 pub(crate) use self::marks::Barrier;
 use self::marks::{Marks, Watermark};
 use self::suspects::Suspects;
+use super::snapshot_file::Stored;
 use crate::error::Error;
 use crate::format::Format;
 use crate::instance::ServiceName;
@@ -121,10 +122,10 @@ impl View {
     }
 
     /// Begins with what a file remembered.
-    pub(crate) fn restore(&mut self, members: Members, written: SystemTime) {
+    pub(crate) fn restore(&mut self, Stored { members, rules, written }: Stored) {
         let format = Some(self.children.judge.format.name());
         let members = members.iter().map(|member| Arc::new(Member { format, ..Member::clone(member) }));
-        self.children.restore(Members::from_sorted(members.collect()));
+        self.children.restore(Members::from_sorted(members.collect()), rules);
         self.foreign = true;
         self.freshness = Freshness::Disk { written };
         self.changed = true;

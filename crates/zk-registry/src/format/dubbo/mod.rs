@@ -147,7 +147,8 @@ impl Codec for Dubbo {
         let name = child.name.as_str();
         if child.directory > 0 {
             let rule = Override::read(name).map_err(|why| format!("the name is no rule: {why}"))?;
-            return Ok(rule.map_or(Reading::Ignored, |rule| Reading::Rules(Rules(Rule::Override(rule)))));
+            let rules = |rule| Reading::Rules(Rules::new(Rule::Override(rule), child.name, &[]));
+            return Ok(rule.map_or(Reading::Ignored, rules));
         }
         let url = Url::read(name).map_err(|why| format!("the name is no url: {why}"))?;
         if !self.wants(&url, service) {
@@ -157,7 +158,7 @@ impl Codec for Dubbo {
     }
 
     fn apply(&self, rules: &[Arc<Rules>], _: &NodeName, instance: &Instance) -> Option<Instance> {
-        let rules = rules.iter().filter_map(|rules| match &rules.0 {
+        let rules = rules.iter().filter_map(|rules| match &rules.rule {
             Rule::Override(rule) => Some(rule),
             Rule::Vector(_) => None,
         });

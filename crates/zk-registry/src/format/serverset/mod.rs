@@ -141,7 +141,8 @@ impl Codec for ServerSet {
         if name.starts_with(MEMBER) {
             self.decode(service, child.name, child.data).map(Reading::Member)
         } else if name.starts_with(VECTOR) {
-            Ok(Reading::Rules(Rules(Rule::Vector(Vector::read(child.data)?))))
+            let rule = Rule::Vector(Vector::read(child.data)?);
+            Ok(Reading::Rules(Rules::new(rule, child.name, child.data)))
         } else {
             Ok(Reading::Ignored)
         }
@@ -151,7 +152,7 @@ impl Codec for ServerSet {
     fn apply(&self, rules: &[Arc<Rules>], name: &NodeName, instance: &Instance) -> Option<Instance> {
         let product: f64 = rules
             .iter()
-            .map(|rules| match &rules.0 {
+            .map(|rules| match &rules.rule {
                 Rule::Vector(vector) => vector.product(name, instance),
                 Rule::Override(_) => 1.0,
             })

@@ -3,6 +3,8 @@
 mod model;
 mod names;
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -173,7 +175,7 @@ fn what_a_file_remembered_ends_with_the_first_listing_even_at_the_same_zxids() {
     let old = list(&mut other_zookeeper, [("h:1", Ok(node(1, record(1)))), ("h:2", Ok(node(2, record(2))))]);
     let mut view = view();
     let members = Members::from_sorted(old.instances().cloned().collect());
-    view.restore(members, SystemTime::UNIX_EPOCH);
+    view.restore(Stored { members, rules: Vec::new(), written: SystemTime::UNIX_EPOCH });
     let restored = view.publish().unwrap();
     assert_eq!(restored.freshness(), Freshness::Disk { written: SystemTime::UNIX_EPOCH });
     assert_eq!((restored.len(), restored.watermark()), (2, Zxid(0)));
