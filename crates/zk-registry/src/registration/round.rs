@@ -110,8 +110,17 @@ impl Round {
             && !self.owned
     }
 
+    /// Whether no registration is asked for twice: its answers would come in no order.
+    fn asks_once(&self) -> bool {
+        let creates = self.creates.iter().map(|(key, ..)| key);
+        let others = self.writes.iter().map(|(key, _)| key).chain(self.reads.iter().map(|(key, _)| key));
+        let mut seen = HashSet::new();
+        creates.chain(others).all(|key| seen.insert(*key))
+    }
+
     /// Sends everything now; the future only awaits, makes the single creates of a chunk that failed, and looks at directories.
     pub(super) fn send(self, store: Arc<dyn Store>, acl: Acl) -> BoxFuture<'static, Answers> {
+        debug_assert!(self.asks_once(), "a registration is asked for twice in one round");
         let parents: Vec<_> = self
             .parents
             .into_iter()
