@@ -155,7 +155,6 @@ impl Driver {
         self.keeper.hear_queued(epoch)?;
         self.keeper.check_watched()?;
         let now = Instant::now();
-        self.keeper.view.tick(now);
         let view = &self.keeper.view;
         self.waiters.answer(view);
         let step = epoch.next_step(view.is_dirty(), self.waiters.want_barrier(view, now), now);
