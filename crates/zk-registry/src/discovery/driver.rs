@@ -115,7 +115,7 @@ impl Driver {
             match armed {
                 Ok(watch) => {
                     let audit_at = self.next_audit();
-                    let mut epoch = Epoch::new(store, watch, number, audit_at, self.keeper.stagger());
+                    let mut epoch = Epoch::new(store, watch, number, audit_at, self.keeper.resync_at());
                     // Events may have come while the answer lay about.
                     self.keeper.hear_since(&mut epoch, asked)?;
                     return Ok(epoch);
@@ -157,6 +157,9 @@ impl Driver {
         let now = Instant::now();
         let view = &self.keeper.view;
         self.waiters.answer(view);
+        if epoch.need == Need::Everything && self.waiters.want_more(view) {
+            epoch.reads.hurry();
+        }
         let step = epoch.next_step(view.is_dirty(), self.waiters.want_barrier(view, now), now);
         match step {
             Some(Step::Resync) => self.resync(epoch).await,

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use super::epoch::{Epoch, Line, Need, Over, Replies, lost_epoch};
 use super::portion::Portion;
 use super::snapshot_file::SnapshotFile;
+use super::spread::spread;
 use super::subscriptions::Subscriptions;
 use super::view::{self, View};
 use crate::counters::ViewCounters;
@@ -28,9 +29,6 @@ use crate::store::{Event, Fault, Node, Reply};
 
 /// The least time between two publications, but for the first of a burst.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
-/// A resync after a reconnect is put off by up to so much per child, up to so much in all.
-const STAGGER_PER_CHILD: Duration = Duration::from_micros(20);
-const MAX_STAGGER: Duration = Duration::from_secs(1);
 
 /// What a view needs to know of its registry.
 pub(crate) struct ViewSettings {
@@ -219,7 +217,7 @@ impl Keeper {
             }
             Event::Connected => {
                 (epoch.line, epoch.need) = (Line::Unarmed, Need::Everything);
-                epoch.reads.begin(self.stagger());
+                epoch.reads.begin(self.resync_at());
                 epoch.checks.begin(None);
             }
             Event::Disconnected => {
@@ -231,12 +229,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// When a resync may begin: a fleet that lost the same server must not read everything at the same moment.
-    pub(super) fn stagger(&mut self) -> Option<Instant> {
-        let spread =
-            (STAGGER_PER_CHILD * u32::try_from(self.view.children()).unwrap_or(u32::MAX)).min(MAX_STAGGER);
-        let jitter = spread.mul_f64(self.rng.random_range(0.0..1.0));
-        (jitter >= Duration::from_millis(1)).then(|| Instant::now() + jitter)
+    /// When the resync after a reconnect may begin. The first session of a view is none: it begins at once.
+    pub(super) fn resync_at(&mut self) -> Option<Instant> {
+        self.received_at?;
+        let spread = spread(self.view.children(), self.settings.session_timeout);
+        let delay = spread.mul_f64(self.rng.random_range(0.0..1.0));
+        (delay >= Duration::from_millis(1)).then(|| Instant::now() + delay)
     }
 
     /// The server is not heard any more.

@@ -19,6 +19,7 @@ mod rebuilt;
 mod requests;
 pub(crate) mod services;
 pub(crate) mod snapshot_file;
+mod spread;
 mod subscriptions;
 #[cfg(test)]
 mod tests;

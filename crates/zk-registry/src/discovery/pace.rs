@@ -54,6 +54,13 @@ impl Pace {
     pub(super) fn begin(&mut self, until: Option<Instant>) {
         self.until = if self.failures < SUSPICIOUS { until } else { self.until.max(until) };
     }
+
+    /// The next request is wanted at once: it does not wait its turn in a fleet, only for what failed.
+    pub(super) fn hurry(&mut self) {
+        if self.failures == 0 {
+            self.until = None;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -79,5 +86,16 @@ mod tests {
         pace.succeeded();
         pace.begin(None);
         assert!(pace.allows(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn haste_waits_for_no_turn_but_for_what_failed() {
+        let (mut pace, rng) = (Pace::new(), &mut SmallRng::seed_from_u64(1));
+        pace.begin(Some(Instant::now() + Duration::from_secs(2)));
+        pace.hurry();
+        assert!(pace.allows(Instant::now()));
+        pace.failed(rng);
+        pace.hurry();
+        assert!(!pace.allows(Instant::now()));
     }
 }

@@ -45,6 +45,11 @@ impl Waiters {
         self.waiting.push(Waiting { waiter, since: Instant::now(), barrier: None });
     }
 
+    /// Whether one waits for what the view has not seen yet.
+    pub(super) fn want_more(&self, view: &View) -> bool {
+        self.waiting.iter().any(|waiting| waiting.waiter.zxid > view.watermark())
+    }
+
     /// Whether one waits for what only a barrier can tell to be there: at once if no mark is left to read, else after a while.
     pub(super) fn want_barrier(&self, view: &View, now: Instant) -> bool {
         let (watermark, dirty) = (view.watermark(), view.is_dirty());

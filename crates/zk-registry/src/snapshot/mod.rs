@@ -32,7 +32,9 @@ pub enum Freshness {
     Live,
     /// Nothing is known yet.
     Pending,
-    /// ZooKeeper is not heard, does not answer, or does not let us read what changed; this is what it said last.
+    /// ZooKeeper is not heard, does not answer, or does not let us read what changed; this is what it said last. A service of
+    /// more than 500 instances is `Stale` for up to a quarter of the session timeout after a reconnect, too: its readers read it
+    /// again at moments of their own.
     Stale {
         /// Up to when the contents are known to have been true.
         since: Instant,

@@ -1,11 +1,11 @@
 //! The driver over the store in memory, one behaviour each: what it reads, when, and what it says meanwhile.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep, timeout};
 
 mod dialects;
+mod fleet;
 mod promises;
 mod schedules;
 mod sources;
@@ -15,7 +15,7 @@ use self::schedules::{
     AUDIT, CONNECTION, NO_AUDIT, ROOT, SESSION, becomes, record, registry, service, watching,
 };
 use super::driver::FULL_AUDIT;
-use crate::instance::{Instance, ServiceName};
+use crate::instance::Instance;
 use crate::options::{Acl, Suspicion};
 use crate::resolve::{Resolve, ServiceWatch};
 use crate::snapshot::{Freshness, Zxid};
@@ -205,38 +205,6 @@ async fn an_instance_of_our_own_that_went_with_the_whole_service_is_back_at_once
         }
     };
     timeout(Duration::from_secs(1), back).await.expect("it is back");
-}
-
-#[tokio::test(start_paused = true)]
-async fn services_of_one_process_are_read_at_their_own_moments_after_a_reconnect() {
-    let cluster = Cluster::new(0);
-    let services = ["a", "b"].map(|name| name.parse::<ServiceName>().unwrap());
-    for n in 0..2_000 {
-        for service in &services {
-            cluster.put(&format!("/services/{service}/h:{n}"), b"no record");
-        }
-    }
-    let network = cluster.connector(SESSION);
-    let registry = registry(&network, NO_AUDIT, Suspicion::Keep, 0);
-    let mut watches = services.map(|service| registry.watch(&service));
-    for watch in &mut watches {
-        assert_eq!(watch.live().await.unwrap().rejected().len(), 2_000);
-    }
-    let mut waits = BTreeSet::new();
-    for _ in 0..5 {
-        network.blip();
-        let cut = Instant::now();
-        for watch in &mut watches {
-            stale(watch).await;
-        }
-        let [a, b] = &mut watches;
-        let live = async |watch: &mut ServiceWatch| watch.live().await.map(|_| cut.elapsed()).unwrap();
-        let (a, b) = tokio::join!(live(a), live(b));
-        // 20 us per child at most, the delay of the reconnect, and a few round trips.
-        assert!(a.max(b) < Duration::from_millis(40 + 10 + 10), "{a:?}, {b:?}");
-        waits.extend([a, b]);
-    }
-    assert!(waits.len() >= 5, "{waits:?}");
 }
 
 /// A watch on one instance, whose view is audited every [`AUDIT`], and the network of its process.

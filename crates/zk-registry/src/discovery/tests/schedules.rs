@@ -306,7 +306,7 @@ async fn run(seed: u64) {
         step(&mut writer, &mut reader, rng, seed).await;
     }
     reader.network.catch_up();
-    // The longest backoff and stagger, a session that has to be given up, and two audits.
+    // The longest backoff and spread, a session that has to be given up, and two audits.
     sleep(SESSION * 2 + AUDIT * 3 + Duration::from_secs(6)).await;
 
     reader.check(&writer, seed);
