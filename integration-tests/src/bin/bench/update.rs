@@ -2,16 +2,18 @@
 
 use std::collections::HashSet;
 use std::hint::black_box;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use integration_tests::bench::runs::per_call;
+use integration_tests::bench::runs::{per_call, processor_time};
 use integration_tests::bench::{Bound, Row, Samples, Subject, Unit, World};
 use zk_registry::balance::strategy::{Named, Random};
 use zk_registry::balance::{Balancer, Outcome};
-use zk_registry::{Incarnation, Member, Snapshot, testing};
+use zk_registry::{Incarnation, Instance, Member, Resolve, Snapshot, testing};
 
+use crate::fleet::{host, time};
 use crate::grouped::grouped;
 use crate::pick::{snapshot, strategies};
 
@@ -56,7 +58,67 @@ async fn run(world: &World) -> Vec<Row> {
         );
     }
     rows.push(failing(world).await);
+    rows.extend(restless(world).await);
     rows
+}
+
+/// One of many instances changes its weight all the time: what a process uses that follows it, beside one whose strategy has
+/// no table.
+async fn restless(world: &World) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for name in ["consistent-hash", "weighted-round-robin"] {
+        let (ours, random) = world
+            .runs
+            .beside(async || weights_change(name).await, async || weights_change("random").await)
+            .await;
+        let what = format!(
+            "one weight of {} changed {WEIGHTS_A_SECOND} times a second, {name}: percent of a processor",
+            grouped(SIZES[0] as usize)
+        );
+        let row = Row::new(what, Unit::Count, ours.into_iter().collect());
+        rows.push(row.beside("random", random.into_iter().collect()).bound(Bound::AtMost(10.0)));
+    }
+    rows
+}
+
+/// How often one instance's weight changes, and for how long.
+const WEIGHTS_A_SECOND: u32 = 140;
+const WEIGHTS: [NonZeroU16; 2] = [NonZeroU16::MIN, NonZeroU16::MIN.saturating_add(1)];
+const WEIGHTS_CHANGE_FOR: Duration = Duration::from_secs(3);
+
+/// The percentage of a processor that this process uses, the server in its memory included.
+async fn weights_change(name: &str) -> f64 {
+    let registry = testing::registry();
+    for n in 0..SIZES[0] {
+        let host = host(n as usize);
+        let record = format!(r#"{{"address":"{host}","port":80}}"#);
+        registry.put(&format!("/services/time/{host}"), record.as_bytes());
+    }
+    let writer = registry.sibling();
+    let mut registration = writer.register(&time(), Instance::new("10.255.0.1", 80));
+    registration.registered().await.expect("nobody is in the way");
+    let strategy: Named = name.parse().expect("it stands in the table");
+    let balancer = Arc::new(Balancer::new(strategy));
+    let mut watch = registry.watch(&time());
+    assert_eq!(watch.live().await.expect("the registry is open").len(), SIZES[0] as usize + 1);
+    balancer.update(watch.current());
+    let following = tokio::spawn({
+        let balancer = Arc::clone(&balancer);
+        async move { balancer.follow(&mut watch).await }
+    });
+    let mut due = tokio::time::interval(Duration::from_secs(1) / WEIGHTS_A_SECOND);
+    let (began, used) = (Instant::now(), processor_time());
+    for n in 1.. {
+        due.tick().await;
+        if began.elapsed() > WEIGHTS_CHANGE_FOR {
+            break;
+        }
+        let weight = WEIGHTS[n % 2];
+        registration.update(|attributes| attributes.weight = weight).await.expect("it is registered");
+    }
+    let used = processor_time() - used;
+    following.abort();
+    used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0
 }
 
 /// Under load 30,000 of 100,000 instances cannot be dialled: until all of them are ejected, the picks and the calls included.
