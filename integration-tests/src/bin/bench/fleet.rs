@@ -76,10 +76,15 @@ impl LargeFleet {
         self.record.replace(TEMPLATE, &host(n)).into_bytes()
     }
 
-    /// One more instance, ephemeral.
-    pub(crate) async fn come(&self, n: usize) {
+    /// One more instance, ephemeral. Returns the zxid of the change.
+    pub(crate) async fn come(&self, n: usize) -> i64 {
         let created = self.raw.create(&self.path(n), &self.record(n), CreateMode::Ephemeral).await;
-        created.expect("it was not there");
+        created.expect("it was not there").czxid
+    }
+
+    /// The `n`th instance is written again. Returns the zxid of the change.
+    pub(crate) async fn touch(&self, n: usize) -> i64 {
+        self.raw.set(&self.path(n), &self.record(n)).await.expect("it is there").mzxid
     }
 
     /// The `n`th instance is gone.

@@ -11,6 +11,7 @@ mod many_services;
 mod pick;
 mod recovery;
 mod registration;
+mod scale;
 mod server;
 mod simulation;
 mod subset;
@@ -45,6 +46,7 @@ const SUBJECTS: &[Subject] = &[
     recovery::HANGS,
     recovery::RESTARTS,
     subset::SUBJECT,
+    scale::SUBJECT,
     server::SUBJECT,
     client::SUBJECT,
     curator::SUBJECT,
