@@ -159,6 +159,16 @@ fn children_are_listed_as_zookeeper_does_and_a_refused_transaction_changes_nothi
 }
 
 #[test]
+fn what_a_server_begins_with_is_listed_before_what_is_created_into_the_same_bucket() {
+    let mut world = World::new();
+    world.connect(1, 0, &[]);
+    // Its bucket is that of `zookeeper`, and it is the first that a client creates.
+    world.create(1, "/d13001", 0, Form::Plain).unwrap();
+    let read = Request::Read(Read::Children { path: "/".to_owned(), watch: false });
+    assert_eq!(world.ask(1, &read), Ok(Answer::Children(vec!["zookeeper".to_owned(), "d13001".to_owned()])));
+}
+
+#[test]
 fn a_node_with_a_time_to_live_goes_when_it_was_neither_changed_nor_has_children() {
     let mut world = World::new();
     let (session, _) = accepted(world.connect(1, 0, &[]));

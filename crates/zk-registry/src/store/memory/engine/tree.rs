@@ -92,7 +92,8 @@ impl Tree {
             ("/zookeeper/quota", &[]),
         ] {
             let acl = if path.ends_with("config") { readable.clone() } else { tree.open.clone() };
-            let children = names.iter().map(|name| Box::from(*name)).zip(0..).collect();
+            // Older than whatever is created, which is counted from 0.
+            let children = names.iter().map(|name| Box::from(*name)).zip(i32::MIN..).collect();
             // A server has the list of its configuration set as one that was never changed.
             let aversion = if path.ends_with("config") { -1 } else { 0 };
             let node = Node {
