@@ -170,6 +170,12 @@ impl Health {
         self.tell(now, PhaseChange::Probing { instance: endpoint.id().clone() });
     }
 
+    /// Whether it matters at which time a call ends: always, but for the success of a plain call when no latency is tracked.
+    #[inline]
+    pub(super) fn learns_time(&self, kind: PickedAs, outcome: Outcome) -> bool {
+        self.tracking.latency || kind != PickedAs::Plain || outcome != Outcome::Success
+    }
+
     /// A call to `endpoint` is over.
     #[inline]
     pub(super) fn end(&self, endpoint: &Endpoint, call: Call, outcome: Outcome, now: Instant) {

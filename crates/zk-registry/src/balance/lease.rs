@@ -85,7 +85,10 @@ impl Lease {
 
     /// Ends the call now, by tokio's clock. The time since the pick is the latency that is learned.
     pub fn finish(self, outcome: Outcome) {
-        self.finish_at(outcome, Instant::now());
+        // The clock costs as much as a pick, and most strategies learn nothing from the time of a success.
+        let matters = self.candidates.learns_time(self.choice, outcome);
+        let now = if matters { Instant::now() } else { self.began };
+        self.finish_at(outcome, now);
     }
 
     /// Ends the call at `now`.

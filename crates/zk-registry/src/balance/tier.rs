@@ -366,6 +366,12 @@ impl Candidates {
         }
     }
 
+    /// Whether it matters at which time a call ends with this outcome.
+    #[inline]
+    pub(super) fn learns_time(&self, choice: Choice, outcome: Outcome) -> bool {
+        self.health.learns_time(choice.kind, outcome)
+    }
+
     /// A call is over.
     pub(super) fn end(&self, choice: Choice, at: u64, outcome: Outcome, now: Instant) {
         self.health.end(self.endpoint(choice), Call { kind: choice.kind, at }, outcome, now);

@@ -15,7 +15,7 @@ use tracing::{Instrument, Span, debug_span, field};
 
 use super::BoxError;
 use super::classify::Classify;
-use super::clients::{Clients, Dialled, Slot};
+use super::clients::{Clients, Dialled};
 use super::connect::Connect;
 use super::error::BalanceError;
 use super::requests::RequestRules;
@@ -63,8 +63,7 @@ struct Progress {
 /// An instance that is ready for the request.
 struct Reached<C: Connect> {
     lease: Lease,
-    slot: Arc<Slot<C::Client>>,
-    client: C::Client,
+    dialled: Dialled<C::Client>,
 }
 
 pub(super) async fn call<C, K, R, Request>(
@@ -84,7 +83,7 @@ where
     let mut progress = Progress { began, now: Some(began), key, avoid: Vec::new(), unreached: Vec::new() };
     let mut made = 0_u32;
     loop {
-        let Reached { lease, slot, mut client } = inner.reach::<Request>(&mut progress).await?;
+        let Reached { lease, dialled: Dialled { mut client, dial } } = inner.reach::<Request>(&mut progress).await?;
         made += 1;
         let span = attempt_span(&lease, made);
         let ended = client.call(request).instrument(span.clone()).await.map_err(Into::into);
@@ -94,7 +93,7 @@ where
             span.record("error.type", field::debug(outcome));
             if ended.is_err() {
                 // Its connection may be broken.
-                inner.clients.forget(&slot);
+                inner.clients.forget(lease.member(), dial);
             }
         }
         if !is_over
@@ -103,7 +102,7 @@ where
         {
             lease.finish(outcome);
             drop(ended);
-            tokio::time::sleep(retry.after).await;
+            Box::pin(tokio::time::sleep(retry.after)).await;
             again = inner.rules.replay(&retry.request).map(|next| (retry.attempts, next));
             request = retry.request;
             continue;
@@ -150,10 +149,10 @@ impl<C: Connect, K, R> Inner<C, K, R> {
         loop {
             let lease = match self.pick(progress) {
                 Ok(lease) => lease,
-                Err(why) => self.wait_for_one(progress, why).await?,
+                Err(why) => Box::pin(self.wait_for_one(progress, why)).await?,
             };
             let (error, outcome) = match self.client::<Request>(&lease).await {
-                Ok((slot, client)) => return Ok(Reached { lease, slot, client }),
+                Ok(dialled) => return Ok(Reached { lease, dialled }),
                 Err(unready) => unready,
             };
             let instance = lease.endpoint().id().clone();
@@ -212,20 +211,29 @@ impl<C: Connect, K, R> Inner<C, K, R> {
         C::Client: Service<Request>,
         Failed<C, Request>: Into<BoxError>,
     {
-        if let Some((slot, mut client)) = self.clients.ready(lease.member()) {
-            match self.until_ready::<Request>(&mut client).await {
-                Ok(()) => return Ok((slot, client)),
+        if let Some(mut ready) = self.clients.ready(lease.member()) {
+            match self.until_ready::<Request>(&mut ready.client).await {
+                Ok(()) => return Ok(ready),
                 // It may have been closed while it was idle, which says nothing of the instance now.
-                Err(Unready::Broken(_)) => self.clients.forget(&slot),
+                Err(Unready::Broken(_)) => self.clients.forget(lease.member(), ready.dial),
                 Err(Unready::Late) => return Err((LATE.into(), Outcome::Refused)),
             }
         }
+        Box::pin(self.dialled::<Request>(lease)).await
+    }
+
+    /// The client of an instance, dialled now, and ready.
+    async fn dialled<Request>(&self, lease: &Lease) -> Result<Dialled<C::Client>, (BoxError, Outcome)>
+    where
+        C::Client: Service<Request>,
+        Failed<C, Request>: Into<BoxError>,
+    {
         let dialled = self.clients.dial(lease.member(), self.dial_timeout).await;
-        let (slot, mut client) = dialled.map_err(|error| (error, Outcome::Unreachable))?;
-        match self.until_ready::<Request>(&mut client).await {
-            Ok(()) => Ok((slot, client)),
+        let mut dialled = dialled.map_err(|error| (error, Outcome::Unreachable))?;
+        match self.until_ready::<Request>(&mut dialled.client).await {
+            Ok(()) => Ok(dialled),
             Err(Unready::Broken(error)) => {
-                self.clients.forget(&slot);
+                self.clients.forget(lease.member(), dialled.dial);
                 Err((error, Outcome::Refused))
             }
             Err(Unready::Late) => Err((LATE.into(), Outcome::Refused)),
@@ -242,7 +250,7 @@ impl<C: Connect, K, R> Inner<C, K, R> {
         match poll_fn(|cx| Poll::Ready(Pin::new(&mut ready).poll(cx))).await {
             Poll::Ready(ready) => ready,
             Poll::Pending => {
-                let ready = tokio::time::timeout(self.dial_timeout, ready).await;
+                let ready = Box::pin(tokio::time::timeout(self.dial_timeout, ready)).await;
                 ready.unwrap_or(Err(Unready::Late))
             }
         }

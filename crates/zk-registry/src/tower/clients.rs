@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ pub(super) struct Clients<C: Connect> {
     slots: ArcSwap<Slots<C::Client>>,
     /// Held while the map is replaced.
     replacing: Mutex<()>,
+    /// How many dials were begun.
+    dials: AtomicU64,
 }
 
 /// The slots by id and, while they are few, in a row besides: looking at each costs less than a hash of an id.
@@ -46,11 +50,19 @@ impl<T> From<HashMap<InstanceId, Arc<Slot<T>>>> for Slots<T> {
     }
 }
 
-/// A client, and the slot that it was taken from.
-pub(super) type Dialled<T> = (Arc<Slot<T>>, T);
+/// A client, and the number of the dial that it is from.
+pub(super) struct Dialled<T> {
+    pub(super) client: T,
+    pub(super) dial: DialId,
+}
+
+/// Tells the dials of one [`Clients`] apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct DialId(u64);
 
 /// One client: dialled, or being dialled.
-pub(super) struct Slot<T> {
+struct Slot<T> {
+    id: DialId,
     /// The instance as it was dialled.
     member: Arc<Member>,
     dialled: Arc<OnceLock<Result<T, SharedError>>>,
@@ -61,7 +73,12 @@ pub(super) struct Slot<T> {
 
 impl<C: Connect> Clients<C> {
     pub(super) fn new(connect: C) -> Self {
-        Self { connect: Arc::new(connect), slots: ArcSwap::default(), replacing: Mutex::new(()) }
+        Self {
+            connect: Arc::new(connect),
+            slots: ArcSwap::default(),
+            replacing: Mutex::new(()),
+            dials: AtomicU64::new(0),
+        }
     }
 
     /// The client of a member if it stands ready.
@@ -73,7 +90,7 @@ impl<C: Connect> Clients<C> {
             slots.by_id.get(member.id()).filter(|slot| self.connect.is_reusable(&slot.member, member))
         })?;
         let client = slot.dialled.get()?.as_ref().ok()?.clone();
-        Some((Arc::clone(slot), client))
+        Some(Dialled { client, dial: slot.id })
     }
 
     /// The client of a member, for which it waits while it is dialled, by this call or another one.
@@ -86,27 +103,23 @@ impl<C: Connect> Clients<C> {
         // Nothing is ever sent: the end of the dial closes the channel.
         let _ = slot.over.clone().changed().await;
         match slot.dialled.get() {
-            Some(Ok(client)) => {
-                let client = client.clone();
-                Ok((slot, client))
-            }
+            Some(Ok(client)) => Ok(Dialled { client: client.clone(), dial: slot.id }),
             Some(Err(error)) => {
-                self.forget(&slot);
+                self.forget(member, slot.id);
                 Err(Box::new(error.clone()))
             }
             None => {
-                self.forget(&slot);
+                self.forget(member, slot.id);
                 Err("the dial was broken off".into())
             }
         }
     }
 
-    /// Drops the client of a slot, so that the next call to the instance dials anew.
-    pub(super) fn forget(&self, slot: &Arc<Slot<C::Client>>) {
+    /// Drops the client of a member, so that the next call to it dials anew. One that was dialled meanwhile stays.
+    pub(super) fn forget(&self, member: &Member, dial: DialId) {
         self.replace(|slots| {
-            let id = slot.member.id();
-            if slots.get(id).is_some_and(|known| Arc::ptr_eq(known, slot)) {
-                slots.remove(id);
+            if slots.get(member.id()).is_some_and(|known| known.id == dial) {
+                slots.remove(member.id());
             }
         });
     }
@@ -156,7 +169,8 @@ impl<C: Connect> Clients<C> {
             let _ = result.set(connected);
             drop(done);
         });
-        Slot { member: Arc::clone(member), dialled, over, _dial: AbortOnDropHandle::new(dial) }
+        let id = DialId(self.dials.fetch_add(1, Relaxed));
+        Slot { id, member: Arc::clone(member), dialled, over, _dial: AbortOnDropHandle::new(dial) }
     }
 
     fn replace(&self, change: impl FnOnce(&mut HashMap<InstanceId, Arc<Slot<C::Client>>>)) {
