@@ -83,7 +83,8 @@ where
     let mut progress = Progress { began, now: Some(began), key, avoid: Vec::new(), unreached: Vec::new() };
     let mut made = 0_u32;
     loop {
-        let Reached { lease, dialled: Dialled { mut client, dial } } = inner.reach::<Request>(&mut progress).await?;
+        let Reached { lease, dialled: Dialled { mut client, dial } } =
+            inner.reach::<Request>(&mut progress).await?;
         made += 1;
         let span = attempt_span(&lease, made);
         let ended = client.call(request).instrument(span.clone()).await.map_err(Into::into);

@@ -27,6 +27,8 @@ const FLEETS: [(usize, usize); 6] =
     [(1_000, 10), (1_000, 1_000), (1_000, 10_000), (10_000, 10), (10_000, 1_000), (100_000, 10)];
 /// So many instances come, one after the other.
 const CHANGES: usize = 20;
+/// So many times, at most, an instance is seen to go and come back in a rolling restart.
+const MOST_SEEN: usize = 200_000;
 /// The service that changes all the time, and how: so many changes a second, so many in all.
 const BUSY: (usize, usize) = (100_000, 10);
 const BUSY_RATE: f64 = 500.0;
@@ -57,7 +59,7 @@ struct Figures {
     /// From the acknowledged change until the last reader has seen it, in nanoseconds; one value for each change.
     seen: Vec<f64>,
     alone: Cost,
-    /// A tenth of the fleet goes and comes back, one after the other, as fast as the server takes it.
+    /// A tenth of the fleet, or less, goes and comes back, one after the other, as fast as the server takes it.
     restart: Cost,
 }
 
@@ -109,7 +111,7 @@ async fn fleet(world: &World, instances: usize, readers: usize) -> Figures {
     }
     let alone = meter.since(&start, &rest).await.per(CHANGES, readers);
 
-    let tenth = instances / 10;
+    let tenth = (instances / 10).min(MOST_SEEN / readers);
     let start = meter.now().await;
     for n in 0..tenth {
         fleet.go(n).await;
