@@ -4,6 +4,7 @@ mod again;
 mod calls;
 mod client;
 mod curator;
+mod dialects;
 mod fleet;
 mod for_tests;
 mod grouped;
@@ -35,6 +36,7 @@ const SUBJECTS: &[Subject] = &[
     for_tests::SUBJECT,
     registration::SUBJECT,
     view::SUBJECT,
+    dialects::SUBJECT,
     many_services::SUBJECT,
     pick::SUBJECT,
     update::SUBJECT,
