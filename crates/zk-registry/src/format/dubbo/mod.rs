@@ -75,7 +75,7 @@ impl Dubbo {
     }
 
     /// Whether a provider is of our group, version and protocol, and a provider at all.
-    fn wants(&self, url: &Url, service: &ServiceName) -> bool {
+    fn wants(&self, url: &Url<'_>, service: &ServiceName) -> bool {
         let is = |ours: &Option<String>, stated: Option<&str>| {
             ours.as_deref() == Some("*") || ours.as_deref().unwrap_or_default() == stated.unwrap_or_default()
         };
@@ -136,11 +136,7 @@ impl Codec for Dubbo {
     }
 
     fn decode(&self, _: &ServiceName, name: &NodeName, _: &[u8]) -> Result<Decoded, String> {
-        let url = Url::read(name.as_str()).map_err(|why| format!("the name is no url: {why}"))?;
-        let port = url.port.filter(|port| *port != 0).ok_or("the url has no port")?;
-        let instance = Instance::new(url.host.as_str(), port).with_attributes(attributes(&url));
-        let id = instance.id().map_err(|error| error.to_string())?;
-        Ok(Decoded { instance: instance.with_id(id), owner: None })
+        decoded(&Url::read(name.as_str()).map_err(|why| format!("the name is no url: {why}"))?)
     }
 
     fn read(&self, service: &ServiceName, child: Child<'_>) -> Result<Reading, String> {
@@ -154,7 +150,7 @@ impl Codec for Dubbo {
         if !self.wants(&url, service) {
             return Ok(Reading::Ignored);
         }
-        self.decode(service, child.name, child.data).map(Reading::Member)
+        decoded(&url).map(Reading::Member)
     }
 
     fn apply(&self, rules: &[Arc<Rules>], _: &NodeName, instance: &Instance) -> Option<Instance> {
@@ -224,11 +220,7 @@ impl Dubbo {
 }
 
 fn check_key(key: &str) -> Result<(), Error> {
-    let why = if KNOWN.contains(&key)
-        || NOISE.contains(&key)
-        || DUBBO_S.contains(&key)
-        || key.starts_with("qos.")
-    {
+    let why = if is_no_metadata(key) || DUBBO_S.contains(&key) {
         "it means something to Dubbo"
     } else if key.is_empty()
         || key.trim() != key
@@ -253,7 +245,15 @@ fn check_value(key: &str, value: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn attributes(url: &Url) -> Attributes {
+/// The provider of a url.
+fn decoded(url: &Url<'_>) -> Result<Decoded, String> {
+    let port = url.port.filter(|port| *port != 0).ok_or("the url has no port")?;
+    let instance = Instance::new(url.host.as_str(), port).with_attributes(attributes(url));
+    let id = instance.id().map_err(|error| error.to_string())?;
+    Ok(Decoded { instance: instance.with_id(id), owner: None })
+}
+
+fn attributes(url: &Url<'_>) -> Attributes {
     let mut attributes =
         Attributes { weight: NonZeroU16::new(UNIT).unwrap_or(NonZeroU16::MIN), ..Attributes::default() };
     let is_off = match (url.get("disabled"), url.get("enabled")) {
@@ -268,11 +268,46 @@ fn attributes(url: &Url) -> Attributes {
     }
     attributes.zone = url.get("zone").filter(|zone| !zone.is_empty()).map(str::to_owned);
     for (key, value) in url.parameters() {
-        if !KNOWN.contains(&key) && !NOISE.contains(&key) && !key.starts_with("qos.") {
+        if !is_no_metadata(key) {
             attributes.metadata.insert(key.to_owned(), value.to_owned());
         }
     }
     attributes
+}
+
+/// Whether a parameter is read as something else than metadata, or says nothing to a consumer.
+fn is_no_metadata(key: &str) -> bool {
+    let is_read = matches!(
+        key,
+        "category"
+            | "disabled"
+            | "dynamic"
+            | "enabled"
+            | "group"
+            | "interface"
+            | "version"
+            | "weight"
+            | "zone"
+    );
+    let is_noise = matches!(
+        key,
+        "anyhost"
+            | "background"
+            | "bind.ip"
+            | "bind.port"
+            | "deprecated"
+            | "dubbo"
+            | "generic"
+            | "pid"
+            | "register"
+            | "release"
+            | "revision"
+            | "service-name-mapping"
+            | "side"
+            | "timestamp"
+            | "warmup"
+    );
+    is_read || is_noise || key.starts_with("qos.")
 }
 
 const NAME: &str = "dubbo";
@@ -280,28 +315,6 @@ const PROVIDERS: &str = "providers";
 const CONFIGURATORS: &str = "configurators";
 /// The weight of a provider that states none.
 const UNIT: u16 = 100;
-/// Parameters that are read as something else than metadata.
-const KNOWN: [&str; 8] =
-    ["category", "disabled", "dynamic", "enabled", "group", "interface", "version", "weight"];
-/// Parameters that say nothing to a consumer.
-const NOISE: [&str; 16] = [
-    "anyhost",
-    "background",
-    "bind.ip",
-    "bind.port",
-    "deprecated",
-    "dubbo",
-    "generic",
-    "pid",
-    "register",
-    "release",
-    "revision",
-    "service-name-mapping",
-    "side",
-    "timestamp",
-    "warmup",
-    "zone",
-];
 /// Parameters that are metadata when they are read, and that an instance of ours must not state otherwise.
 const DUBBO_S: [&str; 14] = [
     "application",

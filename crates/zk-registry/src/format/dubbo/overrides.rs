@@ -7,7 +7,7 @@ use crate::instance::{Attributes, Instance, Status};
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::format) struct Override(Url);
+pub(in crate::format) struct Override(Url<'static>);
 
 /// Which provider or consumer a rule is for, and how it is applied: no parameters of the provider.
 const OF_THE_RULE: [&str; 11] = [
@@ -31,7 +31,7 @@ impl Override {
         let is_rule = matches!(url.protocol.as_str(), "override" | "absent")
             && url.get("category").is_none_or(|category| category == "configurators")
             && url.get("enabled").is_none_or(|enabled| enabled != "false");
-        Ok(is_rule.then_some(Self(url)))
+        Ok(is_rule.then(|| Self(url.into_owned())))
     }
 
     /// Where the rule stands among others: the last one wins.

@@ -1,38 +1,30 @@
 //! Dubbo's urls, as they stand in the names of nodes: read as Java's reader does.
 
+use std::borrow::Cow;
+
 use crate::format::percent;
 
-/// A url that was read.
+/// A url that was read. What of the name needs no decoding is borrowed from it.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::format) struct Url {
+pub(in crate::format) struct Url<'a> {
     pub(in crate::format) protocol: String,
     /// Without brackets.
     pub(in crate::format) host: String,
     pub(in crate::format) port: Option<u16>,
     pub(in crate::format) path: String,
-    parameters: Vec<(String, String)>,
+    /// Those with a name.
+    parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-impl Url {
+impl<'a> Url<'a> {
     /// Reads the name of a node.
-    pub(in crate::format) fn read(name: &str) -> Result<Self, &'static str> {
-        let (left, parameters) = match name.char_indices().find(|(at, _)| is_escaped(name, *at, "%3F")) {
-            Some((at, _)) => {
-                let pairs = split(&name[at + 3..], &["%26", "%3B"]).into_iter().map(|pair| {
-                    let equals =
-                        pair.char_indices().map(|(at, _)| at).find(|at| is_escaped(pair, *at, "%3D"));
-                    equals.map_or((pair, ""), |at| (&pair[..at], &pair[at + 3..]))
-                });
-                (
-                    percent::decode(&name[..at]).into_owned(),
-                    parameters(pairs, |text| percent::decode(text).into_owned()),
-                )
-            }
+    pub(in crate::format) fn read(name: &'a str) -> Result<Self, &'static str> {
+        let (left, parameters) = match escapes(name).find(|(_, byte)| *byte == b'?') {
+            Some((at, _)) => (percent::decode(&name[..at]), encoded_parameters(&name[at + ESCAPE..])),
             None => {
                 let whole = percent::decode(name);
                 let (left, right) = whole.split_once('?').unwrap_or((&whole, ""));
-                let pairs = right.split(['&', ';']).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                (left.to_owned(), parameters(pairs, str::to_owned))
+                (left.to_owned().into(), plain_parameters(right))
             }
         };
         let left = left.split('#').next().unwrap_or_default();
@@ -58,43 +50,72 @@ impl Url {
         })
     }
 
+    /// The same, on its own.
+    pub(in crate::format) fn into_owned(self) -> Url<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let parameters = self.parameters.into_iter().map(|(key, value)| (own(key), own(value))).collect();
+        Url { parameters, ..self }
+    }
+
     /// The value of a parameter, or of its `default.` form.
     pub(in crate::format) fn get(&self, key: &str) -> Option<&str> {
-        let of = |wanted: &dyn Fn(&str) -> bool| {
-            self.parameters.iter().find(|(key, _)| wanted(key)).map(|(_, value)| value.as_str())
-        };
-        of(&|name| name == key).or_else(|| of(&|name| name.strip_prefix("default.") == Some(key)))
+        let of = |wanted: &dyn Fn(&str) -> bool| self.parameters().find(|(key, _)| wanted(key));
+        let found =
+            of(&|name| name == key).or_else(|| of(&|name| name.strip_prefix("default.") == Some(key)));
+        found.map(|(_, value)| value)
     }
 
     /// Every parameter that stands there.
     pub(in crate::format) fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.parameters.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.parameters.iter().map(|(key, value)| (&**key, &**value))
     }
 }
 
-/// The pairs whose names are not empty.
-fn parameters<'a>(
-    pairs: impl Iterator<Item = (&'a str, &'a str)>,
-    decode: impl Fn(&str) -> String,
-) -> Vec<(String, String)> {
-    let named = pairs.map(|(key, value)| (decode(key), decode(value)));
-    named.filter(|(key, _)| !key.is_empty()).collect()
-}
-
-/// Whether this escape stands there, in either case.
-fn is_escaped(text: &str, at: usize, escape: &str) -> bool {
-    text.get(at..at + escape.len()).is_some_and(|here| here.eq_ignore_ascii_case(escape))
-}
-
-fn split<'a>(text: &'a str, escapes: &[&str]) -> Vec<&'a str> {
-    let mut parts = Vec::new();
-    let mut begin = 0;
-    for (at, _) in text.match_indices('%') {
-        if at >= begin && escapes.iter().any(|escape| is_escaped(text, at, escape)) {
-            parts.push(&text[begin..at]);
-            begin = at + 3;
+/// The parameters right of the first escaped `?`: the whole is encoded once.
+fn encoded_parameters(text: &str) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+    let mut parameters = Vec::with_capacity(PARAMETERS);
+    let mut add = |begin: usize, equals: Option<usize>, end: usize| {
+        let (key, value) = match equals {
+            Some(at) => (&text[begin..at], &text[at + ESCAPE..end]),
+            None => (&text[begin..end], ""),
+        };
+        if !key.is_empty() {
+            parameters.push((percent::decode(key), percent::decode(value)));
+        }
+    };
+    let (mut begin, mut equals) = (0, None);
+    for (at, byte) in escapes(text) {
+        match byte {
+            b'&' | b';' => {
+                add(begin, equals, at);
+                (begin, equals) = (at + ESCAPE, None);
+            }
+            b'=' if equals.is_none() => equals = Some(at),
+            _ => {}
         }
     }
-    parts.push(&text[begin..]);
-    parts
+    add(begin, equals, text.len());
+    parameters
 }
+
+/// The parameters of a url that was not encoded.
+fn plain_parameters<'a>(text: &str) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    let pairs = text.split(['&', ';']).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let own = |text: &str| Cow::Owned(text.to_owned());
+    pairs.filter(|(key, _)| !key.is_empty()).map(|(key, value)| (own(key), own(value))).collect()
+}
+
+/// Where an escape begins, and the byte that it stands for.
+fn escapes(text: &str) -> impl Iterator<Item = (usize, u8)> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    text.match_indices('%').filter_map(move |(at, _)| {
+        let digits = text.as_bytes().get(at + 1..at + ESCAPE)?;
+        let [high, low] = digits else { return None };
+        u8::try_from(digit(high)? << 4 | digit(low)?).ok().map(|byte| (at, byte))
+    })
+}
+
+/// The length of an escape.
+const ESCAPE: usize = 3;
+/// About how many parameters a provider has.
+const PARAMETERS: usize = 24;
