@@ -84,26 +84,31 @@ pub(crate) async fn received(
     (proxy.carried(Direction::ToClient) - before) as f64 / CHANGES as f64
 }
 
-/// The processor time of a process that watches, and wakes for every snapshot.
+/// The processor time of a process that watches, and wakes for every snapshot, beside one that only reads what changed.
 pub(super) async fn processor_time(world: &World, fleet: &LargeFleet, size: usize) -> Row {
     let mut reader = ReaderProcess::start(&fleet.to).await;
     reader.live().await;
-    let ours = async || {
-        let before = reader.processor_time();
+    let mut raw = ReaderProcess::start_raw(&fleet.to).await;
+    raw.live().await;
+    // Both watch all the time, so that both see every change.
+    let both = async || {
+        let before = (reader.processor_time(), raw.processor_time());
         for _ in 0..CHANGES / 2 {
             fleet.come(size).await;
             sleep(APART).await;
             fleet.go(size).await;
             sleep(APART).await;
         }
-        (reader.processor_time() - before).as_nanos() as f64 / CHANGES as f64
+        let each = |used: Duration| used.as_nanos() as f64 / CHANGES as f64;
+        (each(reader.processor_time() - before.0), each(raw.processor_time() - before.1))
     };
-    let ours = world.runs.alone(ours).await;
+    let (ours, theirs): (Vec<_>, Vec<_>) = world.runs.alone(both).await.into_iter().unzip();
     Row::new(
         "reader's processor time per change, of 10,000 instances",
         Unit::Time,
         ours.into_iter().collect(),
     )
+    .beside("raw watch that reads the node", theirs.into_iter().collect())
     .bound(Bound::within(Duration::from_micros(500)))
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use integration_tests::bench::usage::{processor_time_of, resident_memory_of};
 use integration_tests::bench::{Row, Runs, Unit, World};
 use integration_tests::line_process::LineProcess;
+use integration_tests::raw::Raw;
 use zk_registry::Resolve;
+use zookeeper_client::AddWatchMode;
 
 use crate::again::{again, asked, end_with_input, say};
 use crate::fleet::{LargeFleet, open, time};
@@ -17,7 +19,16 @@ pub(super) struct ReaderProcess(LineProcess);
 impl ReaderProcess {
     /// It is connected, and watches nothing yet.
     pub(super) async fn start(to: &str) -> Self {
-        let mut process = LineProcess::start(&again(READ, to));
+        Self::connected(READ, to).await
+    }
+
+    /// The same by the client crate alone: it reads the node of every event, and keeps nothing.
+    pub(super) async fn start_raw(to: &str) -> Self {
+        Self::connected(READ_RAW, to).await
+    }
+
+    async fn connected(kind: &'static str, to: &str) -> Self {
+        let mut process = LineProcess::start(&again(kind, to));
         assert_eq!(process.says().await, "connected");
         Self(process)
     }
@@ -53,6 +64,9 @@ pub(super) async fn memory(world: &World, fleet: &LargeFleet, size: usize) -> Ro
 
 /// Watches for ever, if that is what this process was started for.
 pub(crate) async fn read_if_asked() {
+    if let Some(to) = asked(READ_RAW) {
+        read_raw(&to).await;
+    }
     let Some(to) = asked(READ) else { return };
     let registry = open(&to).await;
     say("connected");
@@ -65,5 +79,22 @@ pub(crate) async fn read_if_asked() {
     }
 }
 
-/// The environment variable that makes this program a reader.
+async fn read_raw(to: &str) {
+    let raw = Raw::connect(to).await;
+    say("connected");
+    std::io::stdin().read_exact(&mut [0]).expect("whoever started us says when");
+    let service = "/services/time";
+    let mut watcher =
+        raw.client().watch(service, AddWatchMode::PersistentRecursive).await.expect("the server is up");
+    let names = raw.list(service).await.expect("the server is up").expect("it is there");
+    say(&names.len().to_string());
+    end_with_input();
+    loop {
+        let event = watcher.changed().await;
+        std::hint::black_box(raw.get(&event.path).await.expect("the server is up"));
+    }
+}
+
+/// The environment variables that make this program a reader.
 const READ: &str = "BENCH_READ";
+const READ_RAW: &str = "BENCH_READ_RAW";
