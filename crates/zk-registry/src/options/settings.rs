@@ -90,7 +90,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`]: a variable with the prefix that means nothing, or one with a value that cannot be used; it is
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid): a variable with the prefix that means nothing, or one with a value that cannot be used; it is
     /// named.
     pub fn from_env(prefix: &str) -> Result<Self, Error> {
         // A variable that is no text has no name that counts, or a value that is refused with it.
@@ -154,7 +154,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`], with the setting's name and what is accepted. Never repeats what a file with a secret holds.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), with the setting's name and what is accepted. Never repeats what a file with a secret holds.
     pub fn resolve(self) -> Result<(ConnectString, Options), Error> {
         let to = self.zookeeper.as_deref().unwrap_or("127.0.0.1:2181");
         let to = to.parse().map_err(|error: Error| invalid("zookeeper", error))?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::dialects::WRITTEN_DIALECTS;
 use crate::instance::ServiceName;
 use crate::options::Options;
 
@@ -15,22 +16,6 @@ use crate::options::Options;
 pub async fn conformance(server: &str) {
     crate::store::conformance::ask(server).await;
 }
-
-/// Each dialect that is written, and whether it can say that an instance is draining. For the tests of this library; no part of its
-/// stable interface.
-pub const WRITTEN_DIALECTS: [(&str, bool); 11] = [
-    ("armeria", false),
-    ("curator", true),
-    ("curator-strict", false),
-    ("dubbo:group=g,version=1.0.0,protocol=tri", true),
-    ("kitex", false),
-    ("kratos", false),
-    ("motan", true),
-    ("nerve", true),
-    ("plain", false),
-    ("serverset", false),
-    ("spring", true),
-];
 
 /// What a user relies on, asked of this registry and of a real ZooKeeper. For the integration tests of this library; no part
 /// of its stable interface.

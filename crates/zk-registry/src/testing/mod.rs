@@ -34,6 +34,8 @@
 #[cfg(feature = "testing")]
 mod behaviours;
 #[doc(hidden)]
+pub mod dialects;
+#[doc(hidden)]
 #[cfg(feature = "testing")]
 pub mod fuzzing;
 #[cfg(feature = "testing")]

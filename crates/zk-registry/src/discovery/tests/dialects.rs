@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::resolve::{Resolve as _, ServiceWatch};
 use crate::snapshot::{Freshness, Snapshot};
 use crate::testing::Registry;
-use crate::testing::internal::WRITTEN_DIALECTS;
+use crate::testing::dialects::WRITTEN_DIALECTS;
 
 fn service() -> ServiceName {
     "com.foo.Bar".parse().unwrap()
