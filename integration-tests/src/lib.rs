@@ -8,6 +8,7 @@
 //! | a broken network | [`proxy`], at random [`link_faults`] |
 //! | a real process | [`process`], one that takes orders [`line_process`], another project's client [`peers`] |
 //! | a real terminal, a real browser | [`tmux`], [`chromium`] |
+//! | to know when something was drawn | [`terminal`], [`lookout`] |
 //! | to wait without a sleep | [`eventually`] |
 //! | a bound that a busy machine does not break | [`fair_time`] |
 //! | to compare a snapshot with ZooKeeper | [`truth`] |
@@ -30,6 +31,7 @@ pub mod four_letter;
 pub mod http_get;
 pub mod line_process;
 pub mod link_faults;
+pub mod lookout;
 pub mod peers;
 pub mod process;
 pub mod proxy;
@@ -39,6 +41,7 @@ pub mod registries;
 pub mod replay;
 pub mod servers;
 pub mod soak;
+pub mod terminal;
 pub mod time_clients;
 pub mod time_servers;
 pub mod tmux;

@@ -9,6 +9,7 @@ mod fleet;
 mod for_tests;
 mod grouped;
 mod many_services;
+mod operator;
 mod pick;
 mod recovery;
 mod registration;
@@ -51,6 +52,7 @@ const SUBJECTS: &[Subject] = &[
     scale::SUBJECT,
     server::SUBJECT,
     client::SUBJECT,
+    operator::SUBJECT,
     curator::SUBJECT,
 ];
 

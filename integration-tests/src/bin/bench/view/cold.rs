@@ -37,7 +37,7 @@ pub(crate) async fn ours(fleet: &LargeFleet, size: usize) -> (f64, f64) {
 }
 
 /// The same bytes by the client crate alone, which neither watches nor decodes nor sorts.
-async fn reference(fleet: &LargeFleet, size: usize) -> f64 {
+pub(crate) async fn reference(fleet: &LargeFleet, size: usize) -> f64 {
     let start = Instant::now();
     let names = fleet.raw.list("/services/time").await.expect("the server is up").expect("it is there");
     let paths: Vec<_> = names.iter().map(|name| format!("/services/time/{name}")).collect();
