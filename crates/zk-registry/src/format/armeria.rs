@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::time::SystemTime;
 
 use super::Format;
-use super::sealed::{Carries, Codec, Decoded, Drain, Owner, Parents, check_address};
+use super::sealed::{Amendment, Carries, Codec, Decoded, Drain, Owner, Parents, READ_ONCE, check_address};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 
@@ -53,6 +53,15 @@ impl Codec for Armeria {
             Instance::new(host, port).with_weight(NonZeroU16::new(weight).unwrap_or(NonZeroU16::MIN));
         let id = instance.id().map_err(|error| error.to_string())?;
         Ok(Decoded { instance: instance.with_id(id), owner: None })
+    }
+
+    /// The name is the address: there is no other for the same one.
+    fn amend(&self, _: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
+        Err(match amendment {
+            Amendment::Status(..) => "its records cannot say that an instance is draining",
+            Amendment::Weight(_) => READ_ONCE,
+        }
+        .to_owned())
     }
 
     fn parents(&self) -> Parents {

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Format;
-use super::sealed::{Carries, Codec, Decoded, Drain, Owner, Parents, check_address, refuse};
+use super::fields::Fields;
+use super::sealed::{Amendment, Carries, Codec, Decoded, Drain, Owner, Parents, check_address, refuse};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName};
 
@@ -82,6 +83,18 @@ impl Codec for Kitex {
             instance: Instance::new(host, port).with_attributes(attributes).with_id(name.to_id()),
             owner: None,
         })
+    }
+
+    /// Readers ask for the data again and again.
+    fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
+        let Amendment::Weight(weight) = amendment else {
+            return Err(format!(
+                "nothing says that it is draining: a weight of 0 means {UNIT} to its readers"
+            ));
+        };
+        let mut record = Fields::of(str::from_utf8(data).map_err(|error| error.to_string())?)?;
+        record.set("Weight", weight.to_string());
+        Ok(record.json().into_bytes())
     }
 
     fn parents(&self) -> Parents {

@@ -8,8 +8,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Format;
+use super::fields::Fields;
 use super::parameters::Parameters;
-use super::sealed::{Carries, Child, Codec, Decoded, Drain, Owner, Parents, Reading, check_host, refuse};
+use super::sealed::{
+    Amendment, Carries, Child, Codec, Decoded, Drain, Owner, Parents, Reading, check_host, refuse,
+};
 use crate::error::{Error, ErrorKind};
 use crate::instance::address;
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName};
@@ -152,6 +155,18 @@ impl Codec for Kratos {
         self.decode(service, child.name, child.data).map(Reading::Member)
     }
 
+    fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
+        let Amendment::Weight(weight) = amendment else {
+            return Err("its records cannot say that an instance is draining".to_owned());
+        };
+        let mut record = Fields::of(str::from_utf8(data).map_err(|error| error.to_string())?)?;
+        let stated = record.get(METADATA).filter(|metadata| *metadata != "null").unwrap_or("{}");
+        let mut metadata = Fields::of(stated)?;
+        metadata.set(WEIGHT, format!("\"{weight}\""));
+        record.set(METADATA, metadata.json());
+        Ok(record.json().into_bytes())
+    }
+
     fn parents(&self) -> Parents {
         Parents::Persistent
     }
@@ -166,6 +181,7 @@ impl Codec for Kratos {
 }
 
 const NAME: &str = "kratos";
+const METADATA: &str = "metadata";
 const WEIGHT: &str = "weight";
 const ZONE: &str = "zone";
 const VERSION: &str = "version";

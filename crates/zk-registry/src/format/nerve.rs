@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::parameters::Parameters;
-use super::sealed::{Carries, Codec, Decoded, Owner, Parents, check_address, refuse};
+use super::sealed::{Amendment, Carries, Codec, Decoded, Owner, Parents, READ_ONCE, check_address, refuse};
 use super::{Format, digits};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
@@ -120,6 +120,10 @@ impl Codec for Nerve {
         let instance = Instance::new(host, port).with_attributes(attributes);
         let id = instance.id().map_err(|error| error.to_string())?;
         Ok(Decoded { instance: instance.with_id(id), owner: None })
+    }
+
+    fn amend(&self, _: &[u8], _: Amendment<'_>) -> Result<Vec<u8>, String> {
+        Err(READ_ONCE.to_owned())
     }
 
     fn parents(&self) -> Parents {

@@ -94,6 +94,13 @@ pub enum Amendment<'a> {
     Weight(NonZeroU16),
 }
 
+/// The nodes of rules that an amendment takes away and puts in their place, all in the directory that has the rules.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RuleChange {
+    pub gone: Vec<NodeName>,
+    pub new: Vec<(NodeName, Vec<u8>)>,
+}
+
 /// What the readers of a record beside ours make of ours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Beside {
@@ -151,6 +158,9 @@ impl Carries {
         Err(refuse(format!("format {format} cannot carry {what}; curator can")))
     }
 }
+
+/// Why a record of a format cannot be amended whose readers read a node's data once.
+pub(super) const READ_ONCE: &str = "readers take up a change of it under another name alone, and a node of another name would end with this program: ask its owner";
 
 /// The error of an instance that a format cannot write.
 pub(super) fn refuse(why: String) -> Error {
@@ -238,6 +248,24 @@ pub trait Codec: fmt::Debug {
             Amendment::Weight(_) => "a weight",
         };
         Err(format!("its records cannot say {what}"))
+    }
+
+    /// Which directory has the rules by which operators change instances that are not theirs, counted as
+    /// [`directories`](Self::directories) lists them. Defaults to none: then [`amend`](Self::amend) is the way.
+    fn rules_in(&self) -> Option<usize> {
+        None
+    }
+
+    /// The change of the rules that amends an instance, or why that cannot be. `instance` is as its record has it, without any rule.
+    fn amend_rules(
+        &self,
+        service: &ServiceName,
+        (name, instance): (&NodeName, &Instance),
+        rules: &[Arc<Rules>],
+        amendment: Amendment<'_>,
+    ) -> Result<RuleChange, String> {
+        let _ = (service, name, instance, rules);
+        self.amend(&[], amendment).map(|_| RuleChange::default())
     }
 
     /// What a child of a directory says, or why it says nothing. Defaults to an instance.

@@ -1,5 +1,6 @@
 //! One node as an operator sees it.
 
+use super::rules::RuleBook;
 use crate::discovery::lookup::exists;
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
@@ -20,6 +21,9 @@ pub struct Inspection {
     stat: Stat,
     verdict: Result<Instance, String>,
     owner: Option<Owner>,
+    /// The instance as its record alone has it, where rules make another of it.
+    unruled: Option<Instance>,
+    rules_changed: Zxid,
 }
 
 impl Inspection {
@@ -51,6 +55,8 @@ impl Inspection {
             stat: node.stat,
             verdict: Err(String::new()),
             owner: None,
+            unruled: None,
+            rules_changed: Zxid(0),
         };
         Ok(Some(unread.written(node.data.to_vec(), node.stat, format)))
     }
@@ -61,6 +67,33 @@ impl Inspection {
         let owner = decoded.as_ref().ok().and_then(|decoded| decoded.owner.clone());
         let verdict = decoded.map(|decoded| decoded.instance);
         Self { data, stat, verdict, owner, ..self }
+    }
+
+    /// The same node under the rules beside it.
+    pub(super) fn under(self, rules: &RuleBook, format: &dyn Format) -> Self {
+        let rules_changed = rules.changed();
+        let (verdict, unruled) = match self.verdict {
+            Ok(instance) => match rules.apply(format, &self.name, &instance) {
+                Some(ruled) => (Ok(ruled), Some(instance)),
+                None => (Ok(instance), None),
+            },
+            Err(why) => (Err(why), None),
+        };
+        Self { verdict, unruled, rules_changed, ..self }
+    }
+
+    /// The same node as if there were no rules.
+    pub(super) fn without_rules(self) -> Self {
+        let verdict = match self.unruled {
+            Some(instance) => Ok(instance),
+            None => self.verdict,
+        };
+        Self { verdict, unruled: None, ..self }
+    }
+
+    /// The instance as its record alone has it.
+    pub(super) fn unruled(&self) -> Result<&Instance, &str> {
+        self.unruled.as_ref().map_or_else(|| self.instance(), Ok)
     }
 
     /// Fails unless the node is the one that was seen.
@@ -102,7 +135,7 @@ impl Inspection {
         &self.data
     }
 
-    /// The instance that the registry's format reads there.
+    /// The instance that the registry's format reads there, with the rules that operators put beside it, where the format has such.
     ///
     /// # Errors
     ///
@@ -147,6 +180,12 @@ impl Inspection {
     /// The write that last changed the node's data.
     pub fn modified(&self) -> Zxid {
         Zxid(self.stat.mzxid)
+    }
+
+    /// The last change of all that [`instance`](Self::instance) says: of the node, or of the rules beside it. A snapshot whose
+    /// watermark is not lower has it.
+    pub fn watermark(&self) -> Zxid {
+        self.modified().max(self.rules_changed)
     }
 
     /// The session that owns the node; 0 for a persistent node.

@@ -22,13 +22,16 @@
 
 mod directory;
 mod inspection;
+mod rules;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 pub use self::directory::Directory;
 pub use self::inspection::Inspection;
+use self::rules::RuleBook;
 use crate::error::{Error, ErrorKind};
+use crate::format::Format;
 use crate::format::sealed::Amendment;
 use crate::instance::{NodeName, ServiceName, Status};
 use crate::registry::Registry;
@@ -74,8 +77,15 @@ impl Operator {
         for (number, directory) in context.format.directories(service)?.into_iter().enumerate() {
             let path = context.base.instance(&directory, &name)?;
             let (service, name, format) = (service.clone(), name.clone(), context.format.clone());
+            let base = context.base.clone();
             let look = move |store: Arc<dyn Store>| async move {
-                Inspection::read(&*store, path, number, service, name, &*format).await
+                let seen = Inspection::read(&*store, path, number, service.clone(), name, &*format).await?;
+                let Some(seen) = seen else { return Ok(None) };
+                let rules = RuleBook::read(&*store, &base, &service, &*format).await?;
+                Ok(Some(match rules {
+                    Some(rules) => seen.under(&rules, &*format),
+                    None => seen,
+                }))
             };
             if let Some(found) = self.0.ask("looking at the node", look).await? {
                 return Ok(Some(found));
@@ -162,9 +172,10 @@ impl Operator {
 
     async fn amend(&self, seen: &Inspection, amendment: Amendment<'_>) -> Result<Inspection, Error> {
         let format = self.0.context().format.clone();
-        let data = format.amend(seen.data(), amendment).map_err(|why| {
-            Error::new(ErrorKind::Invalid, format!("{}: {why} (format {})", seen.path(), format.name()))
-        })?;
+        if format.rules_in().is_some() {
+            return self.rule(seen, amendment).await;
+        }
+        let data = format.amend(seen.data(), amendment).map_err(|why| cannot(seen, &*format, &why))?;
         let seen = seen.clone();
         let write = move |store: Arc<dyn Store>| async move {
             seen.check_unchanged(&*store).await?;
@@ -174,6 +185,39 @@ impl Operator {
         };
         self.0.ask("writing the node", write).await
     }
+
+    /// Changes an instance by the rules beside it: its node stays as its owner wrote it.
+    async fn rule(&self, seen: &Inspection, amendment: Amendment<'_>) -> Result<Inspection, Error> {
+        let context = self.0.context();
+        let (format, acl) = (context.format.clone(), context.acl);
+        let read = {
+            let (base, format, service) = (context.base.clone(), format.clone(), seen.service().clone());
+            move |store: Arc<dyn Store>| async move { RuleBook::read(&*store, &base, &service, &*format).await }
+        };
+        let Some(rules) = self.0.ask("reading the rules", read.clone()).await? else {
+            return Ok(seen.clone());
+        };
+        let instance = seen.unruled().map_err(|why| cannot(seen, &*format, why))?;
+        let change = format.amend_rules(seen.service(), (seen.name(), instance), rules.nodes(), amendment);
+        let change = change.map_err(|why| cannot(seen, &*format, &why))?;
+        let unchanged = seen.clone();
+        let write = move |store: Arc<dyn Store>| async move {
+            unchanged.check_unchanged(&*store).await?;
+            rules.make(&*store, change, acl).await
+        };
+        self.0.ask("writing the rules", write).await?;
+        let rules = self.0.ask("reading the rules", read).await?;
+        let unruled = seen.clone().without_rules();
+        Ok(match rules {
+            Some(rules) => unruled.under(&rules, &*format),
+            None => unruled,
+        })
+    }
+}
+
+/// The error of a change that a format cannot state.
+fn cannot(seen: &Inspection, format: &dyn Format, why: &str) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{}: {why} (format {})", seen.path(), format.name()))
 }
 
 /// The error of a write, as its caller is told.

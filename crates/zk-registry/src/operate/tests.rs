@@ -99,7 +99,112 @@ async fn an_instance_is_found_by_its_id_whatever_its_node_is_called() {
         let seen = seen.unwrap_or_else(|| panic!("{format}: {id} is there"));
         assert_eq!(seen.instance().map(|instance| instance.port()), Ok(80), "{format}: {seen:?}");
         assert_eq!(operator.directory(&service).await.unwrap().unwrap().names().len(), 1, "{format}");
-        let refused = operator.set_status(&seen, Status::Draining, None).await.unwrap_err();
-        assert!(refused.to_string().contains(&format!("format {format}")), "{refused}");
     }
+}
+
+/// A registry with an instance that this format writes, and what an operator sees of it.
+async fn one_of(format: &str) -> (crate::testing::Registry, Operator, Inspection, crate::Registration) {
+    let options = crate::options::Options::default().with_format(crate::format::named(format).unwrap());
+    let registry = crate::testing::Registry::with(options, 1);
+    let service: ServiceName =
+        if format.starts_with("dubbo") { "com.example.Time" } else { "time" }.parse().unwrap();
+    let mut registration = registry.register(&service, Instance::new("10.0.0.1", 80));
+    registration.registered().await.unwrap();
+    let operator = Operator::new(&registry);
+    let seen = operator.inspect(&service, registration.id().as_str()).await.unwrap().unwrap();
+    (registry, operator, seen, registration)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dialect_has_no_way_for_is_refused_with_the_reason() {
+    for (format, weight, status) in [
+        ("armeria", Some("another name"), "cannot say that an instance is draining"),
+        ("kitex", None, "a weight of 0 means 10"),
+        ("kratos", None, "cannot say that an instance is draining"),
+        ("motan", None, "another directory"),
+        ("nerve", Some("another name"), "another name"),
+        ("plain", Some("cannot say a weight"), "cannot say that an instance is draining"),
+        ("serverset", Some("another name"), "another name"),
+    ] {
+        let (_registry, operator, seen, _registration) = one_of(format).await;
+        let refused = operator.set_status(&seen, Status::Draining, None).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{format}: {refused}");
+        let said = refused.to_string();
+        assert!(said.contains(status) && said.contains(&format!("format {format}")), "{said}");
+        let weighed = operator.set_weight(&seen, NonZeroU16::new(30).unwrap()).await;
+        match weight {
+            Some(why) => assert!(weighed.unwrap_err().to_string().contains(why), "{format}"),
+            None => {
+                let instance = weighed.unwrap().instance().unwrap().clone();
+                assert_eq!(instance.weight().get(), 30, "{format}");
+                let before = seen.instance().unwrap();
+                assert_eq!(instance.with_weight(before.weight()), *before, "{format}: nothing else");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_of_dubbo_is_changed_by_rules_for_its_address_and_its_node_stays() {
+    let (registry, operator, seen, registration) = one_of("dubbo:group=g,version=1.0.0").await;
+    let rules = async || {
+        let path = format!("/services/{}/configurators", seen.service());
+        let list = |store: Arc<dyn Store>| async move {
+            Ok(store.list(&path).await.map(|(names, _)| names).unwrap_or_default())
+        };
+        operator.0.ask("listing", list).await.unwrap()
+    };
+    let service = seen.service().clone();
+    let drained = operator.set_status(&seen, Status::Draining, Some("a deploy")).await.unwrap();
+    let instance = drained.instance().unwrap();
+    assert_eq!(instance.status(), Status::Draining);
+    assert_eq!(instance.metadata()["drain-reason"], "a deploy");
+    assert_eq!((drained.path(), drained.version()), (seen.path(), seen.version()));
+    let mut watch = registry.watch(&service);
+    let member = watch.wait_for(drained.watermark()).await.unwrap().get(registration.id()).unwrap().clone();
+    assert_eq!(member.status(), Status::Draining);
+    let heavy = operator.set_weight(&drained, NonZeroU16::new(250).unwrap()).await.unwrap();
+    assert_eq!((heavy.instance().unwrap().weight().get(), rules().await.len()), (250, 2));
+    // What one says as well as the other is said once.
+    let again = operator.set_weight(&heavy, NonZeroU16::new(250).unwrap()).await.unwrap();
+    assert_eq!((again.instance().unwrap().weight().get(), rules().await.len()), (250, 2));
+    let up = operator.set_status(&again, Status::Up, None).await.unwrap();
+    let instance = up.instance().unwrap();
+    assert_eq!((instance.status(), instance.metadata().get("drain-reason")), (Status::Up, None));
+    let usual = operator.set_weight(&up, NonZeroU16::new(100).unwrap()).await.unwrap();
+    assert_eq!((usual.instance().unwrap(), rules().await), (seen.instance().unwrap(), Vec::<String>::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_of_others_keep_what_else_they_say_and_one_that_wins_is_named() {
+    let (registry, operator, seen, _registration) = one_of("dubbo").await;
+    let service = seen.service().clone();
+    let put = |url: &str| {
+        let name = url
+            .replace(':', "%3A")
+            .replace('/', "%2F")
+            .replace('?', "%3F")
+            .replace('&', "%26")
+            .replace('=', "%3D");
+        registry.put(&format!("/services/{service}/configurators/{name}"), b"");
+    };
+    put("override://0.0.0.0/com.example.Time?category=configurators&disabled=true");
+    put("override://10.0.0.1:80/com.example.Time?category=configurators&weight=50&timeout=7");
+    let look = async || operator.inspect(&service, "10.0.0.1:80").await.unwrap().unwrap();
+    let seen = look().await;
+    assert_eq!(seen.instance().unwrap().status(), Status::Draining);
+    assert_eq!(seen.instance().unwrap().weight().get(), 50);
+    let up = operator.set_status(&seen, Status::Up, None).await.unwrap();
+    assert_eq!(up.instance().unwrap().status(), Status::Up, "one rule for this address beats one for all");
+    let heavy = operator.set_weight(&up, NonZeroU16::new(70).unwrap()).await.unwrap();
+    let instance = heavy.instance().unwrap();
+    assert_eq!((instance.weight().get(), instance.metadata()["timeout"].as_str()), (70, "7"));
+    put(
+        "override://10.0.0.1:80/com.example.Time?category=configurators&disabled=true&priority=9&~application=*",
+    );
+    let stubborn = look().await;
+    assert_eq!(stubborn.instance().unwrap().status(), Status::Draining);
+    let refused = operator.set_status(&stubborn, Status::Up, None).await.unwrap_err();
+    assert!(refused.to_string().contains("another rule"), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
 }

@@ -1,5 +1,6 @@
 //! Dubbo at the level of interfaces: the record is a url, and stands in the node's name.
 
+mod amend;
 pub(super) mod overrides;
 pub(super) mod url;
 
@@ -7,6 +8,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use self::amend::Part;
 use self::overrides::Override;
 use self::url::Url;
 use super::Format;
@@ -15,7 +17,8 @@ use super::parameters::Parameters;
 use super::percent;
 use super::rules::{Rule, Rules};
 use super::sealed::{
-    Carries, Child, Codec, Decoded, Owner, Parents, Place, Reading, Record, check_address, refuse,
+    Amendment, Carries, Child, Codec, Decoded, Owner, Parents, Place, Reading, Record, RuleChange,
+    check_address, refuse,
 };
 use crate::error::Error;
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
@@ -161,6 +164,21 @@ impl Codec for Dubbo {
         overrides::apply(rules.collect(), self.group.as_deref(), self.version.as_deref(), instance)
     }
 
+    fn rules_in(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn amend_rules(
+        &self,
+        service: &ServiceName,
+        (_, instance): (&NodeName, &Instance),
+        rules: &[Arc<Rules>],
+        amendment: Amendment<'_>,
+    ) -> Result<RuleChange, String> {
+        let part = Part { service, group: self.group.as_deref(), version: self.version.as_deref() };
+        amend::amend(part, instance, rules, amendment)
+    }
+
     fn is_composed(&self) -> bool {
         true
     }
@@ -237,12 +255,7 @@ fn check_key(key: &str) -> Result<(), Error> {
 }
 
 fn check_value(key: &str, value: &str) -> Result<(), Error> {
-    let is_bad = |c: char| matches!(c, '&' | ';' | '#') || c.is_control();
-    if value.contains(is_bad) || value.trim() != value || value.is_empty() {
-        let why = "a url cannot carry `&`, `;`, `#`, controls, blanks at an end, or nothing";
-        return Err(refuse(format!("format dubbo: {key} {value:?}: {why}")));
-    }
-    Ok(())
+    url::check_value(key, value).map_err(|why| refuse(format!("format dubbo: {why}")))
 }
 
 /// The provider of a url.

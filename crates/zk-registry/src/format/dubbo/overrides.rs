@@ -34,6 +34,32 @@ impl Override {
         Ok(is_rule.then(|| Self(url.into_owned())))
     }
 
+    /// Whether the rule is for this provider alone, whatever else is so.
+    pub(super) fn is_for_one(&self, group: Option<&str>, version: Option<&str>, instance: &Instance) -> bool {
+        let url = &self.0;
+        let has_conditions =
+            url.parameters().any(|(key, _)| matches!(key, "application" | "side") || key.starts_with('~'));
+        url.protocol == "override"
+            && url.port.is_some_and(|port| port != 0)
+            && url.host != ANY_HOST
+            && !has_conditions
+            && self.matches(group, version, instance)
+    }
+
+    /// What the rule says of a provider.
+    pub(super) fn stated(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.parameters().filter(|(key, _)| !OF_THE_RULE.contains(key) && !key.starts_with('~'))
+    }
+
+    /// The rule's url without some of its parameters.
+    pub(super) fn without(&self, keys: &[&str]) -> String {
+        let url = &self.0;
+        let kept = url.parameters().filter(|(key, _)| !keys.contains(key));
+        let query: Vec<_> = kept.map(|(key, value)| format!("{key}={value}")).collect();
+        let address = Instance::new(url.host.as_str(), url.port.unwrap_or_default()).address();
+        format!("{}://{address}/{}?{}", url.protocol, url.path, query.join("&"))
+    }
+
     /// Where the rule stands among others: the last one wins.
     fn order(&self) -> (&str, i64) {
         (&self.0.host, self.0.get("priority").and_then(|priority| priority.parse().ok()).unwrap_or(0))

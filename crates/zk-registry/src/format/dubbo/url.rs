@@ -71,6 +71,16 @@ impl<'a> Url<'a> {
     }
 }
 
+/// Refuses a value that a url cannot carry.
+pub(super) fn check_value(key: &str, value: &str) -> Result<(), String> {
+    let is_bad = |c: char| matches!(c, '&' | ';' | '#') || c.is_control();
+    if value.contains(is_bad) || value.trim() != value || value.is_empty() {
+        let why = "a url cannot carry `&`, `;`, `#`, controls, blanks at an end, or nothing";
+        return Err(format!("{key} {value:?}: {why}"));
+    }
+    Ok(())
+}
+
 /// The parameters right of the first escaped `?`: the whole is encoded once.
 fn encoded_parameters(text: &str) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
     let mut parameters = Vec::with_capacity(PARAMETERS);

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use super::parameters::Parameters;
 use super::sealed::{
-    Carries, Child, Codec, Decoded, Drain, Owner, Parents, Place, Reading, Record, check_address, refuse,
+    Amendment, Carries, Child, Codec, Decoded, Drain, Owner, Parents, Place, Reading, Record, check_address,
+    refuse,
 };
 use super::{Format, percent};
 use crate::error::Error;
@@ -234,6 +235,24 @@ impl Codec for Motan {
         Ok(Reading::Member(decoded))
     }
 
+    /// The url with another weight, everything else and its encoding as they were written.
+    fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
+        let Amendment::Weight(weight) = amendment else {
+            let why = "a draining instance stands in another directory, and a node that this program put there would end with it: \
+                ask its owner to move";
+            return Err(why.to_owned());
+        };
+        if u32::from(weight.get()) > MOST_WEIGHT {
+            return Err(format!("a weight is at most {MOST_WEIGHT}"));
+        }
+        let is_stream = javastream::is_stream(data);
+        let text =
+            if is_stream { javastream::read(data) } else { str::from_utf8(data).ok().map(str::to_owned) };
+        let text = text.filter(|text| Url::read(text).is_some()).ok_or("its data is no url")?;
+        let text = with_weight(&text, weight);
+        Ok(if is_stream { javastream::write(&text) } else { text.into_bytes() })
+    }
+
     fn is_composed(&self) -> bool {
         true
     }
@@ -257,6 +276,15 @@ fn url(data: &[u8]) -> Option<Url> {
         return Url::read(&javastream::read(data)?);
     }
     Url::read(str::from_utf8(data).ok()?)
+}
+
+fn with_weight(url: &str, weight: NonZeroU16) -> String {
+    let (left, query) = url.split_once('?').unwrap_or((url, ""));
+    let is_weight = |pair: &str| percent::decode(pair.split('=').next().unwrap_or_default()) == WEIGHT;
+    let kept = query.split('&').filter(|pair| !pair.is_empty() && !is_weight(pair));
+    let pairs: Vec<_> = kept.map(str::to_owned).chain([format!("{WEIGHT}={weight}")]).collect();
+    let end = if query.ends_with('&') { "&" } else { "" };
+    format!("{left}?{}{end}", pairs.join("&"))
 }
 
 fn parse(name: &str) -> Result<(&str, u16), &'static str> {

@@ -13,7 +13,10 @@ use serde_json::Value;
 use self::vector::{SHARD, Vector};
 use super::parameters::Parameters;
 use super::rules::{Rule, Rules};
-use super::sealed::{Carries, Child, Codec, Decoded, Drain, Owner, Parents, Reading, check_address, refuse};
+use super::sealed::{
+    Amendment, Carries, Child, Codec, Decoded, Drain, Owner, Parents, READ_ONCE, Reading, check_address,
+    refuse,
+};
 use super::{Format, digits};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
@@ -165,6 +168,10 @@ impl Codec for ServerSet {
             attributes.status = Status::Draining;
         }
         (attributes != *instance.attributes()).then(|| instance.clone().with_attributes(attributes))
+    }
+
+    fn amend(&self, _: &[u8], _: Amendment<'_>) -> Result<Vec<u8>, String> {
+        Err(READ_ONCE.to_owned())
     }
 
     fn is_composed(&self) -> bool {
