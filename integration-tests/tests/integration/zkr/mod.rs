@@ -120,7 +120,16 @@ async fn services_and_their_instances_are_shown() {
 async fn a_missing_chroot_is_named_and_not_taken_for_an_empty_fleet() {
     let world = World::new(0).await;
     let to = format!("{}/none", world.chroot.connect_string());
-    for words in ["services", "list time", "drain time a:1", "doctor"] {
+    for words in [
+        "services",
+        "list time",
+        "drain time a:1",
+        "doctor",
+        "watch time",
+        "wait time --for gone=a:1",
+        "web --listen 127.0.0.1:0",
+        "web time --listen 127.0.0.1:0",
+    ] {
         let run = Program::zkr().args(words.split(' ')).args(["--zookeeper", &to]).start();
         ends_with(&run, 3).await;
         assert!(
@@ -239,6 +248,7 @@ async fn the_doctor_finds_what_is_wrong_and_ends_accordingly() {
     };
     assert!(has(&findings, "doubtful", "everybody may write"), "{findings:?}");
     assert!(has(&findings, "ok", "version 3."), "{findings:?}");
+    assert!(has(&findings, "ok", "apart"), "the clocks are compared: {findings:?}");
     world.ghost("ghost", dead()).await;
     world.ghost("twin", world.address(1)).await;
     world.raw.create("/services/time/broken", b"{", CreateMode::Persistent).await.unwrap();
@@ -306,6 +316,34 @@ async fn a_fleet_is_compared_with_what_was_listed_before() {
     std::fs::write(&file, "nonsense").unwrap();
     assert!(world.refused(&diff, 2).await.contains("line 1"));
     assert!(world.refused("diff", 2).await.contains("--against"));
+}
+
+#[tokio::test]
+async fn a_service_is_compared_with_what_a_registry_remembered_of_it() {
+    let mut world = World::new(2).await;
+    let directory = tempfile::tempdir().unwrap();
+    let options = zk_registry::Options::default().with_snapshot_dir(directory.path());
+    let reader = Registry::open(world.chroot.connect_string().parse().unwrap(), options);
+    reader.watch(&time()).live().await.unwrap();
+    reader.close(SOON).await;
+    let mut files = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
+    let file = files.find(|file| file.extension().is_some_and(|end| end == "snapshot")).unwrap();
+    let diff = format!("diff --against-file {}", file.display());
+    // It knows one service; what else there is, is no difference.
+    let mut other = world.registry.register(&"other".parse().unwrap(), Instance::new("127.0.0.1", 1));
+    other.registered().await.unwrap();
+    assert_eq!(world.run(&diff, 0).await, [Value::Null; 0]);
+    let gone = world.address(1).to_string();
+    world.registrations.remove(1).withdraw(SOON).await;
+    let found = world.run(&diff, 1).await;
+    assert_eq!(
+        (found.len(), &found[0]["id"], &found[0]["difference"]),
+        (1, &gone.into(), &"only there".into())
+    );
+    assert!(world.refused(&format!("{diff} --base /elsewhere"), 2).await.contains("--base"));
+    let torn = std::fs::read_to_string(&file).unwrap().replace("127.0.0.1", "127.0.0.2");
+    std::fs::write(&file, torn).unwrap();
+    assert!(world.refused(&diff, 2).await.contains("damaged"));
 }
 
 #[tokio::test]

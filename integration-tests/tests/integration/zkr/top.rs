@@ -2,6 +2,7 @@
 
 use integration_tests::proxy::Proxy;
 use integration_tests::tmux::Tmux;
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -144,4 +145,28 @@ async fn it_ends_with_what_happened() {
     kill(Pid::from_raw(child.trim().parse().unwrap()), Signal::SIGTERM).unwrap();
     let after = tmux.shows("as before", SOON).await;
     assert!(after.contains("ended: 0") && !after.contains("1 instance"), "{after}");
+}
+
+#[tokio::test]
+async fn a_screen_that_cannot_be_drawn_on_any_more_is_an_error() {
+    let world = World::new(1).await;
+    let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let (keyboard, screen) = (openpty(Some(&size), None).unwrap(), openpty(Some(&size), None).unwrap());
+    // A copy is not inherited: the program must not keep the other end of its own screen open.
+    let mut drawn = std::fs::File::from(screen.master.try_clone().unwrap());
+    drop(screen.master);
+    // In a session without a terminal of its own: the loss of that would end it by a signal.
+    let mut command = std::process::Command::new("setsid");
+    command.arg(Program::zkr().path()).args(["top", "--zookeeper", &world.chroot.connect_string()]);
+    command.env("TERM", "xterm-256color").stderr(std::process::Stdio::piped());
+    let mut run = command.stdin(keyboard.slave).stdout(screen.slave).spawn().unwrap();
+    drop(command);
+    let mut first = [0; 1];
+    std::io::Read::read_exact(&mut drawn, &mut first).unwrap();
+    drop(drawn);
+    let ended = eventually(SOON, "its end", async || run.try_wait().unwrap()).await;
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut run.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(ended.code(), Some(1), "{said}");
+    assert!(said.contains("cannot be written"), "{said}");
 }

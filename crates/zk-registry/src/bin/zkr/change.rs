@@ -174,7 +174,7 @@ impl Change {
         let until = Instant::now() + self.wait;
         let mut watch = reader.watch(&self.service);
         let seen = async {
-            watch.wait_for(written.modified()).await?;
+            watch.wait_for(written.watermark()).await?;
             let stands = Instant::now() + STANDS;
             loop {
                 let member = watch.current().get(id).cloned();
@@ -234,5 +234,5 @@ Exit codes:
   0  it is done, or it was so already
   1  refused: no such instance, a record that cannot say it, written by somebody else meanwhile, written back at once
   2  wrong usage; nothing was touched
-  3  ZooKeeper was not reached, or does not let us read
+  3  ZooKeeper was not reached, or does not let us read; or a signal came first, when it may be written
   4  written, but not seen in time";

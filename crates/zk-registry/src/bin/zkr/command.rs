@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
-use zk_registry::cli::program::Output;
+use zk_registry::cli::program::{Flush, Output};
 
 use crate::change::{MarkArgs, WeightArgs};
 use crate::difference::DiffArgs;
@@ -84,6 +84,14 @@ enum Command {
 }
 
 impl Cli {
+    /// When a line of this subcommand reaches the reader: those that write very many lines at their end do it in few system calls.
+    pub(crate) fn flush(&self) -> Flush {
+        match self.command {
+            Command::Diff(_) | Command::List(_) | Command::Services(_) => Flush::Lazily,
+            _ => Flush::EachLine,
+        }
+    }
+
     /// Runs the subcommand.
     pub(crate) async fn run(self, output: &Output, stop: &CancellationToken) -> Result<Exit, Failure> {
         match self.command {

@@ -14,7 +14,8 @@ use crate::common_args::CommonArgs;
 use crate::compare::differences;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;
-use crate::{listing, services};
+use crate::listing::{self, Covers};
+use crate::services;
 
 /// What to compare.
 #[derive(Args, Clone, Debug)]
@@ -27,7 +28,7 @@ pub(crate) struct DiffArgs {
     #[arg(long, value_name = "HOST:PORT,..[/CHROOT]", required_unless_present = "against_file")]
     against: Option<ConnectString>,
 
-    /// What `zkr list --output json` wrote at another time
+    /// What `zkr list --output json` wrote at another time, or the snapshot file of a registry
     #[arg(long, value_name = "FILE", conflicts_with = "against")]
     against_file: Option<PathBuf>,
 
@@ -49,11 +50,13 @@ pub(crate) async fn run(args: DiffArgs, output: &Output, stop: &CancellationToke
     let here = Fleet::of(args.common)?;
     let mut found = 0_usize;
     if let Some(path) = &args.against_file {
-        let then = listing::read(path)?;
+        let (then, covers) = listing::read(path, &here.options.base)?;
         here.with(stop, async |here| {
             let mut names = BTreeSet::from_iter(args.services.iter().cloned());
             if names.is_empty() {
-                names.extend(here.services().await?);
+                if covers == Covers::Everything {
+                    names.extend(here.services().await?);
+                }
                 names.extend(then.keys().cloned());
             }
             for (service, ours) in services::read(here, names.into_iter().collect()).await? {
@@ -128,15 +131,17 @@ fn compare(
 
 /// The text that `--help` shows below the flags.
 pub(crate) const HELP: &str = "\
-Both are read with the same flags: base path, format, credentials. A file is what `zkr list --output json` wrote.
+Both are read with the same flags: base path, format, credentials. A file is what `zkr list --output json` wrote, of all
+services unless some are named, or the snapshot file of a registry, of its one service.
 
 Examples:
   zkr diff --against zk9:2181
   zkr list time --output json > before.json; ./deploy; zkr diff time --against-file before.json
+  zkr diff --against-file /var/cache/my-program/services%2Ftime+zk1%3A2181.snapshot
   zkr diff time com/example/billing --zookeeper zk1:2181/old --against zk1:2181/new
 
 Exit codes:
   0  no difference
   1  there is one, or the output could not be written
-  2  wrong usage, or the file is no such list; nothing was touched
+  2  wrong usage, or the file is neither; nothing was touched
   3  one of the two was not reached, or does not let us read";

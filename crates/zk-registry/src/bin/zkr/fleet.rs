@@ -73,6 +73,22 @@ impl Fleet {
     }
 }
 
+/// Fails where a service could never be seen: without the chroot, or without the right to read. A watch would take a chroot that is
+/// not there for one that comes later, and show an empty fleet meanwhile.
+pub(crate) async fn reachable(registry: &Registry, service: &ServiceName) -> Result<(), Failure> {
+    Operator::new(registry).directory(service).await?;
+    Ok(())
+}
+
+/// The same for the services that were named, or else for all.
+pub(crate) async fn any_reachable(registry: &Registry, services: &[ServiceName]) -> Result<(), Failure> {
+    match services {
+        [] => registry.services().await.map(drop)?,
+        [first, ..] => reachable(registry, first).await?,
+    }
+    Ok(())
+}
+
 /// The failure of a node that is not there: with the nodes that are.
 pub(crate) async fn not_there(operator: &Operator, service: &ServiceName, node: &str) -> Failure {
     let directory = operator.directory(service).await;

@@ -39,8 +39,8 @@ pub(crate) fn client_of(cons: &str, session: i64) -> Option<&str> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The longest reply that is read.
-const MOST: u64 = 4 * 1024 * 1024;
+/// The longest reply that is read; of a longer one the rest is missing.
+pub(crate) const MOST: u64 = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

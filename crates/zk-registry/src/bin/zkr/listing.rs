@@ -1,4 +1,4 @@
-//! What `zkr list --output json` wrote, read again.
+//! A file that says how services were at another time: what `zkr list --output json` wrote, or a registry's snapshot file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,9 +7,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 use zk_registry::cli::UsageError;
-use zk_registry::{Attributes, Instance, InstanceId, ServiceName, Snapshot, Status};
+use zk_registry::{Attributes, BasePath, Instance, InstanceId, ServiceName, Snapshot, Status};
 
-/// A line of it. Nodes that were rejected have no address.
+use crate::snapshot_file;
+
+/// A line of what `zkr list` wrote. Nodes that were rejected have no address.
 #[derive(Deserialize)]
 struct Line {
     service: String,
@@ -23,20 +25,40 @@ struct Line {
     metadata: BTreeMap<String, String>,
 }
 
-/// Reads a file of such lines.
-pub(crate) fn read(path: &Path) -> Result<BTreeMap<ServiceName, Snapshot>, UsageError> {
+/// Which services a file says something about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Covers {
+    /// All: one that is not in it was not there.
+    Everything,
+    /// Those in it.
+    Named,
+}
+
+/// Reads such a file. A snapshot file says by its path below `base` which service it is about.
+pub(crate) fn read(
+    path: &Path,
+    base: &BasePath,
+) -> Result<(BTreeMap<ServiceName, Snapshot>, Covers), UsageError> {
     let wrong = |why: String| UsageError::new("--against-file", format!("{}: {why}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let mut services: BTreeMap<ServiceName, Vec<Instance>> = BTreeMap::new();
+    if snapshot_file::begins(&text) {
+        services.extend([snapshot_file::read(&text, base).map_err(wrong)?]);
+        return Ok((snapshots(services), Covers::Named));
+    }
     for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let (service, instance) = parse(line).map_err(|why| wrong(format!("line {}: {why}", n + 1)))?;
         services.entry(service).or_default().extend(instance);
     }
+    Ok((snapshots(services), Covers::Everything))
+}
+
+fn snapshots(services: BTreeMap<ServiceName, Vec<Instance>>) -> BTreeMap<ServiceName, Snapshot> {
     let snapshot = |(service, instances)| {
         let snapshot = Snapshot::fixed(&service, instances);
         (service, snapshot)
     };
-    Ok(services.into_iter().map(snapshot).collect())
+    services.into_iter().map(snapshot).collect()
 }
 
 fn parse(line: &str) -> Result<(ServiceName, Option<Instance>), String> {
@@ -89,13 +111,15 @@ mod tests {
             snapshot.instances().map(|member| serde_json::to_string(&Shown::of(&service, member)).unwrap());
         let rejected = r#"{"service":"time","node":"x","rejected":"no JSON"}"#.to_owned();
         fs::write(&path, lines.chain([rejected]).collect::<Vec<_>>().join("\n")).unwrap();
-        let read = read(&path).unwrap();
+        let base = BasePath::default();
+        let (read, covers) = read(&path, &base).unwrap();
+        assert_eq!(covers, Covers::Everything);
         assert_eq!(read.len(), 1);
         assert_eq!(read[&service].len(), 2);
         for (before, after) in snapshot.instances().zip(read[&service].instances()) {
             assert_eq!((before.id(), differences(before, after)), (after.id(), Vec::<String>::new()));
         }
         fs::write(&path, "{}").unwrap();
-        assert!(super::read(&path).unwrap_err().to_string().contains("line 1"));
+        assert!(super::read(&path, &base).unwrap_err().to_string().contains("line 1"));
     }
 }

@@ -19,6 +19,7 @@ mod manual;
 mod reach;
 mod services;
 mod shown;
+mod snapshot_file;
 mod table;
 mod top;
 mod verify;
@@ -34,7 +35,7 @@ use clap::{CommandFactory as _, Parser as _};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use zk_registry::cli::UsageError;
-use zk_registry::cli::program::{self, Flush, Output};
+use zk_registry::cli::program::{self, Output};
 
 use crate::command::Cli;
 use crate::exit::{Exit, Failure};
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
 /// Runs a subcommand and turns its end into an exit code, with a line on standard error where there is something to say.
 async fn run(cli: Cli, stop: CancellationToken) -> Exit {
     let gone = stop.child_token();
-    let output = Output::new(Flush::EachLine, gone.clone());
+    let output = Output::new(cli.flush(), gone.clone());
     let mut running = pin!(cli.run(&output, &gone));
     let ended = tokio::select! {
         ended = &mut running => ended,

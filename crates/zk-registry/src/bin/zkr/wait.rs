@@ -13,7 +13,7 @@ use zk_registry::{Freshness, InstanceId, Resolve, ServiceName, Snapshot, Status}
 
 use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, reachable};
 use crate::shown::count;
 
 /// What to wait for.
@@ -107,6 +107,7 @@ pub(crate) async fn run(args: WaitArgs, output: &Output, stop: &CancellationToke
     };
     Fleet::of(args.common.clone())?
         .with(stop, async |registry| {
+            reachable(registry, &args.service).await?;
             let mut watch = registry.watch(&args.service);
             let holds = async {
                 loop {

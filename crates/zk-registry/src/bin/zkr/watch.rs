@@ -12,7 +12,7 @@ use zk_registry::{Change, Resolve, ServiceName, Snapshot};
 use crate::common_args::CommonArgs;
 use crate::compare::differences;
 use crate::exit::{Exit, Failure};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, reachable};
 use crate::shown::count;
 
 /// Whose changes to show.
@@ -50,6 +50,7 @@ pub(crate) async fn run(args: WatchArgs, output: &Output, stop: &CancellationTok
     };
     let watched = Fleet::of(args.common)?
         .with(stop, async |registry| {
+            reachable(registry, &service).await?;
             let mut watch = registry.watch(&service);
             let mut shown = watch.ready().await?.clone();
             show("ready", None, ready(&shown));

@@ -1,10 +1,11 @@
 //! `zkr doctor`: a look at everything that usually goes wrong.
 
+mod clocks;
 mod finding;
 mod servers;
 mod service;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use futures_util::stream::{self, StreamExt};
@@ -42,10 +43,12 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let format = args.common.format();
     let fleet = Fleet::of(args.common)?;
+    let connecting = SystemTime::now();
     let mut findings = fleet
         .with(stop, async |registry| {
             let mut findings = session_timeout(registry, fleet.options.session_timeout);
             findings.extend(servers::look(&fleet.to).await);
+            findings.push(clocks::look(&fleet.to, connecting).await);
             let names = if args.services.is_empty() { registry.services().await? } else { args.services };
             let operator = Operator::new(registry);
             let looks = names.iter().map(|name| service::look(registry, &operator, name, !args.no_dial));
@@ -93,9 +96,10 @@ const AT_ONCE: usize = 8;
 
 /// The text that `--help` shows below the flags.
 pub(crate) const HELP: &str = "\
-Looks at: the session timeout that is granted; each server's version; and for each service at nodes that are rejected, addresses that
-cannot be dialled or do not answer, one address under several ids, persistent nodes, records of several dialects, the size of the
-list of children, who may write, whether anything is up, whether this clock is behind, and how many path bytes each session owns.
+Looks at: the session timeout that is granted; each server's version; whether this machine's clock is behind or ahead; and for each
+service at nodes that are rejected, addresses that cannot be dialled or do not answer, one address under several ids, persistent
+nodes, records of several dialects, the size of the list of children, who may write, whether anything is up, and how many path bytes
+each session owns.
 
 Examples:
   zkr doctor

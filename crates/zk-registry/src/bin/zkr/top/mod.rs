@@ -27,7 +27,7 @@ use self::theme::Theme;
 use crate::amend::{Amended, amend};
 use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, any_reachable};
 use crate::live::{Board, News, Now, watching};
 
 /// What to show.
@@ -58,6 +58,7 @@ pub(crate) async fn run(args: TopArgs, stop: &CancellationToken) -> Result<Exit,
     let model = Model::new(Board::new(&args.services), fleet.to.to_string(), writes);
     let shown = fleet
         .with(stop, async |registry| {
+            any_reachable(registry, &args.services).await?;
             let (tell, mut news) = mpsc::channel(WAITING);
             let _watching =
                 AbortOnDropHandle::new(tokio::spawn(watching(registry.clone(), args.services, tell)));

@@ -32,7 +32,7 @@ use zk_registry::operate::Operator;
 use self::site::Site;
 use crate::common_args::CommonArgs;
 use crate::exit::{Exit, Failure};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, any_reachable};
 use crate::live::{Board, News, Now, watching};
 
 /// What to show, and where.
@@ -73,6 +73,7 @@ pub(crate) async fn run(args: WebArgs, output: &Output, stop: &CancellationToken
     let line = Line { url: format!("http://{address}/{fragment}") };
     let served = fleet
         .with(stop, async |registry| {
+            any_reachable(registry, &args.services).await?;
             let (tell, mut news) = mpsc::channel(WAITING);
             let board = Board::new(&args.services);
             let _watching =
