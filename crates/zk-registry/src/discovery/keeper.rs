@@ -69,6 +69,8 @@ pub(super) struct Keeper {
     published_at: Option<Instant>,
     /// After which moment something of the server was received.
     received_at: Option<Instant>,
+    /// How many connections in a row were lost before everything was read.
+    in_vain: u32,
 }
 
 impl Keeper {
@@ -99,6 +101,7 @@ impl Keeper {
             snapshots,
             published_at: None,
             received_at: None,
+            in_vain: 0,
         }
     }
 
@@ -216,6 +219,8 @@ impl Keeper {
                 }
             }
             Event::Connected => {
+                self.in_vain =
+                    if epoch.need == Need::Everything { self.in_vain.saturating_add(1) } else { 0 };
                 (epoch.line, epoch.need) = (Line::Unarmed, Need::Everything);
                 epoch.reads.begin(self.resync_at());
                 epoch.checks.begin(None);
@@ -232,7 +237,7 @@ impl Keeper {
     /// When the resync after a reconnect may begin. The first session of a view is none: it begins at once.
     pub(super) fn resync_at(&mut self) -> Option<Instant> {
         self.received_at?;
-        let spread = spread(self.view.children(), self.settings.session_timeout);
+        let spread = spread(self.view.children(), self.in_vain, self.settings.session_timeout);
         let delay = spread.mul_f64(self.rng.random_range(0.0..1.0));
         (delay >= Duration::from_millis(1)).then(|| Instant::now() + delay)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::schedules::{NO_AUDIT, ROOT, SESSION, record, registry, service};
 use super::stale;
@@ -87,6 +87,26 @@ async fn the_readers_of_a_large_service_do_not_come_back_all_at_once() {
         let then = back.iter().filter(|at| (from..to).contains(at)).count();
         assert!(then <= 25, "{then} of 100 between {from:?} and {to:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_that_lose_every_connection_before_they_have_read_everything_come_back_ever_later() {
+    let cluster = Cluster::new(0);
+    let mut fleet = fleet_of_readers(&cluster, 1_000, 20).await;
+    for _ in 0..3 {
+        fleet.iter().for_each(|(network, _)| network.blip());
+        for (_, watch) in &mut fleet {
+            stale(watch).await;
+        }
+        // Long enough for the connection, and for few to have drawn so short a delay.
+        sleep(Duration::from_millis(30)).await;
+    }
+    let cut = Instant::now();
+    let lives = fleet.iter_mut().map(async |(_, watch)| watch.live().await.map(|_| cut.elapsed()).unwrap());
+    let back = join_all(lives).await;
+    let late = back.iter().filter(|back| **back > SESSION / 4 + Duration::from_millis(20)).count();
+    assert!(late >= 10, "{back:?}");
+    assert!(back.iter().all(|back| *back < SESSION + Duration::from_millis(20)), "{back:?}");
 }
 
 #[tokio::test(start_paused = true)]
