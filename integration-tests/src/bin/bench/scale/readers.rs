@@ -22,12 +22,14 @@ pub(super) struct Readers {
 
 impl Readers {
     /// All of them, once each has seen the whole service.
-    pub(super) async fn open(to: &str, readers: usize) -> Self {
+    pub(super) async fn open(to: &str, readers: usize, session_timeout: Duration) -> Self {
+        let options =
+            Options::default().with_session_timeout(session_timeout).with_runtime(Handle::current());
         let (goal, _) = watch::channel(i64::MAX);
         let (said, reached) = mpsc::unbounded_channel();
         let opened = stream::iter(0..readers)
             .map(|_| async {
-                let registry = open_with(to, Options::default().with_runtime(Handle::current())).await;
+                let registry = open_with(to, options.clone()).await;
                 let mut watch = registry.watch(&time());
                 watch.live().await.expect("the registry is open");
                 (registry, watch)

@@ -12,15 +12,18 @@ use crate::grouped::grouped;
 
 const INSTANCES: usize = 1_000;
 /// How many readers lose the one server that there is, and how many the leader of three.
-const READERS: usize = 10_000;
+const READERS: usize = 3_000;
 const READERS_OF_ENSEMBLE: usize = 1_000;
 /// How often the server is asked how many requests it had.
 const EVERY: Duration = Duration::from_millis(50);
-const SESSION: Duration = Duration::from_secs(10);
+/// The session timeouts of the many readers, and of the few.
+const SESSION: Duration = Duration::from_secs(30);
+const SESSION_OF_ENSEMBLE: Duration = Duration::from_secs(10);
 
 pub(super) async fn rows() -> Vec<Row> {
     let single = Launch::single().on_disk().start().await;
-    let mut rows = storm(&single, READERS, "the server is restarted", async || single.restart(1).await).await;
+    let mut rows =
+        storm(&single, (READERS, SESSION), "the server is restarted", async || single.restart(1).await).await;
     drop(single);
     let ensemble = Launch::ensemble().on_disk().start().await;
     let leader = ensemble.leader().await;
@@ -28,7 +31,10 @@ pub(super) async fn rows() -> Vec<Row> {
         ensemble.kill(leader).await;
         ensemble.another_leader(leader).await;
     };
-    rows.extend(storm(&ensemble, READERS_OF_ENSEMBLE, "the leader of three is killed", elect).await);
+    rows.extend(
+        storm(&ensemble, (READERS_OF_ENSEMBLE, SESSION_OF_ENSEMBLE), "the leader of three is killed", elect)
+            .await,
+    );
     rows
 }
 
@@ -46,15 +52,20 @@ async fn requests(servers: &Servers) -> f64 {
     all
 }
 
-async fn storm(servers: &Servers, readers: usize, what: &str, lose: impl AsyncFnOnce()) -> Vec<Row> {
+async fn storm(
+    servers: &Servers,
+    (readers, session): (usize, Duration),
+    what: &str,
+    lose: impl AsyncFnOnce(),
+) -> Vec<Row> {
     let chroot = servers.chroot("storm").await;
     let fleet = LargeFleet::of(INSTANCES, &chroot).await;
-    let mut readers = Readers::open(&fleet.to, readers).await;
+    let mut readers = Readers::open(&fleet.to, readers, session).await;
     lose().await;
     // From here on there is somebody to ask.
     let began = Instant::now();
     let mut taken = vec![(Duration::ZERO, requests(servers).await)];
-    while readers.live() < readers.len() && began.elapsed() < SESSION * 12 {
+    while readers.live() < readers.len() && began.elapsed() < session * 6 {
         tokio::time::sleep(EVERY).await;
         taken.push((began.elapsed(), requests(servers).await));
     }
@@ -78,7 +89,7 @@ async fn storm(servers: &Servers, readers: usize, what: &str, lose: impl AsyncFn
         row(
             "until the last reader is live, for each session timeout",
             Unit::Count,
-            all.as_secs_f64() / SESSION.as_secs_f64(),
+            all.as_secs_f64() / session.as_secs_f64(),
         ),
         row("requests of a reader", Unit::Count, (until - from) / readers.len() as f64),
     ];
