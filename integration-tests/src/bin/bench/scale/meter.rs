@@ -23,7 +23,7 @@ pub(super) struct Reading {
     server: Duration,
 }
 
-/// What was used: in all, in a second, or per change and reader. Times in nanoseconds.
+/// What was used: in all, or per change and reader. Times in nanoseconds.
 #[derive(Debug)]
 pub(super) struct Cost {
     pub(super) requests: f64,
@@ -63,34 +63,34 @@ impl Meter {
         }
     }
 
-    /// What a second costs in which nothing changes: heartbeats.
-    pub(super) async fn rest(&self) -> Cost {
+    /// What a second costs in which nothing changes: heartbeats. Of processor time they take next to nothing.
+    pub(super) async fn rest(&self) -> Rest {
         const LONG: Duration = Duration::from_secs(3);
         let start = self.now().await;
         tokio::time::sleep(LONG).await;
-        let none = Cost { requests: 0.0, bytes: 0.0, readers: 0.0, server: 0.0 };
-        let used = self.since(&start, &none).await;
-        let second = |value: f64| value / LONG.as_secs_f64();
-        Cost {
-            requests: second(used.requests),
-            bytes: second(used.bytes),
-            readers: second(used.readers),
-            server: second(used.server),
-        }
+        let end = self.now().await;
+        let second = |used: f64| used / LONG.as_secs_f64();
+        Rest { requests: second(end.requests - start.requests), bytes: second(end.bytes - start.bytes) }
     }
 
-    /// What was used since `start`, less what the time alone costs.
-    pub(super) async fn since(&self, start: &Reading, rest: &Cost) -> Cost {
+    /// What was used since `start`, less the requests and bytes that the time alone costs.
+    pub(super) async fn since(&self, start: &Reading, rest: &Rest) -> Cost {
         let end = self.now().await;
         let seconds = (end.at - start.at).as_secs_f64();
         let beyond = |used: f64, rest: f64| (used - rest * seconds).max(0.0);
         Cost {
             requests: beyond(end.requests - start.requests, rest.requests),
             bytes: beyond(end.bytes - start.bytes, rest.bytes),
-            readers: beyond((end.readers - start.readers).as_nanos() as f64, rest.readers),
-            server: beyond((end.server - start.server).as_nanos() as f64, rest.server),
+            readers: (end.readers - start.readers).as_nanos() as f64,
+            server: (end.server - start.server).as_nanos() as f64,
         }
     }
+}
+
+/// What a second costs in which nothing changes.
+pub(super) struct Rest {
+    requests: f64,
+    bytes: f64,
 }
 
 /// What was sent over the loopback interface so far, headers included; each byte once.
