@@ -55,12 +55,14 @@ impl OwnerTable {
             })
             .collect();
         let mut time = 0.0;
+        let mut open = Open::all(slots.len());
         // All darts up to `time` are thrown: what was hit by then is settled.
         while slots.iter().any(|slot| slot.owner >= Slot::entry(time, 0)) {
             time += round;
             for (owner, thrower) in throwers.iter_mut().enumerate() {
-                thrower.throw(time, |at, dart| slots[dart].hit(at, owner as u32));
+                thrower.throw(time, &open, |at, dart| slots[dart].hit(at, owner as u32));
             }
+            open = Open::after(&slots, time);
         }
         let place = |thrower: u32| places[thrower as usize];
         let owners = Owners::of(set.len(), slots.iter().map(|slot| place(slot.owner())));
@@ -103,15 +105,40 @@ struct Thrower {
 }
 
 impl Thrower {
-    /// Throws what comes down up to `time`, and a little more.
-    fn throw(&mut self, time: f64, mut land: impl FnMut(f64, usize)) {
+    /// Throws what comes down up to `time`, and a little more, onto the slots that are open.
+    fn throw(&mut self, time: f64, open: &Open, mut land: impl FnMut(f64, usize)) {
         let until = (time * self.weight).ceil() as u64;
         for nth in self.thrown..until {
             let dart = hash::nth(self.seed, nth);
-            let at = (nth as f64 + hash::unit(dart << self.bits)) / self.weight;
-            land(at, (dart >> (u64::BITS - self.bits)) as usize);
+            let slot = (dart >> (u64::BITS - self.bits)) as usize;
+            if open.has(slot) {
+                let at = (nth as f64 + hash::unit(dart << self.bits)) / self.weight;
+                land(at, slot);
+            }
         }
         self.thrown = until;
+    }
+}
+
+/// The slots to which a later dart can make a difference, a bit each: after the first round they are few, and the bits lie in the
+/// nearest cache, where the slots do not.
+struct Open(Vec<u64>);
+
+impl Open {
+    fn all(slots: usize) -> Self {
+        Self(vec![u64::MAX; slots.div_ceil(64)])
+    }
+
+    /// Those that are open when all darts up to `time` are thrown: with fewer than two instances that hit them before.
+    fn after(slots: &[Slot], time: f64) -> Self {
+        let end = Slot::entry(time, 0);
+        let word =
+            |slots: &[Slot]| slots.iter().rev().fold(0, |word, slot| word << 1 | u64::from(slot.next >= end));
+        Self(slots.chunks(64).map(word).collect())
+    }
+
+    fn has(&self, slot: usize) -> bool {
+        self.0[slot / 64] >> (slot % 64) & 1 == 1
     }
 }
 
@@ -145,6 +172,38 @@ mod tests {
     use super::*;
     use crate::instance::{Instance, ServiceName};
     use crate::snapshot::Snapshot;
+
+    #[test]
+    fn owners_are_the_same_as_if_no_slot_was_ever_closed() {
+        let service: ServiceName = "time".parse().unwrap();
+        let instance = |n: u16| {
+            let instance = Instance::new(format!("10.0.0.{}", n % 250), 1_000 + n);
+            instance.with_weight(std::num::NonZeroU16::MIN.saturating_add(n % 7))
+        };
+        let set = EndpointSet::of(&Snapshot::fixed(&service, (0..300).map(instance))).unwrap();
+        let table = OwnerTable::of(&set);
+        let slots = 1_usize << (u64::BITS - table.shift);
+        let mut plain = vec![Slot { owner: u64::MAX, next: u64::MAX }; slots];
+        let places: Vec<Index> = set.in_order().collect();
+        let thrower = |&index: &Index| Thrower {
+            bits: slots.ilog2(),
+            seed: hash::bytes(set[index].id().as_str().as_bytes()),
+            weight: f64::from(set[index].weight().get()),
+            thrown: 0,
+        };
+        let mut throwers: Vec<_> = places.iter().map(thrower).collect();
+        let mut time = 0.0;
+        while plain.iter().any(|slot| slot.owner >= Slot::entry(time, 0)) {
+            time += ROUND * slots as f64 / set.total_weight() as f64;
+            for (owner, thrower) in throwers.iter_mut().enumerate() {
+                thrower.throw(time, &Open::all(slots), |at, dart| plain[dart].hit(at, owner as u32));
+            }
+        }
+        for (slot, plain) in plain.iter().enumerate() {
+            assert_eq!(table.owners.at(slot), places[plain.owner() as usize], "slot {slot}");
+            assert_eq!(table.next.at(slot), places[plain.next() as usize], "slot {slot}");
+        }
+    }
 
     #[test]
     fn of_many_instances_each_owns_a_slot() {
