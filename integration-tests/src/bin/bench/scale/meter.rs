@@ -66,6 +66,8 @@ impl Meter {
     /// What a second costs in which nothing changes: heartbeats. Of processor time they take next to nothing.
     pub(super) async fn rest(&self) -> Rest {
         const LONG: Duration = Duration::from_secs(3);
+        // What began with the readers ends first.
+        tokio::time::sleep(LONG).await;
         let start = self.now().await;
         tokio::time::sleep(LONG).await;
         let end = self.now().await;
