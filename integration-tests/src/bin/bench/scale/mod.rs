@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use integration_tests::bench::runs::processor_time;
-use integration_tests::bench::usage::resident_memory_of;
 use integration_tests::bench::{Row, Subject, Unit, World};
 
 use self::meter::{Cost, Meter};
@@ -57,8 +56,6 @@ struct Figures {
     readers: usize,
     /// Until the last reader was live, in nanoseconds.
     live: f64,
-    /// Resident bytes of a reader.
-    memory: f64,
     /// From the acknowledged change until the last reader has seen it, in nanoseconds; one value for each change.
     seen: Vec<f64>,
     alone: Cost,
@@ -72,10 +69,8 @@ impl Figures {
         let row = |what: &str, unit, value: f64| {
             Row::new(format!("{about}: {what}"), unit, [value].into_iter().collect())
         };
-        let entries = self.instances as f64;
         let mut rows = vec![
             row("from the first connect until the last is live", Unit::Time, self.live),
-            row("memory per reader and instance", Unit::Bytes, self.memory / entries),
             Row::new(
                 format!("{about}: a change, acknowledged until the last has seen it"),
                 Unit::Time,
@@ -96,11 +91,9 @@ async fn fleet(world: &World, instances: usize, readers: usize) -> Figures {
     let zookeeper = world.zookeeper().await;
     let chroot = zookeeper.chroot("scale").await;
     let fleet = LargeFleet::of(instances, &chroot).await;
-    let before = resident_memory_of(std::process::id());
     let began = Instant::now();
     let mut all = Readers::open(&fleet.to, readers, SESSION).await;
     let live = began.elapsed().as_nanos() as f64;
-    let memory = resident_memory_of(std::process::id()).saturating_sub(before) as f64 / readers as f64;
     let about = format!("{} instances, {} readers", grouped(instances), grouped(readers));
     println!("{about}: live after {:?}", began.elapsed());
 
@@ -125,7 +118,7 @@ async fn fleet(world: &World, instances: usize, readers: usize) -> Figures {
     println!("{about}: a change was seen after {:?}, a restart cost a reader {:?}", seen, restart);
     all.close().await;
     fleet.disband(instances).await;
-    Figures { instances, readers, live, memory, seen, alone, restart }
+    Figures { instances, readers, live, seen, alone, restart }
 }
 
 /// How each cost grows: 1 is in proportion, 0 not at all. Between fleets that differ in one number alone.
@@ -169,7 +162,6 @@ fn exponents(found: &[Figures]) -> Vec<Row> {
             large.restart.bytes,
             100.0,
         ),
-        row("a reader's memory, with the instances", small.memory, large.memory, 100.0),
     ];
     rows.into_iter().flatten().collect()
 }
