@@ -26,6 +26,11 @@ impl Built {
         Self { set: Arc::clone(set), picker: strategy.picker(set).into() }
     }
 
+    /// The picker of `strategy` for a newer set; this one is of an earlier.
+    pub(super) fn renewed(&self, set: &Arc<EndpointSet>, strategy: &dyn Strategy) -> Self {
+        Self { set: Arc::clone(set), picker: strategy.renewed(set, &*self.picker).into() }
+    }
+
     /// The picker for `set`, which may be newer than the one it was built for.
     pub(super) fn picker(&self, set: &Arc<EndpointSet>) -> Arc<dyn Picker> {
         if Arc::ptr_eq(&self.set, set) {

@@ -136,7 +136,8 @@ impl Core {
             Some(old) if may_wait && self.strategy.has_table(set) => {
                 Arc::new(Tier::new(old.built().clone(), set))
             }
-            _ => Arc::new(Tier::new(Built::of(set, &*self.strategy), set)),
+            Some(old) => Arc::new(Tier::new(old.built().renewed(set, &*self.strategy), set)),
+            None => Arc::new(Tier::new(Built::of(set, &*self.strategy), set)),
         }
     }
 
@@ -153,7 +154,7 @@ impl Core {
         let began = Instant::now();
         let State { listed, suspects, .. } = State::clone(&self.state.load());
         let build = |tier: Option<Arc<Tier>>| {
-            tier.filter(|tier| tier.is_stale()).map(|tier| Built::of(tier.set(), &*self.strategy))
+            tier.filter(|tier| tier.is_stale()).map(|tier| tier.built().renewed(tier.set(), &*self.strategy))
         };
         let (listed, suspects) = (build(listed), build(suspects));
 

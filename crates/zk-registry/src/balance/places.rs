@@ -37,6 +37,15 @@ impl<T> Places<T> {
         self.chunks.get(index.get() / CHUNK)?.get(index.get() % CHUNK)
     }
 
+    /// The values of all chunks that `other` does not have at the same place.
+    pub(super) fn not_shared_with<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a T> {
+        let is_shared = |(n, chunk): &(usize, &Arc<[T]>)| {
+            other.chunks.get(*n).is_some_and(|other| Arc::ptr_eq(chunk, other))
+        };
+        let apart = self.chunks.iter().enumerate().filter(move |chunk| !is_shared(chunk));
+        apart.flat_map(|(_, chunk)| chunk.iter())
+    }
+
     pub(super) fn spine(&self) -> &Spine<T> {
         &self.chunks
     }

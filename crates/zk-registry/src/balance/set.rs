@@ -1,6 +1,6 @@
 //! A set of candidates: never empty, never changing; and the draft from which sets are made, one change after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Index as At;
 use std::sync::Arc;
 
@@ -115,6 +115,19 @@ impl EndpointSet {
     /// The endpoint with this id.
     pub fn by_id(&self, id: &InstanceId) -> Option<&Endpoint> {
         self.get(self.by_id.get(id)?.place)
+    }
+
+    /// Those that came, went, or have another weight than in `old`; endpoints that both sets share cost nothing.
+    pub(super) fn changes_since(&self, old: &Self) -> BTreeSet<InstanceId> {
+        let mut changes = BTreeSet::new();
+        for (one, other) in [(self, old), (old, self)] {
+            let is_same = |endpoint: &&Endpoint| {
+                other.by_id(endpoint.id()).is_some_and(|other| other.weight() == endpoint.weight())
+            };
+            let apart = one.endpoints.not_shared_with(&other.endpoints);
+            changes.extend(apart.filter(|endpoint| !is_same(endpoint)).map(|endpoint| endpoint.id().clone()));
+        }
+        changes
     }
 
     /// The share of its calls that an endpoint takes at `at` in its slow start, relative to the one of the set that is

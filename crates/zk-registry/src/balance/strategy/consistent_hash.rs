@@ -1,5 +1,6 @@
 //! The consistent-hash strategy: the same key to the same instance, from every client.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use super::load::Load;
@@ -37,6 +38,16 @@ impl ConsistentHash {
         self.bound = bound;
         self
     }
+
+    fn keyed(&self, set: &Arc<EndpointSet>, owners: OwnerTable) -> Keyed {
+        Keyed {
+            owners,
+            bound: self.bound.map(|bound| bound.max(1.0) / set.total_weight() as f64),
+            load: Load::of(set),
+            endpoints: set.endpoints().clone(),
+            set: Arc::clone(set),
+        }
+    }
 }
 
 impl Default for ConsistentHash {
@@ -47,13 +58,14 @@ impl Default for ConsistentHash {
 
 impl Strategy for ConsistentHash {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
-        Box::new(Keyed {
-            owners: OwnerTable::of(set),
-            bound: self.bound.map(|bound| bound.max(1.0) / set.total_weight() as f64),
-            load: Load::of(set),
-            endpoints: set.endpoints().clone(),
-            set: Arc::clone(set),
-        })
+        Box::new(self.keyed(set, OwnerTable::of(set)))
+    }
+
+    fn renewed(&self, set: &Arc<EndpointSet>, earlier: &dyn Picker) -> Box<dyn Picker> {
+        match (earlier as &dyn Any).downcast_ref::<Keyed>() {
+            Some(earlier) => Box::new(self.keyed(set, earlier.owners.renewed(&earlier.set, set))),
+            None => self.picker(set),
+        }
     }
 
     fn has_table(&self, _: &EndpointSet) -> bool {

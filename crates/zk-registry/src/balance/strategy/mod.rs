@@ -54,11 +54,13 @@
 //! ```
 
 mod alias;
+mod board;
 mod consistent_hash;
 mod least_loaded;
 mod load;
 mod named;
 mod owner_table;
+mod part;
 mod peak_ewma;
 mod random;
 mod round_robin;
@@ -69,6 +71,7 @@ mod weighted_random;
 mod weighted_round_robin;
 mod zone;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -95,6 +98,12 @@ pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     /// seed) belongs to the strategy.
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker>;
 
+    /// A picker for `set` that proposes the same as a [new one](Self::picker) would, made out of one that this strategy made for an
+    /// earlier set, if that is quicker. Defaults to a new one.
+    fn renewed(&self, set: &Arc<EndpointSet>, _earlier: &dyn Picker) -> Box<dyn Picker> {
+        self.picker(set)
+    }
+
     /// Whether a picker for `set` has a table that takes long to build: then it is built beside the calls, see
     /// [`Balancer::update`](super::Balancer::update). Until it is there the old one's proposals are looked up in the new set.
     /// Defaults to `false`: each update builds the picker.
@@ -110,7 +119,7 @@ pub trait Strategy: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A picker proposes endpoints of the one set it was built for.
-pub trait Picker: Send + Sync + 'static {
+pub trait Picker: Any + Send + Sync {
     /// The next proposal. It may be rejected; [`Pick::attempt`] counts.
     fn pick(&self, pick: &mut Pick<'_>) -> Index;
 
@@ -128,6 +137,10 @@ impl<S: Strategy + ?Sized> Strategy for Arc<S> {
         (**self).picker(set)
     }
 
+    fn renewed(&self, set: &Arc<EndpointSet>, earlier: &dyn Picker) -> Box<dyn Picker> {
+        (**self).renewed(set, earlier)
+    }
+
     fn has_table(&self, set: &EndpointSet) -> bool {
         (**self).has_table(set)
     }
@@ -140,6 +153,10 @@ impl<S: Strategy + ?Sized> Strategy for Arc<S> {
 impl<S: Strategy + ?Sized> Strategy for Box<S> {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
         (**self).picker(set)
+    }
+
+    fn renewed(&self, set: &Arc<EndpointSet>, earlier: &dyn Picker) -> Box<dyn Picker> {
+        (**self).renewed(set, earlier)
     }
 
     fn has_table(&self, set: &EndpointSet) -> bool {

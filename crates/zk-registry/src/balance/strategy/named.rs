@@ -107,6 +107,10 @@ impl Strategy for Named {
         self.strategy.picker(set)
     }
 
+    fn renewed(&self, set: &Arc<EndpointSet>, earlier: &dyn Picker) -> Box<dyn Picker> {
+        self.strategy.renewed(set, earlier)
+    }
+
     fn has_table(&self, set: &EndpointSet) -> bool {
         self.strategy.has_table(set)
     }

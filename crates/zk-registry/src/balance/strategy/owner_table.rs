@@ -1,6 +1,11 @@
 //! The table of owners: keys fall into slots, and every client finds the same owner of a slot, whatever else is in the set.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::board::{Board, Thrower};
 use crate::balance::{EndpointSet, Index, hash};
+use crate::instance::InstanceId;
 
 /// A slot belongs to the instance that hits it first, when all throw darts at the table, as many at a time as their weights
 /// say. Where an instance's darts land depends on its id alone, so a slot changes hands only when its owner goes, or when
@@ -14,6 +19,17 @@ pub(super) struct OwnerTable {
     owners: Owners,
     /// The owner that each slot would have without its own.
     next: Owners,
+    /// What makes the next table cheaper than this one was.
+    history: History,
+}
+
+/// Who changed lately, so that the others need not throw again for each of their changes.
+#[derive(Default)]
+struct History {
+    /// Those for whose coming, going or new weight tables were made.
+    restless: BTreeSet<InstanceId>,
+    /// The board without the restless, once one of them has changed twice.
+    steady: Option<Arc<Board>>,
 }
 
 /// The places of owners, in as little memory as will do.
@@ -22,58 +38,94 @@ enum Owners {
     Many(Box<[u32]>),
 }
 
-/// The owner and the runner-up of a slot while the table is made: the time of the dart above, its thrower below.
-#[derive(Clone, Copy)]
-struct Slot {
-    owner: u64,
-    next: u64,
-}
-
 /// log2 of the least number of slots.
 const SLOT_BITS: u32 = 17;
 /// There are at least so many slots for each instance. Their number is a power of two, so that it is the same for nearly all sizes:
 /// half of the keys move when it doubles.
 const SLOTS_EACH: usize = 16;
-/// How many darts come down on a slot, on average, before it is looked whether any slot is still free. It takes about twelve.
-const ROUND: f64 = 3.0;
+/// The restless have at most this part of the weight: what they throw for each table is a small part of all darts.
+const RESTLESS: u64 = 8;
 
 impl OwnerTable {
     pub(super) fn of(set: &EndpointSet) -> Self {
-        let bits = (set.len() * SLOTS_EACH).next_power_of_two().ilog2().max(SLOT_BITS);
-        let mut slots = vec![Slot { owner: u64::MAX, next: u64::MAX }; 1 << bits];
-        let round = ROUND * slots.len() as f64 / set.total_weight() as f64;
+        Self::with(set, History::default())
+    }
+
+    /// The table of `set`, the same as if it was made of that alone; this one is of `old`. Only those that changed throw their darts
+    /// again, if they are few and have changed before.
+    pub(super) fn renewed(&self, old: &EndpointSet, set: &EndpointSet) -> Self {
+        Self::with(set, self.history.after(old, set))
+    }
+
+    fn with(set: &EndpointSet, history: History) -> Self {
+        let bits = bits(set);
         // In the order of the ids: of two darts at the same time every client takes the same one for the first.
         let places: Vec<Index> = set.in_order().collect();
-        let mut throwers: Vec<Thrower> = places
-            .iter()
-            .map(|&index| &set[index])
-            .map(|endpoint| Thrower {
-                bits,
-                seed: hash::bytes(endpoint.id().as_str().as_bytes()),
-                weight: f64::from(endpoint.weight().get()),
-                thrown: 0,
-            })
-            .collect();
-        let mut time = 0.0;
-        let mut open = Open::all(slots.len());
-        // All darts up to `time` are thrown: what was hit by then is settled.
-        while slots.iter().any(|slot| slot.owner >= Slot::entry(time, 0)) {
-            time += round;
-            for (owner, thrower) in throwers.iter_mut().enumerate() {
-                thrower.throw(time, &open, |at, dart| slots[dart].hit(at, owner as u32));
+        let slots = match &history.steady {
+            Some(board) => {
+                let (mut steady, mut restless) = (Vec::with_capacity(places.len()), Vec::new());
+                for (number, &place) in (0..).zip(&places) {
+                    if history.restless.contains(set[place].id()) {
+                        restless.push((number, Thrower::of(&set[place])));
+                    } else {
+                        steady.push(number);
+                    }
+                }
+                board.joined_by(restless, &steady)
             }
-            open = Open::after(&slots, time);
-        }
+            None => {
+                Board::of(bits, places.iter().map(|&place| Thrower::of(&set[place])).collect()).into_slots()
+            }
+        };
+        // Of the darts that come after the last owner's not all are thrown.
+        let end = slots.iter().map(|slot| slot.owned_since()).max().unwrap_or_default();
         let place = |thrower: u32| places[thrower as usize];
         let owners = Owners::of(set.len(), slots.iter().map(|slot| place(slot.owner())));
-        let next = Owners::of(set.len(), slots.iter().map(|slot| place(slot.next())));
-        Self { shift: u64::BITS - bits, owners, next }
+        let next = Owners::of(set.len(), slots.iter().map(|slot| place(slot.next(end))));
+        Self { shift: u64::BITS - bits, owners, next, history }
     }
 
     /// The `n`th choice of a key: first the owner of its slot, then the one that would own it otherwise, and so on.
     pub(super) fn choice(&self, key: u64, n: u32) -> Index {
         let slot = (hash::nth(key, u64::from(n / 2)) >> self.shift) as usize;
         if n.is_multiple_of(2) { self.owners.at(slot) } else { self.next.at(slot) }
+    }
+}
+
+/// log2 of the number of slots.
+fn bits(set: &EndpointSet) -> u32 {
+    (set.len() * SLOTS_EACH).next_power_of_two().ilog2().max(SLOT_BITS)
+}
+
+impl History {
+    /// What is known when `old` has become `set`.
+    fn after(&self, old: &EndpointSet, set: &EndpointSet) -> Self {
+        let changed = set.changes_since(old);
+        let weighs_little = |restless: &BTreeSet<InstanceId>| {
+            let weights =
+                restless.iter().filter_map(|id| set.by_id(id)).map(|endpoint| endpoint.weight().get());
+            weights.map(u64::from).sum::<u64>() * RESTLESS <= set.total_weight()
+        };
+        let is_restless = |id: &InstanceId| self.restless.contains(id);
+        let has_changed_before = self.steady.is_some() || changed.iter().any(is_restless);
+        if has_changed_before && bits(old) == bits(set) {
+            let here = self.restless.iter().filter(|id| set.by_id(id).is_some());
+            let restless: BTreeSet<_> = here.chain(&changed).cloned().collect();
+            if weighs_little(&restless) {
+                let is_steady = |id: &InstanceId| !is_restless(id) && old.by_id(id).is_some();
+                let steady = match &self.steady {
+                    Some(board) if !changed.iter().any(is_steady) => Arc::clone(board),
+                    _ => {
+                        let steady = set.in_order().map(|place| &set[place]);
+                        let steady = steady.filter(|endpoint| !restless.contains(endpoint.id()));
+                        Arc::new(Board::of(bits(set), steady.map(Thrower::of).collect()))
+                    }
+                };
+                return Self { restless, steady: Some(steady) };
+            }
+        }
+        let restless = if weighs_little(&changed) { changed } else { BTreeSet::new() };
+        Self { restless, steady: None }
     }
 }
 
@@ -95,121 +147,69 @@ impl Owners {
     }
 }
 
-/// An instance with its darts, which come down one after the other at even intervals, give or take one.
-struct Thrower {
-    /// log2 of the number of slots.
-    bits: u32,
-    seed: u64,
-    weight: f64,
-    thrown: u64,
-}
-
-impl Thrower {
-    /// Throws what comes down up to `time`, and a little more, onto the slots that are open.
-    fn throw(&mut self, time: f64, open: &Open, mut land: impl FnMut(f64, usize)) {
-        let until = (time * self.weight).ceil() as u64;
-        for nth in self.thrown..until {
-            let dart = hash::nth(self.seed, nth);
-            let slot = (dart >> (u64::BITS - self.bits)) as usize;
-            if open.has(slot) {
-                let at = (nth as f64 + hash::unit(dart << self.bits)) / self.weight;
-                land(at, slot);
-            }
-        }
-        self.thrown = until;
-    }
-}
-
-/// The slots to which a later dart can make a difference, a bit each: after the first round they are few, and the bits lie in the
-/// nearest cache, where the slots do not.
-struct Open(Vec<u64>);
-
-impl Open {
-    fn all(slots: usize) -> Self {
-        Self(vec![u64::MAX; slots.div_ceil(64)])
-    }
-
-    /// Those that are open when all darts up to `time` are thrown: with fewer than two instances that hit them before.
-    fn after(slots: &[Slot], time: f64) -> Self {
-        let end = Slot::entry(time, 0);
-        let word =
-            |slots: &[Slot]| slots.iter().rev().fold(0, |word, slot| word << 1 | u64::from(slot.next >= end));
-        Self(slots.chunks(64).map(word).collect())
-    }
-
-    fn has(&self, slot: usize) -> bool {
-        self.0[slot / 64] >> (slot % 64) & 1 == 1
-    }
-}
-
-impl Slot {
-    fn entry(at: f64, owner: u32) -> u64 {
-        u64::from((at as f32).to_bits()) << 32 | u64::from(owner)
-    }
-
-    /// Of the same thrower the first dart came first.
-    fn hit(&mut self, at: f64, owner: u32) {
-        let entry = Self::entry(at, owner);
-        if entry < self.owner {
-            *self = Self { owner: entry, next: self.owner };
-        } else if entry < self.next && self.owner as u32 != owner {
-            self.next = entry;
-        }
-    }
-
-    fn owner(&self) -> u32 {
-        self.owner as u32
-    }
-
-    /// The runner-up; the owner again where no other hit the slot.
-    fn next(&self) -> u32 {
-        if self.next == u64::MAX { self.owner() } else { self.next as u32 }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
     use crate::instance::{Instance, ServiceName};
     use crate::snapshot::Snapshot;
 
-    #[test]
-    fn owners_are_the_same_as_if_no_slot_was_ever_closed() {
+    fn instance(n: u16, weight: u16) -> Instance {
+        let instance = Instance::new(format!("10.0.0.{}", n % 250), 1_000 + n);
+        instance.with_weight(std::num::NonZeroU16::MIN.saturating_add(weight - 1))
+    }
+
+    fn set(instances: impl IntoIterator<Item = Instance>) -> Arc<EndpointSet> {
         let service: ServiceName = "time".parse().unwrap();
-        let instance = |n: u16| {
-            let instance = Instance::new(format!("10.0.0.{}", n % 250), 1_000 + n);
-            instance.with_weight(std::num::NonZeroU16::MIN.saturating_add(n % 7))
-        };
-        let set = EndpointSet::of(&Snapshot::fixed(&service, (0..300).map(instance))).unwrap();
-        let table = OwnerTable::of(&set);
-        let slots = 1_usize << (u64::BITS - table.shift);
-        let mut plain = vec![Slot { owner: u64::MAX, next: u64::MAX }; slots];
-        let places: Vec<Index> = set.in_order().collect();
-        let thrower = |&index: &Index| Thrower {
-            bits: slots.ilog2(),
-            seed: hash::bytes(set[index].id().as_str().as_bytes()),
-            weight: f64::from(set[index].weight().get()),
-            thrown: 0,
-        };
-        let mut throwers: Vec<_> = places.iter().map(thrower).collect();
-        let mut time = 0.0;
-        while plain.iter().any(|slot| slot.owner >= Slot::entry(time, 0)) {
-            time += ROUND * slots as f64 / set.total_weight() as f64;
-            for (owner, thrower) in throwers.iter_mut().enumerate() {
-                thrower.throw(time, &Open::all(slots), |at, dart| plain[dart].hit(at, owner as u32));
+        EndpointSet::of(&Snapshot::fixed(&service, instances)).unwrap()
+    }
+
+    /// The ids of the first two choices of each slot.
+    fn choices(table: &OwnerTable, set: &EndpointSet) -> Vec<(InstanceId, InstanceId)> {
+        let id = |index: Index| set[index].id().clone();
+        (0..1 << (u64::BITS - table.shift)).map(|n| (id(table.owners.at(n)), id(table.next.at(n)))).collect()
+    }
+
+    #[test]
+    fn a_renewed_table_is_the_same_as_a_new_one() {
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(17);
+        let mut weights: BTreeMap<u16, u16> = (0..200).map(|n| (n, 1 + n % 3)).collect();
+        let all = |weights: &BTreeMap<u16, u16>| set(weights.iter().map(|(&n, &weight)| instance(n, weight)));
+        let mut old = all(&weights);
+        let mut table = OwnerTable::of(&old);
+        let (mut cheap, mut heavy) = (0, 0);
+        for step in 0..60 {
+            // A few change again and again, others now and then; once one of them takes nearly all of the weight.
+            for _ in 0..rng.random_range(1..4) {
+                let n =
+                    if rng.random_ratio(4, 5) { rng.random_range(0..5) } else { rng.random_range(0..210) };
+                match rng.random_range(0..3) {
+                    0 => drop(weights.remove(&n)),
+                    _ if step == 40 => drop(weights.insert(n, 9_000)),
+                    _ => drop(weights.insert(n, rng.random_range(1..6))),
+                }
             }
+            let set = all(&weights);
+            let before = table.history.steady.clone();
+            table = table.renewed(&old, &set);
+            let after = &table.history.steady;
+            cheap += usize::from(
+                before.zip(after.clone()).is_some_and(|(before, after)| Arc::ptr_eq(&before, &after)),
+            );
+            heavy += usize::from(step > 2 && after.is_none());
+            assert!(choices(&table, &set) == choices(&OwnerTable::of(&set), &set), "step {step}");
+            old = set;
         }
-        for (slot, plain) in plain.iter().enumerate() {
-            assert_eq!(table.owners.at(slot), places[plain.owner() as usize], "slot {slot}");
-            assert_eq!(table.next.at(slot), places[plain.next() as usize], "slot {slot}");
-        }
+        assert!(cheap > 15, "the others threw again for all but {cheap} of 60 changes");
+        assert!(heavy > 0, "what has nearly all of the weight is not among the restless");
     }
 
     #[test]
     fn of_many_instances_each_owns_a_slot() {
-        let service: ServiceName = "time".parse().unwrap();
-        let instances = (0..20_000_u32).map(|n| Instance::new(format!("10.0.{}.{}", n / 256, n % 256), 80));
-        let set = EndpointSet::of(&Snapshot::fixed(&service, instances)).unwrap();
+        let set = set((0..20_000_u32).map(|n| Instance::new(format!("10.0.{}.{}", n / 256, n % 256), 80)));
         let table = OwnerTable::of(&set);
         let mut owns = vec![false; set.len()];
         let slots = 1 << (u64::BITS - table.shift);

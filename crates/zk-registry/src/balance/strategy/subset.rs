@@ -1,5 +1,6 @@
 //! The subset strategy: one client uses a few instances of a large set, and all clients together use each alike.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU32;
@@ -7,7 +8,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::alias::SMALL;
-use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, Tracking, hash};
+use super::part::{Part, picker_after};
+use crate::balance::{EndpointSet, Index, Picker, Strategy, Tracking, hash};
 use crate::instance::InstanceId;
 
 /// A strategy that uses a few instances of the set, and lets another strategy choose among them: a *deterministic subset*.
@@ -110,20 +112,11 @@ impl<S: Strategy> Subset<S> {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner).kept.iter().cloned().collect()
     }
 
-    /// How many of `len` instances are used: as many as asked for, or so many more, in doublings, that all clients together can reach
-    /// each.
-    fn size(&self, len: usize) -> usize {
-        let share = self.rank.clients().map_or(0, |clients| len.div_ceil(clients.get() as usize));
-        let doublings = share.div_ceil(self.size).next_power_of_two();
-        self.size.saturating_mul(doublings)
-    }
-}
-
-impl<S: Strategy> Strategy for Subset<S> {
-    fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
+    /// The picker for `set`, with what can be used of an earlier one.
+    fn after(&self, set: &Arc<EndpointSet>, earlier: Option<&dyn Picker>) -> Box<dyn Picker> {
         let size = self.size(set.len());
         if set[Index::new(0)].is_suspect() {
-            return self.then.picker(set);
+            return picker_after(&self.then, set, earlier);
         }
         let part = {
             let mut hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,9 +129,30 @@ impl<S: Strategy> Strategy for Subset<S> {
             }
         };
         match part {
-            Some((part, places)) => Box::new(Part { picker: self.then.picker(&part), places }),
-            None => self.then.picker(set),
+            Some(part) => {
+                let earlier = earlier.and_then(|earlier| (earlier as &dyn Any).downcast_ref());
+                Box::new(Part::of(&self.then, part, earlier))
+            }
+            None => picker_after(&self.then, set, earlier),
         }
+    }
+
+    /// How many of `len` instances are used: as many as asked for, or so many more, in doublings, that all clients together can reach
+    /// each.
+    fn size(&self, len: usize) -> usize {
+        let share = self.rank.clients().map_or(0, |clients| len.div_ceil(clients.get() as usize));
+        let doublings = share.div_ceil(self.size).next_power_of_two();
+        self.size.saturating_mul(doublings)
+    }
+}
+
+impl<S: Strategy> Strategy for Subset<S> {
+    fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
+        self.after(set, None)
+    }
+
+    fn renewed(&self, set: &Arc<EndpointSet>, earlier: &dyn Picker) -> Box<dyn Picker> {
+        self.after(set, Some(earlier))
     }
 
     fn has_table(&self, set: &EndpointSet) -> bool {
@@ -236,24 +250,6 @@ fn shuffled(len: usize, number: u64) -> Vec<usize> {
         places.swap(end, hash::below(hash::halves(hash::nth(seed, end as u64)).0, end + 1));
     }
     places
-}
-
-/// A picker for a part of the set.
-struct Part {
-    picker: Box<dyn Picker>,
-    places: Vec<Index>,
-}
-
-impl Picker for Part {
-    fn pick(&self, pick: &mut Pick<'_>) -> Index {
-        // A foreign picker may answer anything; what is outside the set is rejected by the balancer.
-        let proposed = self.picker.pick(pick).get();
-        self.places.get(proposed).copied().unwrap_or(Index::NOWHERE)
-    }
-
-    fn affinity(&self, pick: &Pick<'_>) -> Option<u64> {
-        self.picker.affinity(pick)
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The zone strategy: near instances before far ones, without drowning the near ones.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::alias::SMALL;
+use super::part::{Part, picker_after};
 use crate::balance::{EndpointSet, Index, Pick, Picker, Strategy, Tracking, hash};
 
 /// A strategy that prefers instances of the caller's own zone, and lets another strategy choose among them.
@@ -37,21 +39,32 @@ impl<S: Strategy> Zone<S> {
     pub fn then(&self) -> &S {
         &self.then
     }
+
+    /// The picker for `set`, with what can be used of an earlier one.
+    fn after(&self, set: &Arc<EndpointSet>, earlier: Option<&dyn Picker>) -> Box<dyn Picker> {
+        let is_local = |zone: Option<&str>| zone == Some(self.local.as_str());
+        let part = |local: bool| set.part(|endpoint| is_local(endpoint.zone()) == local);
+        let (Some(near), Some(far)) = (part(true), part(false)) else {
+            return picker_after(&self.then, set, earlier);
+        };
+        let share = near.0.total_weight() as f64 / set.total_weight() as f64;
+        let zones = set.iter().map(|endpoint| endpoint.zone()).collect::<BTreeSet<_>>().len();
+        let earlier = earlier.and_then(|earlier| (earlier as &dyn Any).downcast_ref::<NearAndFar>());
+        Box::new(NearAndFar {
+            stay: share * zones as f64,
+            near: Part::of(&self.then, near, earlier.map(|earlier| &earlier.near)),
+            far: Part::of(&self.then, far, earlier.map(|earlier| &earlier.far)),
+        })
+    }
 }
 
 impl<S: Strategy> Strategy for Zone<S> {
     fn picker(&self, set: &Arc<EndpointSet>) -> Box<dyn Picker> {
-        let is_local = |zone: Option<&str>| zone == Some(self.local.as_str());
-        let part = |local: bool| {
-            let (part, places) = set.part(|endpoint| is_local(endpoint.zone()) == local)?;
-            let share = part.total_weight() as f64 / set.total_weight() as f64;
-            Some((share, Part { picker: self.then.picker(&part), places }))
-        };
-        let (Some((share, near)), Some((_, far))) = (part(true), part(false)) else {
-            return self.then.picker(set);
-        };
-        let zones = set.iter().map(|endpoint| endpoint.zone()).collect::<BTreeSet<_>>().len();
-        Box::new(NearAndFar { stay: share * zones as f64, near, far })
+        self.after(set, None)
+    }
+
+    fn renewed(&self, set: &Arc<EndpointSet>, earlier: &dyn Picker) -> Box<dyn Picker> {
+        self.after(set, Some(earlier))
     }
 
     fn has_table(&self, set: &EndpointSet) -> bool {
@@ -70,22 +83,14 @@ struct NearAndFar {
     far: Part,
 }
 
-/// A picker for a part of the set.
-struct Part {
-    picker: Box<dyn Picker>,
-    places: Vec<Index>,
-}
-
 impl Picker for NearAndFar {
     fn pick(&self, pick: &mut Pick<'_>) -> Index {
         let part = if pick.attempt() == 0 && self.stays(pick) { &self.near } else { &self.far };
-        // A foreign picker may answer anything; what is outside the set is rejected by the balancer.
-        let proposed = part.picker.pick(pick).get();
-        part.places.get(proposed).copied().unwrap_or(Index::NOWHERE)
+        part.pick(pick)
     }
 
     fn affinity(&self, pick: &Pick<'_>) -> Option<u64> {
-        self.near.picker.affinity(pick)
+        self.near.affinity(pick)
     }
 }
 
@@ -94,7 +99,7 @@ impl NearAndFar {
         if self.stay >= 1.0 {
             return true;
         }
-        let coin = match self.near.picker.affinity(pick) {
+        let coin = match self.near.affinity(pick) {
             Some(word) => hash::nth(word, u64::MAX >> 1),
             None => pick.rng.next_u64(),
         };

@@ -1,6 +1,7 @@
 //! Tables: what changed takes effect at once, as a mask over the old table; the new table comes soon, and not for each change.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -182,6 +183,44 @@ proptest! {
                 Some(endpoint) => prop_assert_eq!(endpoint.id(), &wanted),
                 None if takes_turns => {}
                 None => prop_assert!(new.by_id(&wanted).is_none(), "{} is still there", wanted),
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_renewed_picker_proposes_what_a_new_one_would(
+        name in prop::sample::select(vec!["consistent-hash", "zone:z-0/consistent-hash"]),
+        changes in prop::collection::vec((0_u32..40, 0_u16..4), 2..12),
+        seed: u64,
+    ) {
+        let weighing = |n: u32, weight: u16| {
+            let weight = NonZeroU16::new(weight).unwrap();
+            instance(n).with_weight(weight).with_zone(format!("z-{}", n % 3))
+        };
+        let mut weights: BTreeMap<u32, u16> = (0..40).map(|n| (n, 1)).collect();
+        let set = |weights: &BTreeMap<u32, u16>| {
+            let there = weights.iter().filter(|(_, weight)| **weight > 0);
+            let listing = listing(there.map(|(&n, &weight)| alive(weighing(n, weight))));
+            World::new(RoundRobin::starting_at(0), listing).balancer.endpoints().unwrap()
+        };
+        let strategy: Named = name.parse().unwrap();
+        let mut built = Built::of(&set(&weights), &strategy);
+        for (n, weight) in changes {
+            weights.insert(n, weight);
+            let set = set(&weights);
+            built = built.renewed(&set, &strategy);
+            let (renewed, new) = (built.picker(&set), Built::of(&set, &strategy).picker(&set));
+            for key in 0..50 {
+                let ask = |picker: &dyn Picker| {
+                    let mut rng = SmallRng::seed_from_u64(seed ^ key);
+                    let mut words = || rng.next_u64();
+                    picker.pick(&mut Pick::new(Instant::now(), &mut words).with_key(key))
+                };
+                prop_assert_eq!(ask(&*renewed), ask(&*new));
             }
         }
     }
