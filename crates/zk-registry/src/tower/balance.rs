@@ -1,8 +1,6 @@
 //! The service, and how it is set up.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,15 +9,15 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
-use tracing::{Instrument, debug_span};
 
 use super::BoxError;
-use super::call::{Answered, Called, Failed, Following, Inner, call};
+use super::call::{Answered, Called, Failed, Following, Inner};
 use super::classify::{ByResult, Classify};
 use super::clients::Clients;
 use super::connect::Connect;
 use super::error::BalanceError;
 use super::follow::{Follow, News};
+use super::future::{Begun, ResponseFuture};
 use super::requests::{AnyRequest, RequestRules, Requests};
 use crate::balance::{Balancer, Budget, Key, Retry};
 use crate::resolve::ServiceWatch;
@@ -166,7 +164,7 @@ where
 {
     type Response = K::Answer;
     type Error = BalanceError;
-    type Future = Pin<Box<dyn Future<Output = Result<K::Answer, BalanceError>> + Send>>;
+    type Future = ResponseFuture<Called<C, Request>, K::Answer, Begun<C, K, R, Request>>;
 
     /// Always ready: the instance is chosen in the call.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BalanceError>> {
@@ -174,8 +172,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let span = debug_span!("call", zk_registry.service = %self.inner.service);
-        Box::pin(call(Arc::clone(&self.inner), request).instrument(span))
+        ResponseFuture::new(&self.inner, request)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -15,7 +15,7 @@ use tracing::{Instrument, Span, debug_span, field};
 
 use super::BoxError;
 use super::classify::Classify;
-use super::clients::{Clients, Dialled};
+use super::clients::{Clients, DialId, Dialled};
 use super::connect::Connect;
 use super::error::BalanceError;
 use super::requests::RequestRules;
@@ -46,30 +46,42 @@ pub(super) struct Following {
 
 pub(super) type Called<C, Request> = <<C as Connect>::Client as Service<Request>>::Future;
 pub(super) type Answered<C, Request> = <<C as Connect>::Client as Service<Request>>::Response;
+pub(super) type Ended<C, Request> = Result<Answered<C, Request>, BoxError>;
 pub(super) type Failed<C, Request> = <<C as Connect>::Client as Service<Request>>::Error;
 
-/// What one call has seen so far. Allocates only when something went wrong.
-struct Progress {
+/// One call.
+pub(super) struct Call<C: Connect, K, R, Request> {
+    pub(super) inner: Arc<Inner<C, K, R>>,
     began: Instant,
-    /// The time of the next pick, if the clock was read just now.
-    now: Option<Instant>,
     key: Option<Key>,
     /// The instances that failed it.
     avoid: Vec<InstanceId>,
     /// Those of them that were not reached.
     unreached: Vec<(InstanceId, BoxError)>,
+    /// The attempts that are left, and the request for the next one.
+    again: Option<(Attempts, Request)>,
+    attempts: u32,
 }
 
-/// An instance that is ready for the request.
-struct Reached<C: Connect> {
-    lease: Lease,
-    dialled: Dialled<C::Client>,
+/// An instance whose client is ready for the request.
+pub(super) struct Reached<C: Connect> {
+    pub(super) lease: Lease,
+    pub(super) dialled: Dialled<C::Client>,
 }
 
-pub(super) async fn call<C, K, R, Request>(
-    inner: Arc<Inner<C, K, R>>,
-    mut request: Request,
-) -> Result<K::Answer, BalanceError>
+/// A request that was handed to an instance.
+pub(super) struct Attempt {
+    pub(super) lease: Lease,
+    pub(super) dial: DialId,
+}
+
+/// What follows from the end of an attempt.
+enum Next<Answer, Request> {
+    Over(Result<Answer, BalanceError>),
+    Again { after: Duration, request: Request },
+}
+
+impl<C, K, R, Request> Call<C, K, R, Request>
 where
     C: Connect,
     C::Client: Service<Request>,
@@ -77,133 +89,223 @@ where
     K: Classify<Answered<C, Request>>,
     R: RequestRules<Request>,
 {
-    let began = Instant::now();
-    let key = inner.rules.key(&request);
-    let mut again = inner.rules.begin(&request, began);
-    let mut progress = Progress { began, now: Some(began), key, avoid: Vec::new(), unreached: Vec::new() };
-    let mut made = 0_u32;
-    loop {
-        let Reached { lease, dialled: Dialled { mut client, dial } } =
-            inner.reach::<Request>(&mut progress).await?;
-        made += 1;
-        let span = attempt_span(&lease, made);
-        let ended = client.call(request).instrument(span.clone()).await.map_err(Into::into);
-        let outcome = inner.classify.classify(ended.as_ref());
-        let is_over = matches!(outcome, Outcome::Cancelled | Outcome::Success);
-        if !is_over {
-            span.record("error.type", field::debug(outcome));
-            if ended.is_err() {
-                // Its connection may be broken.
-                inner.clients.forget(lease.member(), dial);
-            }
+    #[inline]
+    pub(super) fn new(inner: &Arc<Inner<C, K, R>>, request: &Request) -> Self {
+        let began = Instant::now();
+        Self {
+            inner: Arc::clone(inner),
+            began,
+            key: inner.rules.key(request),
+            avoid: Vec::new(),
+            unreached: Vec::new(),
+            again: inner.rules.begin(request, began),
+            attempts: 0,
         }
-        if !is_over
-            && let Some((attempts, next)) = again.take()
-            && let Some(retry) = inner.retry(attempts, next, &lease, outcome, &mut progress)
-        {
-            lease.finish(outcome);
-            drop(ended);
-            Box::pin(tokio::time::sleep(retry.after)).await;
-            again = inner.rules.replay(&retry.request).map(|next| (retry.attempts, next));
-            request = retry.request;
-            continue;
-        }
-        return match ended {
-            Ok(response) => Ok(inner.classify.deliver(response, outcome, lease)),
-            Err(error) => {
-                lease.finish(outcome);
-                Err(BalanceError::Call(error))
-            }
-        };
     }
-}
 
-/// The next attempt of a call.
-struct Again<Request> {
-    after: Duration,
-    attempts: Attempts,
-    request: Request,
-}
+    /// Whether there may be another attempt after the next one.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.again.is_some()
+    }
 
-impl<C: Connect, K, R> Inner<C, K, R> {
-    /// Whether the call is tried again after an attempt that failed.
-    fn retry<Request>(
-        &self,
-        mut attempts: Attempts,
-        request: Request,
-        lease: &Lease,
-        outcome: Outcome,
-        progress: &mut Progress,
-    ) -> Option<Again<Request>> {
+    /// Picks the first instance, whose client may be ready.
+    #[inline]
+    pub(super) fn pick_first(&self) -> Result<Lease, PickError> {
+        self.pick_at(self.began)
+    }
+
+    /// The client of a lease's instance if it is ready now.
+    #[inline]
+    pub(super) fn ready(&self, lease: &Lease) -> Option<Dialled<C::Client>> {
+        let mut dialled = self.inner.clients.ready(lease.member())?;
+        // Where it is not ready it is asked again, by a task that waits.
+        match dialled.client.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Some(dialled),
+            _ => None,
+        }
+    }
+
+    /// Makes the call, and again as often as it may. `picked` is the instance of the next attempt, if there is one.
+    pub(super) async fn run(
+        mut self,
+        mut picked: Result<Lease, PickError>,
+        mut request: Request,
+    ) -> Result<K::Answer, BalanceError> {
+        loop {
+            let Reached { lease, dialled: Dialled { mut client, dial } } = self.reach(picked).await?;
+            let span = self.attempt_span(&lease);
+            let ended = client.call(request).instrument(span.clone()).await.map_err(Into::into);
+            let after = match self.end(Attempt { lease, dial }, &span, ended) {
+                Next::Over(result) => return result,
+                Next::Again { after, request: next } => {
+                    request = next;
+                    after
+                }
+            };
+            tokio::time::sleep(after).await;
+            picked = self.pick();
+        }
+    }
+
+    /// Makes the next attempt after a pause, and goes on as [`run`](Self::run).
+    pub(super) async fn go_on(self, after: Duration, request: Request) -> Result<K::Answer, BalanceError> {
+        tokio::time::sleep(after).await;
+        let picked = self.pick();
+        self.run(picked, request).await
+    }
+
+    /// The span of the next attempt, which begins.
+    #[inline]
+    pub(super) fn attempt_span(&mut self, lease: &Lease) -> Span {
+        self.attempts += 1;
+        debug_span!(
+            "attempt",
+            otel.kind = "client",
+            server.address = lease.instance().host(),
+            server.port = lease.instance().port(),
+            zk_registry.instance = %lease.endpoint().id(),
+            zk_registry.attempt = self.attempts,
+            error.type = field::Empty,
+        )
+    }
+
+    /// The attempt has ended.
+    fn end(&mut self, attempt: Attempt, span: &Span, ended: Ended<C, Request>) -> Next<K::Answer, Request> {
+        let outcome = self.inner.judge(&attempt, span, &ended);
+        match self.retry(&attempt.lease, outcome) {
+            Some((after, request)) => {
+                attempt.lease.finish(outcome);
+                Next::Again { after, request }
+            }
+            None => Next::Over(self.inner.close(attempt.lease, outcome, ended)),
+        }
+    }
+
+    /// The pause before the next attempt after one that ended so, and its request. `None`: there is no other.
+    #[inline]
+    pub(super) fn retry(&mut self, lease: &Lease, outcome: Outcome) -> Option<(Duration, Request)> {
+        if is_over(outcome) { None } else { self.retry_failed(lease, outcome) }
+    }
+
+    #[cold]
+    fn retry_failed(&mut self, lease: &Lease, outcome: Outcome) -> Option<(Duration, Request)> {
+        let (attempts, _) = self.again.as_mut()?;
         let decision = attempts.judge(lease, outcome, Instant::now(), &mut rand::random::<u64>);
         let Decision::Retry { after } = decision else { return None };
-        progress.avoid.push(lease.endpoint().id().clone());
-        Some(Again { after, attempts, request })
+        self.avoid.push(lease.endpoint().id().clone());
+        let (attempts, request) = self.again.take()?;
+        self.again = self.inner.rules.replay(&request).map(|next| (attempts, next));
+        Some((after, request))
     }
 
-    /// An instance with a client that is ready, of those that have not failed this call.
-    async fn reach<Request>(&self, progress: &mut Progress) -> Result<Reached<C>, BalanceError>
-    where
-        C::Client: Service<Request>,
-        Failed<C, Request>: Into<BoxError>,
-    {
+    /// An instance with a client that is ready, of those that have not failed this call: the one that was picked, or another.
+    async fn reach(&mut self, mut picked: Result<Lease, PickError>) -> Result<Reached<C>, BalanceError> {
         loop {
-            let lease = match self.pick(progress) {
+            let lease = match picked {
                 Ok(lease) => lease,
-                Err(why) => Box::pin(self.wait_for_one(progress, why)).await?,
+                Err(why) => Box::pin(self.wait_for_one(why)).await?,
             };
-            let (error, outcome) = match self.client::<Request>(&lease).await {
+            let (error, outcome) = match self.inner.client::<Request>(&lease).await {
                 Ok(dialled) => return Ok(Reached { lease, dialled }),
                 Err(unready) => unready,
             };
             let instance = lease.endpoint().id().clone();
-            progress.avoid.push(instance.clone());
-            progress.unreached.push((instance, error));
+            self.avoid.push(instance.clone());
+            self.unreached.push((instance, error));
             lease.finish(outcome);
+            picked = self.pick();
         }
     }
 
-    fn pick(&self, progress: &mut Progress) -> Result<Lease, PickError> {
-        let now = progress.now.take().unwrap_or_else(Instant::now);
+    /// Picks an instance that has not failed this call.
+    fn pick(&self) -> Result<Lease, PickError> {
+        self.pick_at(Instant::now())
+    }
+
+    #[inline]
+    fn pick_at(&self, now: Instant) -> Result<Lease, PickError> {
         let mut chance = rand::random::<u64>;
-        let mut pick = Pick::new(now, &mut chance).avoiding(&progress.avoid);
-        pick.key = progress.key;
-        self.balancer.pick_with(&mut pick)
+        let mut pick = Pick::new(now, &mut chance).avoiding(&self.avoid);
+        pick.key = self.key;
+        self.inner.balancer.pick_with(&mut pick)
     }
 
     /// Nothing was picked: waits for an instance, or says why there is none.
-    async fn wait_for_one(&self, progress: &mut Progress, why: PickError) -> Result<Lease, BalanceError> {
+    async fn wait_for_one(&mut self, why: PickError) -> Result<Lease, BalanceError> {
         if why == PickError::AllExcluded {
-            return self.start_over(progress);
+            return self.start_over();
         }
-        let mut alive = self.following.alive.clone();
+        let Following { cause, mut alive, .. } = self.inner.following.clone();
         let usable = async {
             tokio::select! {
                 biased;
-                () = self.balancer.usable() => {}
+                () = self.inner.balancer.usable() => {}
                 // Nothing is ever sent: the follower has ended.
                 _ = alive.changed() => {}
             }
         };
-        let _ = tokio::time::timeout_at(progress.began + self.wait, usable).await;
-        match self.pick(progress) {
+        let _ = tokio::time::timeout_at(self.began + self.inner.wait, usable).await;
+        match self.pick() {
             Ok(lease) => Ok(lease),
-            Err(PickError::AllExcluded) => self.start_over(progress),
-            Err(why) if self.following.alive.has_changed().is_err() => Err(BalanceError::Unfollowed { why }),
-            Err(why) => {
-                let cause = self.following.cause.load().as_deref().cloned();
-                Err(BalanceError::Pick { why, cause })
-            }
+            Err(PickError::AllExcluded) => self.start_over(),
+            Err(why) if alive.has_changed().is_err() => Err(BalanceError::Unfollowed { why }),
+            Err(why) => Err(BalanceError::Pick { why, cause: cause.load().as_deref().cloned() }),
         }
     }
 
     /// Every instance has failed this call: those that were reached may be tried again, if there are any.
-    fn start_over(&self, progress: &mut Progress) -> Result<Lease, BalanceError> {
-        progress.avoid.retain(|id| progress.unreached.iter().any(|(unreached, _)| unreached == id));
-        self.pick(progress).map_err(|why| match std::mem::take(&mut progress.unreached) {
+    fn start_over(&mut self) -> Result<Lease, BalanceError> {
+        self.avoid.retain(|id| self.unreached.iter().any(|(unreached, _)| unreached == id));
+        self.pick().map_err(|why| match std::mem::take(&mut self.unreached) {
             tried if tried.is_empty() => BalanceError::Pick { why, cause: None },
             tried => BalanceError::Dial { tried },
         })
+    }
+}
+
+/// Whether a call that ended so is over, however many attempts are left.
+fn is_over(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Cancelled | Outcome::Success)
+}
+
+impl<C: Connect, K, R> Inner<C, K, R> {
+    /// What the end of an attempt means. A client whose call failed is dropped.
+    #[inline]
+    pub(super) fn judge<Request>(&self, attempt: &Attempt, span: &Span, ended: &Ended<C, Request>) -> Outcome
+    where
+        C::Client: Service<Request>,
+        K: Classify<Answered<C, Request>>,
+    {
+        let outcome = self.classify.classify(ended.as_ref());
+        if !is_over(outcome) {
+            span.record("error.type", field::debug(outcome));
+            if ended.is_err() {
+                // Its connection may be broken.
+                self.clients.forget(attempt.lease.member(), attempt.dial);
+            }
+        }
+        outcome
+    }
+
+    /// What the call answers, of which this was the last attempt.
+    #[inline]
+    pub(super) fn close<Request>(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        ended: Ended<C, Request>,
+    ) -> Result<K::Answer, BalanceError>
+    where
+        C::Client: Service<Request>,
+        K: Classify<Answered<C, Request>>,
+    {
+        match ended {
+            Ok(response) => Ok(self.classify.deliver(response, outcome, lease)),
+            Err(error) => {
+                lease.finish(outcome);
+                Err(BalanceError::Call(error))
+            }
+        }
     }
 
     /// The client of an instance, dialled if need be, and ready.
@@ -264,16 +366,4 @@ const LATE: &str = "its client did not become ready in time";
 enum Unready {
     Broken(BoxError),
     Late,
-}
-
-fn attempt_span(lease: &Lease, made: u32) -> Span {
-    debug_span!(
-        "attempt",
-        otel.kind = "client",
-        server.address = lease.instance().host(),
-        server.port = lease.instance().port(),
-        zk_registry.instance = %lease.endpoint().id(),
-        zk_registry.attempt = made,
-        error.type = field::Empty,
-    )
 }

@@ -63,6 +63,7 @@ mod clients;
 mod connect;
 mod error;
 mod follow;
+mod future;
 #[cfg(feature = "http")]
 pub mod http;
 mod requests;
@@ -74,6 +75,7 @@ pub use classify::{ByResult, Classify};
 pub use connect::Connect;
 pub use error::BalanceError;
 pub use follow::Follow;
+pub use future::ResponseFuture;
 pub use requests::{AnyRequest, RequestRules, Requests};
 
 /// Any error.

@@ -20,6 +20,7 @@ async fn run(world: &World) -> Vec<Row> {
     let (ours, theirs) = world.runs.beside(in_process::ours, in_process::theirs).await;
     let allocated = world.runs.alone(async || in_process::allocations()).await;
     let (balanced, fixed) = world.runs.beside(web::balanced_rate, web::fixed_rate).await;
+    let (in_turn, theirs_balanced) = world.runs.beside(web::in_turn_rate, web::theirs_rate).await;
     let (failed, theirs_failed) =
         world.runs.beside(web::ours_with_one_killed, web::theirs_with_one_killed).await;
     let (stale, theirs_stale) = world.runs.beside(web::ours_after_idling, web::theirs_after_idling).await;
@@ -33,6 +34,8 @@ async fn run(world: &World) -> Vec<Row> {
         Row::new("calls of three HTTP servers", Unit::Rate, samples(balanced))
             .beside("one fixed address", samples(fixed))
             .bound(Bound::RatioAtLeast(0.95)),
+        Row::new("calls of three HTTP servers in turn, without a balancer", Unit::Rate, samples(in_turn))
+            .beside(RIVAL, samples(theirs_balanced)),
         Row::new(
             "failed of 1,000 calls at 500 a second, one server of three killed",
             Unit::Count,

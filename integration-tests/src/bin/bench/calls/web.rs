@@ -139,6 +139,23 @@ pub(super) async fn fixed_rate() -> f64 {
     rate(pooled(), Some(servers[0].address())).await
 }
 
+/// The same three in turn, by the same client, with no balancer at all: what three servers cost beside one.
+pub(super) async fn in_turn_rate() -> f64 {
+    let servers = start();
+    let addresses: Vec<_> = servers.iter().map(WebServer::address).collect();
+    let (pooled, next) = (pooled(), Arc::new(AtomicUsize::new(0)));
+    let in_turn = tower::service_fn(move |_: Get| {
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        pooled.request(get(Some(addresses[n % addresses.len()])))
+    });
+    rate(in_turn, None).await
+}
+
+pub(super) async fn theirs_rate() -> f64 {
+    let servers = start();
+    rate(theirs(&servers), None).await
+}
+
 /// The calls that fail when one of three servers is killed in their middle, and the registry does not know.
 async fn failures<S, B>(service: S, mut servers: Vec<WebServer>) -> f64
 where

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,9 +63,11 @@ pub(crate) fn idle(address: SocketAddr, connections: usize) -> Vec<TcpStream> {
     (0..connections).map(open).collect()
 }
 
-/// Keeps `connections` connections in the middle of a request, a byte each now and then, until told to stop.
-pub(crate) fn slow_loris(address: SocketAddr, connections: usize, stop: &AtomicBool) {
+/// Keeps `connections` connections in the middle of a request, a byte each now and then, until told to stop. Meets `standing` once
+/// all of them are open.
+pub(crate) fn slow_loris(address: SocketAddr, connections: usize, standing: &Barrier, stop: &AtomicBool) {
     let mut victims: Vec<_> = (0..connections).map(|_| connect(address, b"n")).collect();
+    standing.wait();
     for n in (0..connections).cycle() {
         if stop.load(Ordering::Relaxed) {
             return;
