@@ -2,18 +2,19 @@
 
 use std::collections::VecDeque;
 
-use super::harvest::Harvest;
+use super::harvest::{Harvest, Yield};
 use super::portion::Portion;
 use crate::options::RecordLimits;
 use crate::store::{Fault, Node, Store, limits};
 
-/// The nodes of these names, each with what a read of it said. `path` makes a path of a name.
-pub(super) async fn read(
+/// The nodes of these names, each with what a read of it said, as `read` makes it. `path` makes a path of a name.
+pub(super) async fn read<T: Yield>(
     store: &dyn Store,
     names: &[String],
     path: impl Fn(&String) -> String,
     limits: RecordLimits,
-) -> Result<Vec<(String, Result<Node, Fault>)>, Fault> {
+    read: impl Fn(&str, Result<Node, Fault>) -> T,
+) -> Result<Vec<(String, T)>, Fault> {
     let mut portion = Portion::new();
     let mut harvest = Harvest::new(names.len(), limits);
     let (mut left, mut in_flight) = (names, VecDeque::new());
@@ -33,6 +34,6 @@ pub(super) async fn read(
         let Some((chunk, reply)) = in_flight.pop_front() else { return Ok(harvest.items()) };
         let nodes = reply.await?;
         portion.answered(&nodes);
-        harvest.add(chunk, nodes);
+        harvest.add(chunk, nodes, &read);
     }
 }

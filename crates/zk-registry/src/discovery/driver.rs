@@ -16,7 +16,7 @@ use super::pace::{Pace, SUSPICIOUS};
 use super::rebuilt::is_another_zookeeper;
 use super::requests::{is_about_the_request, read_all};
 use super::subscriptions::Outlet;
-use super::view::Batch;
+use super::view::{Batch, Read};
 use super::waiters::Waiters;
 use crate::backoff::jittered;
 use crate::session::{Link, Phase};
@@ -324,7 +324,8 @@ impl Driver {
             }
         };
         epoch.checks.succeeded();
-        let batch = Batch { items: names.into_iter().zip(nodes).collect(), parent: None, gapless: false };
+        let items = names.into_iter().zip(nodes.into_iter().map(Read::from)).collect();
+        let batch = Batch { items, parent: None, gapless: false };
         sweep.reach = sweep.reach.max(batch.reach());
         let (reach, asked) = (sweep.reach, sweep.asked);
         if sweep.names.is_empty() {
@@ -352,7 +353,8 @@ impl Driver {
                 self.keeper.portion.answered(&nodes);
                 let parent = nodes.pop();
                 let parent = self.parent(epoch, parent);
-                let items = names.into_iter().zip(self.keeper.bounded(nodes)).collect();
+                let nodes = self.keeper.bounded(nodes).into_iter().map(Read::from);
+                let items = names.into_iter().zip(nodes).collect();
                 let batch = Batch { items, parent, gapless: epoch.is_gapless() };
                 let changed = self.keeper.view.loaded(batch, Instant::now());
                 self.keeper.tell(&changed);

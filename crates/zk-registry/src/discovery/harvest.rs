@@ -1,30 +1,68 @@
 //! What reads of a whole service brought, within bounds: a service may hold more than this process has memory.
 
-use super::view;
+use super::view::{self, Read};
 use crate::options::RecordLimits;
 use crate::store::{Fault, Node};
 
+/// What is kept of an answer about one child.
+pub(super) trait Yield: From<Result<Node, Fault>> {
+    /// The bytes of the record.
+    fn size(&self) -> usize;
+
+    /// The `czxid` of the node; `None`: it was not read.
+    fn created(&self) -> Option<i64>;
+}
+
+impl Yield for Result<Node, Fault> {
+    fn size(&self) -> usize {
+        self.as_ref().map_or(0, |node| node.data.len())
+    }
+
+    fn created(&self) -> Option<i64> {
+        self.as_ref().ok().map(|node| node.stat.czxid)
+    }
+}
+
+impl Yield for Read {
+    fn size(&self) -> usize {
+        match self {
+            Self::Answer(answer) => answer.size(),
+            Self::Member(_, bytes) => *bytes,
+        }
+    }
+
+    fn created(&self) -> Option<i64> {
+        self.identity().map(|(czxid, _)| czxid)
+    }
+}
+
 /// The children that were read so far, with what each read said.
 #[derive(Debug)]
-pub(super) struct Harvest {
-    items: Vec<(String, Result<Node, Fault>)>,
+pub(super) struct Harvest<T> {
+    items: Vec<(String, T)>,
     limits: RecordLimits,
     /// The bytes of the records.
     bytes: usize,
 }
 
-impl Harvest {
+impl<T: Yield> Harvest<T> {
     /// Room for so many children.
     pub(super) fn new(children: usize, limits: RecordLimits) -> Self {
         Self { items: Vec::with_capacity(children), limits, bytes: 0 }
     }
 
-    /// Takes up the answer to one request. Of a record no more is kept than tells that it is too large.
-    pub(super) fn add(&mut self, names: &[String], nodes: Vec<Result<Node, Fault>>) {
+    /// Takes up the answer to one request, each record as `read` makes it. Of a record no more is kept than tells that it is too
+    /// large.
+    pub(super) fn add(
+        &mut self,
+        names: &[String],
+        nodes: Vec<Result<Node, Fault>>,
+        read: impl Fn(&str, Result<Node, Fault>) -> T,
+    ) {
         for (name, node) in names.iter().zip(nodes) {
-            let node = view::bounded(node, self.limits.record);
-            self.bytes += size(&node);
-            self.items.push((name.clone(), node));
+            let read = read(name, view::bounded(node, self.limits.record));
+            self.bytes += read.size();
+            self.items.push((name.clone(), read));
         }
         // Sorting for every request would cost more than the bound is worth.
         if self.bytes > self.limits.service.saturating_mul(2) {
@@ -33,28 +71,24 @@ impl Harvest {
     }
 
     /// All of it.
-    pub(super) fn items(self) -> Vec<(String, Result<Node, Fault>)> {
+    pub(super) fn items(self) -> Vec<(String, T)> {
         self.items
     }
 
     /// Drops the records of the youngest nodes until the others have no more bytes than may be kept. Such a child counts as
     /// not read.
     fn drop_youngest(&mut self) {
-        let mut by_age: Vec<_> = self.items.iter_mut().filter(|(_, node)| node.is_ok()).collect();
-        by_age.sort_unstable_by_key(|(_, node)| node.as_ref().map_or(0, |node| node.stat.czxid));
+        let mut by_age: Vec<_> = self.items.iter_mut().filter(|(_, read)| read.created().is_some()).collect();
+        by_age.sort_unstable_by_key(|(_, read)| read.created());
         self.bytes = 0;
-        for (_, node) in by_age {
-            if self.bytes + size(node) > self.limits.service {
-                *node = Err(Fault::TooLarge);
+        for (_, read) in by_age {
+            if self.bytes + read.size() > self.limits.service {
+                *read = Err(Fault::TooLarge).into();
             } else {
-                self.bytes += size(node);
+                self.bytes += read.size();
             }
         }
     }
-}
-
-fn size(node: &Result<Node, Fault>) -> usize {
-    node.as_ref().map_or(0, |node| node.data.len())
 }
 
 #[cfg(test)]
@@ -71,13 +105,14 @@ mod tests {
         for czxid in (0..100).rev() {
             let stat = Stat { czxid, ..Stat::default() };
             let node = Node { data: Bytes::from(vec![0; 500]), stat };
-            harvest.add(&[czxid.to_string()], vec![Ok(node)]);
+            harvest.add(&[czxid.to_string()], vec![Ok(node)], |_, answer| answer);
             assert!(harvest.bytes <= 2_000);
-            assert_eq!(harvest.bytes, harvest.items.iter().map(|(_, node)| size(node)).sum::<usize>());
+            assert_eq!(harvest.bytes, harvest.items.iter().map(|(_, read)| read.size()).sum::<usize>());
         }
-        let kept: Vec<_> = harvest.items().into_iter().filter(|(_, node)| node.is_ok()).collect();
+        let kept = harvest.items().into_iter().filter(|(_, read)| read.is_ok());
+        let kept: Vec<_> = kept.collect();
         let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
-        assert!(kept.iter().all(|(_, node)| size(node) == 101), "no more than tells that it is too large");
+        assert!(kept.iter().all(|(_, read)| read.size() == 101), "no more than tells that it is too large");
         assert_eq!(names[names.len() - 9..], ["8", "7", "6", "5", "4", "3", "2", "1", "0"]);
     }
 }

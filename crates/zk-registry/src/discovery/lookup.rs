@@ -71,7 +71,8 @@ async fn read_directory(
         Err(fault) => return Err(failed(fault)),
     };
     let path = |name: &String| format!("{root}/{name}");
-    let items = bulk::read(store, &names, path, limits).await.map_err(failed)?;
+    let ahead = |name: &str, answer| view.decode_ahead(name, answer);
+    let items = bulk::read(store, &names, path, limits, ahead).await.map_err(failed)?;
     view.listed(Batch { items, parent, gapless: false }, Instant::now());
     view.live();
     Ok(view.publish().unwrap_or_else(|| Snapshot::pending(service)))

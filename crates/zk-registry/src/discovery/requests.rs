@@ -53,7 +53,8 @@ pub(super) async fn read_all(keeper: &mut Keeper, epoch: &mut Epoch) -> Result<R
             }
             Err(fault) => return Ok(Err(fault)),
         };
-        harvest.add(chunk, nodes);
+        // While the server works on the next ones.
+        harvest.add(chunk, nodes, |name, answer| keeper.view.decode_ahead(name, answer));
     }
     // Another connection than the one the watch was armed on may have served some of it.
     Ok(Ok(Batch { items: harvest.items(), parent, gapless: epoch.is_gapless() }))

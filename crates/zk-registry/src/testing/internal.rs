@@ -60,7 +60,7 @@ pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
     };
     let mut now = tokio::time::Instant::now();
     let parent = |children| Some(Stat { children, ..Stat::default() });
-    let items = (0..instances).map(&mut node).map(|(name, node)| (name, Ok(node))).collect();
+    let items = (0..instances).map(&mut node).map(|(name, node)| (name, Ok(node).into())).collect();
     view.listed(Batch { items, parent: parent(children), gapless: true }, now);
     let (mut next, mut gone) = (0, false);
     move || {
@@ -72,7 +72,7 @@ pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
         let answer = if gone { Err(Fault::NoNode) } else { Ok(node) };
         let children = if gone { children - 1 } else { children };
         view.mark(&name, now);
-        let items = view.take_marks(1).into_iter().zip([answer]).collect();
+        let items = view.take_marks(1).into_iter().zip([answer.into()]).collect();
         view.loaded(Batch { items, parent: parent(children), gapless: true }, now);
         view.publish().expect("every call changes one instance")
     }

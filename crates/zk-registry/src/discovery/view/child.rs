@@ -35,6 +35,15 @@ pub(super) struct Known<'a> {
     pub(super) overgrown: Option<&'a Other>,
 }
 
+/// What a read said of a child.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// As it was answered.
+    Answer(Result<Node, Fault>),
+    /// The instance that the answer was decoded to, while the next ones were on their way; and the bytes of its record.
+    Member(Arc<Member>, usize),
+}
+
 /// What a read makes of a child.
 #[derive(Debug)]
 pub(super) enum Judged {
@@ -67,6 +76,40 @@ pub(super) struct Other {
     pub(super) shadow: Option<InstanceId>,
 }
 
+impl Read {
+    /// Which node was read, and which write of it; `None`: there was none.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Answer(answer) => answer.as_ref().ok().map(|node| (node.stat.czxid, node.stat.mzxid)),
+            Self::Member(member, _) => Some(identity(member)),
+        }
+    }
+}
+
+impl From<Result<Node, Fault>> for Read {
+    fn from(answer: Result<Node, Fault>) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+fn identity(member: &Member) -> Identity {
+    (member.created.0, member.modified.0)
+}
+
+impl Known<'_> {
+    const NOTHING: Self = Self { member: None, other: None, overgrown: None };
+
+    /// Whether this record was judged before, to be no instance.
+    fn has_judged(&self, identity: Identity) -> bool {
+        [self.other, self.overgrown].into_iter().flatten().any(|other| other.judges(identity))
+    }
+
+    /// Whether it is that of the member.
+    fn is_member(&self, of: Identity) -> bool {
+        self.member.is_some_and(|member| identity(member) == of)
+    }
+}
+
 impl Other {
     /// A child that is rejected for this reason.
     pub(super) fn rejected(name: &str, identity: Option<Identity>, reason: String) -> Self {
@@ -82,7 +125,7 @@ impl Other {
 
     /// The node of an instance whose id another node has.
     pub(super) fn shadow(member: &Member) -> Self {
-        let identity = Some((member.created.0, member.modified.0));
+        let identity = Some(identity(member));
         Self { depends_on_children: true, shadow: Some(member.id.clone()), ..Self::ignored(identity) }
     }
 
@@ -112,8 +155,29 @@ impl Judge {
         }
     }
 
+    /// Decodes the record of an instance that is not known yet. Everything else is left to [`judge`](Self::judge).
+    pub(super) fn decode_ahead(&self, known: Known<'_>, name: &str, answer: Result<Node, Fault>) -> Read {
+        let Ok(node) = &answer else { return answer.into() };
+        let (identity, bytes) = ((node.stat.czxid, node.stat.mzxid), node.data.len());
+        if known.is_member(identity) || known.has_judged(identity) {
+            return answer.into();
+        }
+        match self.judge(Known::NOTHING, name, answer.clone().into()) {
+            Judged::Member(member) => Read::Member(member, bytes),
+            _ => answer.into(),
+        }
+    }
+
     /// What a child turned out to be.
-    pub(super) fn judge(&self, known: Known<'_>, name: &str, answer: Result<Node, Fault>) -> Judged {
+    pub(super) fn judge(&self, known: Known<'_>, name: &str, read: Read) -> Judged {
+        let answer = match read {
+            Read::Answer(answer) => answer,
+            Read::Member(member, _) => {
+                let identity = identity(&member);
+                let is_as_it_was = known.has_judged(identity) || known.is_member(identity);
+                return if is_as_it_was { Judged::Kept } else { Judged::Member(member) };
+            }
+        };
         let other = |other: Other| {
             if known.other == Some(&other) { Judged::Kept } else { Judged::Other(other) }
         };
@@ -131,14 +195,14 @@ impl Judge {
             let depends_on_children = !self.format.is_namespace(alone, &node.data);
             return other(Other { depends_on_children, ..Other::ignored(Some(identity)) });
         }
-        if [known.other, known.overgrown].into_iter().flatten().any(|other| other.judges(identity)) {
+        if known.has_judged(identity) {
             return Judged::Kept;
         }
         let node_name = match name.parse::<NodeName>() {
             Ok(node_name) => node_name,
             Err(error) => return reject(Some(identity), error.to_string()),
         };
-        if known.member.is_some_and(|member| (member.created.0, member.modified.0) == identity) {
+        if known.is_member(identity) {
             return Judged::Kept;
         }
         let most = self.limits.record;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::child::{Judge, Judged, Known, Other};
+use super::child::{Judge, Judged, Known, Other, Read};
 use super::names::Names;
 use super::others::Others;
 use super::room;
@@ -15,7 +15,7 @@ use crate::snapshot::{Change, Member, Rejected};
 use crate::store::{Fault, Node};
 
 /// Children by name, each with what a read of it said.
-pub(super) type Reads = Vec<(String, Result<Node, Fault>)>;
+pub(super) type Reads = Vec<(String, Read)>;
 
 /// The children of a service.
 #[derive(Debug)]
@@ -147,14 +147,19 @@ impl Children {
         self.used = 0;
     }
 
+    /// Decodes the record of an instance that is not known yet, for when all are read.
+    pub(super) fn decode_ahead(&self, name: &str, answer: Result<Node, Fault>) -> Read {
+        self.judge.decode_ahead(self.known(name), name, answer)
+    }
+
     /// All children were listed and read: these, and no others, are the service's.
     pub(super) fn replace(&mut self, reads: Reads) -> Effect {
         let mut members = Vec::with_capacity(reads.len());
         let (mut others, mut overgrown) = (Others::default(), BTreeMap::new());
         let mut effect = Effect::default();
         let mut is_news = false;
-        for (name, answer) in reads {
-            match self.judge.judge(self.known(&name), &name, answer) {
+        for (name, read) in reads {
+            match self.judge.judge(self.known(&name), &name, read) {
                 Judged::Gone => {}
                 Judged::Kept => {
                     if let Some(other) = self.others.remove(&name) {
@@ -246,8 +251,8 @@ impl Children {
     /// Some children were read.
     pub(super) fn apply(&mut self, reads: Reads) -> Effect {
         let mut effect = Effect::default();
-        for (name, answer) in reads {
-            match self.judge.judge(self.known(&name), &name, answer) {
+        for (name, read) in reads {
+            match self.judge.judge(self.known(&name), &name, read) {
                 Judged::Kept => {}
                 Judged::Overgrown(other) => {
                     if other.is_news_after(self.overgrown.get(&name)) {

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use self::child::Judge;
+pub(crate) use self::child::Read;
 use self::children::{Children, Effect, Reads};
 pub(crate) use self::marks::Barrier;
 use self::marks::{Marks, Watermark};
@@ -73,9 +74,8 @@ pub(crate) struct Batch {
 impl Batch {
     /// The highest zxid that the batch speaks of.
     pub(super) fn reach(&self) -> Zxid {
-        let of_item = |(_, answer): &(String, Result<Node, Fault>)| {
-            answer.as_ref().map_or(0, |node| node.stat.mzxid.max(node.stat.czxid))
-        };
+        let of_item =
+            |(_, read): &(String, Read)| read.identity().map_or(0, |(czxid, mzxid)| mzxid.max(czxid));
         let items = self.items.iter().map(of_item).max().unwrap_or(0);
         Zxid(items.max(self.parent.map_or(0, |parent| parent.pzxid)))
     }
@@ -216,6 +216,11 @@ impl View {
         self.read_again(effect, now)
     }
 
+    /// Decodes one answer of several, while the next ones are on their way to be [`listed`](Self::listed) with it.
+    pub(crate) fn decode_ahead(&self, name: &str, answer: Result<Node, Fault>) -> Read {
+        self.children.decode_ahead(name, answer)
+    }
+
     /// Marked children were read; returns the names of those that changed.
     pub(crate) fn loaded(&mut self, batch: Batch, now: Instant) -> Vec<String> {
         let (reach, gapless) = (batch.reach(), batch.gapless);
@@ -239,7 +244,7 @@ impl View {
                 self.marks.push(name, now);
             }
         }
-        self.apply(gone.into_iter().map(|name| (name, Err(Fault::NoNode))).collect(), now)
+        self.apply(gone.into_iter().map(|name| (name, Err(Fault::NoNode).into())).collect(), now)
     }
 
     /// Some children are read that no mark stands for; the answer is [`swept`](Self::swept), with nothing if it failed.

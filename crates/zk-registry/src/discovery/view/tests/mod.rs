@@ -42,6 +42,11 @@ fn node(czxid: i64, data: Bytes) -> Node {
 
 type Items = Vec<(&'static str, Result<Node, Fault>)>;
 
+/// Answers that nobody has decoded.
+fn answers(items: Vec<(String, Result<Node, Fault>)>) -> Vec<(String, Read)> {
+    items.into_iter().map(|(name, answer)| (name, answer.into())).collect()
+}
+
 /// A full listing of these children, by a server that was never cut off.
 fn list(view: &mut View, items: impl Into<Items>) -> Snapshot {
     list_again(view, items);
@@ -51,7 +56,10 @@ fn list(view: &mut View, items: impl Into<Items>) -> Snapshot {
 /// The same; gives the names of those that went or changed.
 fn list_again(view: &mut View, items: impl Into<Items>) -> Vec<String> {
     view.begin_resync(Instant::now());
-    let items = items.into().into_iter().map(|(name, answer)| (name.to_owned(), answer)).collect();
+    let items = items.into().into_iter();
+    // As the driver does it.
+    let ahead = |(name, answer): (&str, _)| (name.to_owned(), view.decode_ahead(name, answer));
+    let items = items.map(ahead).collect();
     let changed = view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
     view.live();
     changed
@@ -87,7 +95,7 @@ fn a_barrier_passes_with_the_marks_before_it_and_moves_no_watermark() {
     view.mark("h:3", Instant::now());
     assert!(!view.has_passed(barrier));
     let items = vec![(view.take_marks(1).remove(0), Ok(node(2, record(2))))];
-    view.loaded(Batch { items, parent: None, gapless: true }, Instant::now());
+    view.loaded(Batch { items: answers(items), parent: None, gapless: true }, Instant::now());
     assert!(view.has_passed(barrier), "what came later does not hold it up");
     let after = view.publish().unwrap();
     assert_eq!((before.watermark(), after.watermark(), after.len()), (Zxid(1), Zxid(1), 2));
@@ -165,7 +173,7 @@ fn only_children_that_make_a_difference_are_read_for_what_happens_below_them() {
     assert!(!view.is_dirty());
     let items =
         vec![("h:1".to_owned(), nobodys(2, record(1), 1)), ("garbage".to_owned(), Err(Fault::NoNode))];
-    view.loaded(Batch { items, parent: None, gapless: true }, Instant::now());
+    view.loaded(Batch { items: answers(items), parent: None, gapless: true }, Instant::now());
     assert_eq!(view.take_marks(9), ["h:1", "h:2"]);
 }
 
@@ -232,7 +240,7 @@ fn another_record_that_is_rejected_for_the_same_reason_is_no_news() {
     let first = list(&mut view, [("a", Ok(node(1, "{".into()))), ("b", Ok(node(2, "{".into())))]);
     let load = |view: &mut View, name: &str, node: Node| {
         let items = vec![(name.to_owned(), Ok(node))];
-        view.loaded(Batch { items, parent: None, gapless: false }, Instant::now());
+        view.loaded(Batch { items: answers(items), parent: None, gapless: false }, Instant::now());
         view.publish()
     };
     for zxid in 3..9 {
@@ -256,7 +264,7 @@ fn a_member_whose_record_becomes_too_large_keeps_its_last_good_one_and_is_marked
     let relisted = |view: &mut View, answer| {
         view.begin_resync(Instant::now());
         let items = vec![("h:1".to_owned(), answer)];
-        view.listed(Batch { items, parent: None, gapless: false }, Instant::now());
+        view.listed(Batch { items: answers(items), parent: None, gapless: false }, Instant::now());
         view.live();
         view.publish()
     };
@@ -268,7 +276,7 @@ fn a_member_whose_record_becomes_too_large_keeps_its_last_good_one_and_is_marked
     assert_eq!((cured.len(), cured.rejected().len()), (1, 0));
     let loaded = |view: &mut View, answer| {
         let items = vec![("h:1".to_owned(), answer)];
-        view.loaded(Batch { items, parent: None, gapless: false }, Instant::now());
+        view.loaded(Batch { items: answers(items), parent: None, gapless: false }, Instant::now());
         view.publish().unwrap()
     };
     let marked = loaded(&mut view, written(10, huge()));
@@ -300,7 +308,7 @@ fn numbered(czxid: u16) -> (String, Result<Node, Fault>) {
 }
 
 fn load(view: &mut View, items: Vec<(String, Result<Node, Fault>)>) {
-    view.loaded(Batch { items, parent: None, gapless: false }, Instant::now());
+    view.loaded(Batch { items: answers(items), parent: None, gapless: false }, Instant::now());
 }
 
 /// Reads what is marked, from nodes whose `czxid` is the port less 1,000.
@@ -321,7 +329,7 @@ fn listed(view: &mut View) -> Vec<String> {
 fn of_more_instances_than_there_is_room_for_the_oldest_stay_and_the_others_are_rejected() {
     let mut view = small_view();
     view.begin_resync(Instant::now());
-    let items: Vec<_> = (1..=9).rev().map(numbered).collect();
+    let items = answers((1..=9).rev().map(numbered).collect());
     view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
     let snapshot = view.publish().unwrap();
     assert_eq!((snapshot.len(), snapshot.rejected().len(), view.children()), (5, 4, 9));
@@ -351,7 +359,7 @@ fn listing_again_takes_in_those_that_wait_once_there_is_room() {
     let mut view = small_view();
     let relist = |view: &mut View, numbers: &mut dyn Iterator<Item = u16>| {
         view.begin_resync(Instant::now());
-        let items = numbers.map(numbered).collect();
+        let items = answers(numbers.map(numbered).collect());
         view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
         read_marks(view);
         view.publish()

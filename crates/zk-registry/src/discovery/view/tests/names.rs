@@ -60,7 +60,7 @@ fn node(port: u16, zxid: i64) -> Node {
 }
 
 fn batch(items: Vec<(&str, Result<Node, Fault>)>, children: u32) -> Batch {
-    let items = items.into_iter().map(|(name, answer)| (name.to_owned(), answer)).collect();
+    let items = items.into_iter().map(|(name, answer)| (name.to_owned(), answer.into())).collect();
     Batch { items, parent: Some(Stat { children, ..Stat::default() }), gapless: true }
 }
 
