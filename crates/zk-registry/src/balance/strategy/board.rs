@@ -7,6 +7,8 @@ pub(super) struct Board {
     slots: Vec<Slot>,
     /// Each slot is hit by then.
     end: f64,
+    /// The slot that was hit last of all.
+    last: usize,
 }
 
 /// An instance with its darts, which come down one after the other at even intervals, give or take one.
@@ -18,7 +20,7 @@ pub(super) struct Thrower {
 
 /// The first and the second to hit a slot: the time of the dart above, its thrower below.
 #[derive(Clone, Copy)]
-pub(super) struct Slot {
+struct Slot {
     first: u64,
     second: u64,
 }
@@ -33,7 +35,7 @@ const ROUND: f64 = 3.0;
 impl Board {
     /// The board of `2^bits` slots when each of them is hit. The number of a thrower is its place in the list.
     pub(super) fn of(bits: u32, mut throwers: Vec<Thrower>) -> Self {
-        let mut board = Self { slots: vec![Slot::FREE; 1 << bits], end: 0.0 };
+        let mut board = Self { slots: vec![Slot::FREE; 1 << bits], end: 0.0, last: 0 };
         let total: f64 = throwers.iter().map(|thrower| thrower.weight).sum();
         let round = ROUND * board.slots.len() as f64 / total;
         let mut open = Open::all(board.slots.len());
@@ -44,27 +46,66 @@ impl Board {
                     bits,
                     board.end,
                     |slot| open.has(slot),
-                    |at, slot| board.slots[slot].hit(at, number as u32),
+                    |at, slot| board.slots[slot].hit(Slot::entry(at, number as u32)),
                 );
             }
             open = Open::after(&board.slots, board.end);
         }
+        let since = |(_, slot): &(usize, &Slot)| slot.owned_since();
+        board.last = board.slots.iter().enumerate().max_by_key(since).map_or(0, |(n, _)| n);
         board
     }
 
-    /// The slots, when these throw at the board too. `numbers` says for each that threw before which number it has among them all,
-    /// in the same order.
-    pub(super) fn joined_by(&self, throwers: Vec<(u32, Thrower)>, numbers: &[u32]) -> Vec<Slot> {
+    /// Tells of each slot the numbers of the first and the second to hit it, when `joining` throw at the board too; of the first twice
+    /// where no other hit the slot before the last one of all was hit. `numbers` says for each that threw before which number it
+    /// has among them all, in the same order.
+    pub(super) fn tell(
+        &self,
+        joining: Vec<(u32, Thrower)>,
+        numbers: &[u32],
+        mut owners: impl FnMut(u32, u32),
+    ) {
         let bits = self.slots.len().ilog2();
-        let mut slots: Vec<Slot> = self.slots.iter().map(|slot| slot.renumbered(numbers)).collect();
-        for (number, mut thrower) in throwers {
-            thrower.throw(bits, self.end, |_| true, |at, slot| slots[slot].hit(at, number));
+        let mut hits = Vec::new();
+        for (number, mut thrower) in joining {
+            let matters = |slot: usize, entry| entry <= self.slots[slot].second;
+            thrower.throw(
+                bits,
+                self.end,
+                |_| true,
+                |at, slot| {
+                    let entry = Slot::entry(at, number);
+                    // Those at the same time are told apart by their numbers.
+                    if matters(slot, entry >> 32 << 32) {
+                        hits.push((slot, entry));
+                    }
+                },
+            );
         }
-        slots
+        hits.sort_unstable();
+        // Of the darts that come down later not all were thrown.
+        let end = match hits.iter().any(|(slot, _)| *slot == self.last) {
+            false => self.slots[self.last].owned_since(),
+            true => self.joined(&hits, numbers).map(|slot| slot.owned_since()).max().unwrap_or_default(),
+        };
+        self.joined(&hits, numbers).for_each(|slot| owners(slot.owner(), slot.next(end)));
     }
 
-    pub(super) fn into_slots(self) -> Vec<Slot> {
-        self.slots
+    /// How many slots there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The slots with these hits, which are sorted.
+    fn joined<'a>(&'a self, hits: &'a [(usize, u64)], numbers: &'a [u32]) -> impl Iterator<Item = Slot> + 'a {
+        let mut hits = hits.iter().peekable();
+        self.slots.iter().enumerate().map(move |(n, slot)| {
+            let mut slot = slot.renumbered(numbers);
+            while let Some((_, entry)) = hits.next_if(|(at, _)| *at == n) {
+                slot.hit(*entry);
+            }
+            slot
+        })
     }
 }
 
@@ -102,11 +143,10 @@ impl Slot {
     }
 
     /// Of the same thrower the first dart came first.
-    fn hit(&mut self, at: f64, thrower: u32) {
-        let entry = Self::entry(at, thrower);
+    fn hit(&mut self, entry: u64) {
         if entry < self.first {
             *self = Self { first: entry, second: self.first };
-        } else if entry < self.second && self.first as u32 != thrower {
+        } else if entry < self.second && self.first as u32 != entry as u32 {
             self.second = entry;
         }
     }
@@ -120,17 +160,17 @@ impl Slot {
     }
 
     /// The first to hit the slot.
-    pub(super) fn owner(self) -> u32 {
+    fn owner(self) -> u32 {
         self.first as u32
     }
 
     /// When it did; times are in the order of their numbers.
-    pub(super) fn owned_since(self) -> u32 {
+    fn owned_since(&self) -> u32 {
         (self.first >> 32) as u32
     }
 
     /// The second; the first again where no other hit the slot until `end`.
-    pub(super) fn next(self, end: u32) -> u32 {
+    fn next(self, end: u32) -> u32 {
         if (self.second >> 32) as u32 <= end { self.second as u32 } else { self.owner() }
     }
 }
@@ -173,7 +213,7 @@ mod tests {
         let board = Board::of(17, throwers().collect());
         let mut plain = vec![Slot::FREE; board.slots.len()];
         for (number, mut thrower) in (0..).zip(throwers()) {
-            thrower.throw(17, board.end, |_| true, |at, slot| plain[slot].hit(at, number));
+            thrower.throw(17, board.end, |_| true, |at, slot| plain[slot].hit(Slot::entry(at, number)));
         }
         let end = plain.iter().map(|slot| slot.owned_since()).max().unwrap();
         for (n, (slot, plain)) in board.slots.iter().zip(&plain).enumerate() {

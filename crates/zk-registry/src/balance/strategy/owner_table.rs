@@ -34,8 +34,8 @@ struct History {
 
 /// The places of owners, in as little memory as will do.
 enum Owners {
-    Few(Box<[u16]>),
-    Many(Box<[u32]>),
+    Few(Vec<u16>),
+    Many(Vec<u32>),
 }
 
 /// log2 of the least number of slots.
@@ -58,31 +58,25 @@ impl OwnerTable {
     }
 
     fn with(set: &EndpointSet, history: History) -> Self {
-        let bits = bits(set);
         // In the order of the ids: of two darts at the same time every client takes the same one for the first.
         let places: Vec<Index> = set.in_order().collect();
-        let slots = match &history.steady {
-            Some(board) => {
-                let (mut steady, mut restless) = (Vec::with_capacity(places.len()), Vec::new());
-                for (number, &place) in (0..).zip(&places) {
-                    if history.restless.contains(set[place].id()) {
-                        restless.push((number, Thrower::of(&set[place])));
-                    } else {
-                        steady.push(number);
-                    }
-                }
-                board.joined_by(restless, &steady)
+        let (mut steady, mut restless) = (Vec::with_capacity(places.len()), Vec::new());
+        for (number, &place) in (0..).zip(&places) {
+            if history.steady.is_some() && history.restless.contains(set[place].id()) {
+                restless.push((number, Thrower::of(&set[place])));
+            } else {
+                steady.push(number);
             }
-            None => {
-                Board::of(bits, places.iter().map(|&place| Thrower::of(&set[place])).collect()).into_slots()
-            }
-        };
-        // Of the darts that come after the last owner's not all are thrown.
-        let end = slots.iter().map(|slot| slot.owned_since()).max().unwrap_or_default();
-        let place = |thrower: u32| places[thrower as usize];
-        let owners = Owners::of(set.len(), slots.iter().map(|slot| place(slot.owner())));
-        let next = Owners::of(set.len(), slots.iter().map(|slot| place(slot.next(end))));
-        Self { shift: u64::BITS - bits, owners, next, history }
+        }
+        let all = || Board::of(bits(set), places.iter().map(|&place| Thrower::of(&set[place])).collect());
+        let board = history.steady.clone().unwrap_or_else(|| Arc::new(all()));
+        let (mut owners, mut next) =
+            (Owners::new(set.len(), board.len()), Owners::new(set.len(), board.len()));
+        board.tell(restless, &steady, |owner, second| {
+            owners.push(places[owner as usize]);
+            next.push(places[second as usize]);
+        });
+        Self { shift: u64::BITS - bits(set), owners, next, history }
     }
 
     /// The `n`th choice of a key: first the owner of its slot, then the one that would own it otherwise, and so on.
@@ -130,12 +124,19 @@ impl History {
 }
 
 impl Owners {
-    /// The owners of all slots, of which there are `instances`.
-    fn of(instances: usize, owners: impl Iterator<Item = Index>) -> Self {
+    /// Room for so many slots, owned by so many instances.
+    fn new(instances: usize, slots: usize) -> Self {
         if u16::try_from(instances).is_ok() {
-            Self::Few(owners.map(|owner| owner.get() as u16).collect())
+            Self::Few(Vec::with_capacity(slots))
         } else {
-            Self::Many(owners.map(|owner| owner.get() as u32).collect())
+            Self::Many(Vec::with_capacity(slots))
+        }
+    }
+
+    fn push(&mut self, owner: Index) {
+        match self {
+            Self::Few(owners) => owners.push(owner.get() as u16),
+            Self::Many(owners) => owners.push(owner.get() as u32),
         }
     }
 
