@@ -1,6 +1,7 @@
 //! The resolver: what choosing an instance costs inside a query, what it costs ZooKeeper, and what it costs throughput.
 
 use std::num::NonZeroUsize;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use zk_registry::balance::strategy::RoundRobin;
 use zk_registry::balance::{Balancer, Outcome};
 use zk_registry::{Instance, Registry, Resolve};
+
+use crate::again::{asked, say};
 
 pub(crate) const SUBJECT: Subject =
     Subject { name: "client", title: "asking through the resolver", run: |world| run(world).boxed_local() };
@@ -48,8 +51,12 @@ async fn run(world: &World) -> Vec<Row> {
         .beside(async || throughput(&client, None).await, async || throughput(&client, Some(&fixed)).await)
         .await;
     let requests = world.runs.alone(async || requests_per_query(zookeeper.address(1), &client).await).await;
+    let (once, bare) = world.runs.beside(async || once(&chroot), async || bare(&chroot)).await;
     let faults = faults(world, zookeeper).await;
     let mut rows = vec![
+        Row::new("`time-client --count 1`, the whole process", Unit::Time, samples(once))
+            .beside("a process that connects and lists", samples(bare))
+            .bound(Bound::RatioAtMost(1.3)),
         Row::new("resolve and pick, inside one query", Unit::Time, samples(picks))
             .against("a session and a list, as in 2016", samples(sessions))
             .bound(Bound::within(Duration::from_micros(1))),
@@ -62,6 +69,42 @@ async fn run(world: &World) -> Vec<Row> {
     rows.extend(faults);
     rows
 }
+
+/// The whole run of the program that asks once.
+fn once(chroot: &Chroot) -> f64 {
+    let program = Program::time_client();
+    let mut command = Command::new(program.path());
+    command.args(["--zookeeper", &chroot.connect_string(), "--count", "1"]);
+    until_over(command)
+}
+
+/// A run of a process that opens a session, lists the service and closes the session: the least that asking once can take.
+fn bare(chroot: &Chroot) -> f64 {
+    let mut command = Command::new(std::env::current_exe().expect("a running program has a path"));
+    command.env(LIST_ONCE, chroot.connect_string());
+    until_over(command)
+}
+
+fn until_over(mut command: Command) -> f64 {
+    let start = Instant::now();
+    let output = command.stdin(Stdio::null()).output().expect("it was built");
+    let took = start.elapsed();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    took.as_nanos() as f64
+}
+
+/// Lists the service and ends, in a process that was started for that.
+pub(crate) async fn list_if_asked() {
+    let Some(to) = asked(LIST_ONCE) else { return };
+    let raw = Raw::connect(&to).await;
+    let names = raw.list("/services/time").await.expect("the server is up");
+    say(&format!("{}", names.map_or(0, |names| names.len())));
+    raw.close().await;
+    std::process::exit(0);
+}
+
+/// Where the process is told to connect to.
+const LIST_ONCE: &str = "BENCH_LIST_ONCE";
 
 /// The cost of a server's fault for its clients: the runs of the end-to-end tests, counted.
 async fn faults(world: &World, zookeeper: &ZooKeeper) -> Vec<Row> {

@@ -81,6 +81,7 @@ async fn main() -> ExitCode {
     time_server::open_files::fit_connections(usize::MAX);
     server::serve_if_asked().await;
     view::read_if_asked().await;
+    client::list_if_asked().await;
     curator::register_if_asked().await;
     match run(Args::parse()).await {
         Ok(code) => code,

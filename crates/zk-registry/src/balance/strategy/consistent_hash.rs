@@ -19,7 +19,8 @@ use crate::balance::{Endpoint, EndpointSet, Index, Key, Pick, Picker, Strategy, 
 ///
 /// Without the bound the shares are within some 3 % of the weights with 100 instances, 10 % with 1,000, 25 % with more. A pick is
 /// one look into a table of 256 KiB, of which there are two; they double when the number of instances passes 8,192 and each power
-/// of two after it. Then half of the keys move.
+/// of two after it. Then half of the keys move. Where an instance changes more than once, eight times the memory of one table is kept
+/// besides, so that its next change takes a tenth of the time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ConsistentHash {

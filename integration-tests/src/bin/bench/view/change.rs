@@ -7,6 +7,7 @@ use integration_tests::proxy::{Direction, Proxy};
 use integration_tests::raw::Raw;
 use tokio::time::sleep;
 use zk_registry::{InstanceId, Resolve, ServiceWatch, Snapshot};
+use zookeeper_client::{AddWatchMode, EventType, PersistentWatcher};
 
 use super::reader::ReaderProcess;
 use crate::fleet::{LargeFleet, SOON, id, open, time};
@@ -30,6 +31,42 @@ impl FleetWatcher for ServiceWatch {
     async fn misses(&mut self, n: usize) {
         let id: InstanceId = id(n).parse().expect("it is an id");
         seen(self, |snapshot| snapshot.get(&id).is_none()).await;
+    }
+}
+
+/// The same by the client crate alone: it reads the node of each event that it is asked for.
+struct RawWatcher {
+    raw: Raw,
+    events: PersistentWatcher,
+}
+
+impl RawWatcher {
+    async fn of(fleet: &LargeFleet) -> Self {
+        let raw = Raw::connect(&fleet.to).await;
+        let events = raw.client().watch("/services/time", AddWatchMode::PersistentRecursive).await;
+        Self { events: events.expect("the server is up"), raw }
+    }
+
+    async fn next(&mut self, wanted: EventType, n: usize) -> String {
+        let name = id(n);
+        loop {
+            let event = self.events.changed().await;
+            if event.event_type == wanted && event.path.ends_with(&name) {
+                return event.path;
+            }
+        }
+    }
+}
+
+impl FleetWatcher for RawWatcher {
+    async fn sees(&mut self, n: usize) -> Instant {
+        let path = self.next(EventType::NodeCreated, n).await;
+        self.raw.get(&path).await.expect("the server is up");
+        Instant::now()
+    }
+
+    async fn misses(&mut self, n: usize) {
+        self.next(EventType::NodeDeleted, n).await;
     }
 }
 
@@ -126,6 +163,14 @@ pub(super) async fn latency(world: &World, fleet: &LargeFleet, size: usize) -> V
         .await
     };
     let (ours, reads) = world.runs.beside(ours, reads).await;
+    let mut raw = RawWatcher::of(fleet).await;
+    let (again, watched) = world
+        .runs
+        .beside(
+            async || until_visible(fleet, size, &mut watch).await,
+            async || until_visible(fleet, size, &mut raw).await,
+        )
+        .await;
     registry.close(SOON).await;
     let at = |runs: &[Samples], part| runs.iter().map(|run| run.percentile(part)).collect();
     let row = |what: &str, part, bound| {
@@ -133,7 +178,15 @@ pub(super) async fn latency(world: &World, fleet: &LargeFleet, size: usize) -> V
             .beside("raw get, a round trip", at(&reads, part))
             .bound(Bound::within(Duration::from_millis(bound)))
     };
+    let floor = Row::new(
+        "create acknowledged until visible, of 10,000 instances, median",
+        Unit::Time,
+        again.iter().map(Samples::median).collect(),
+    );
     vec![
+        floor
+            .beside("raw watch that reads the node", watched.iter().map(Samples::median).collect())
+            .bound(Bound::RatioAtMost(1.2)),
         row("create acknowledged until visible, of 10,000 instances, median", 0.5, 1),
         row("create acknowledged until visible, of 10,000 instances, 99th percentile", 0.99, 10),
     ]

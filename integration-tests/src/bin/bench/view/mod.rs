@@ -2,6 +2,7 @@
 
 pub(crate) mod change;
 pub(crate) mod cold;
+mod far;
 mod local;
 mod reader;
 
@@ -18,7 +19,7 @@ pub(crate) const SUBJECT: Subject = Subject {
 };
 
 async fn run(world: &World) -> Vec<Row> {
-    let mut rows = Vec::new();
+    let mut rows = vec![far::first_sight(world).await];
     for (size, cold) in [(10, None), (1_000, Some(25)), (10_000, Some(100)), (100_000, Some(600))] {
         let chroot = world.zookeeper().await.chroot("view").await;
         let fleet = LargeFleet::of(size, &chroot).await;
