@@ -103,6 +103,33 @@ async fn what_dubbo_writes_for_applications_we_read() {
     }
 }
 
+#[tokio::test]
+async fn a_reader_that_asks_is_listed_among_dubbos_consumers_while_it_watches() {
+    let chroot = ZooKeeper::shared().chroot("listed-consumer").await;
+    let (to, raw) = (chroot.connect_string(), chroot.raw().await);
+    let directory = "/services/com.foo.Bar/consumers";
+    let listed = async || raw.list(directory).await.unwrap().unwrap_or_default();
+    let reader = registry(&to, "dubbo:version=1.0.0,consumer=shop");
+    let server = registry(&to, "dubbo:version=1.0.0");
+    server.register(&interface(), Instance::new("10.0.0.1", 80)).registered().await.unwrap();
+    let mut watch = reader.watch(&interface());
+    watch.live().await.unwrap();
+    eventually(SOON, "the reader is listed", async || listed().await.len() == 1).await;
+    let names = listed().await;
+    let begin = "consumer%3A%2F%2F127.0.0.1%2Fcom.foo.Bar%3Fapplication%3Dshop%26category%3Dconsumers%26";
+    assert!(names[0].starts_with(begin) && names[0].ends_with("%26version%3D1.0.0"), "{names:?}");
+    let [of_reader, of_server] = [reader.services().await.unwrap(), server.services().await.unwrap()];
+    assert_eq!(of_reader, of_server);
+    assert!(watch.current().rejected().is_empty());
+    drop(watch);
+    eventually(SOON, "it is gone with its watch", async || listed().await.is_empty()).await;
+    let again = reader.watch(&interface());
+    eventually(SOON, "it is listed again", async || listed().await.len() == 1).await;
+    reader.close(SOON).await;
+    assert!(listed().await.is_empty());
+    drop(again);
+}
+
 /// What consumers of an interface write beside its providers is neither watched nor read.
 #[tokio::test]
 async fn consumers_that_come_and_go_cost_a_reader_nothing() {

@@ -22,6 +22,7 @@ mod nerve;
 mod parameters;
 mod percent;
 mod plain;
+mod readers;
 mod rules;
 pub(crate) mod sealed;
 mod serverset;
@@ -39,6 +40,7 @@ pub use self::motan::Motan;
 pub use self::named::{NAMES, named};
 pub use self::nerve::Nerve;
 pub use self::plain::Plain;
+pub(crate) use self::readers::Readers;
 pub use self::serverset::ServerSet;
 pub use self::spring::Spring;
 

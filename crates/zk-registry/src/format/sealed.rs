@@ -284,6 +284,13 @@ pub trait Codec: fmt::Debug {
         false
     }
 
+    /// The node by which a reader of the service on the host of `instance` states itself, for as long as it watches; `None`: it
+    /// does not. Asked of a [composed](Self::is_composed) format alone.
+    fn reader(&self, place: &Place<'_>, instance: &Instance) -> Option<Result<Record, Error>> {
+        let (_, _) = (place, instance);
+        None
+    }
+
     /// Whether [`beside`](Self::beside) ever has something to say.
     fn may_disturb(&self) -> bool {
         false

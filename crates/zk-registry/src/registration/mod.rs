@@ -18,6 +18,7 @@ mod next;
 mod parents;
 mod place;
 mod prepare;
+mod reader;
 mod registrar;
 mod round;
 mod schedule;

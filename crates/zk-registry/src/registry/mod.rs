@@ -2,6 +2,7 @@
 
 pub(crate) mod background;
 mod directories;
+mod reader;
 mod samples;
 mod slots;
 pub(crate) mod stats;
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use self::background::Background;
 use self::directories::{Directories, Root};
+use self::reader::Reader;
 use self::slots::{Place, Slots};
 use crate::discovery::catalog::{CatalogDriver, CatalogSettings};
 use crate::discovery::{
@@ -325,7 +327,15 @@ impl Inner {
             let part = composer.part(place.last_heard.clone());
             self.spawn(place, self.driver(service, format, root, place, part).run());
         }
-        self.spawn(place, composer.run());
+        let Some(reader) = Reader::of(&of.source, service, &self.slots, place.link.clone()) else {
+            return self.spawn(place, composer.run());
+        };
+        self.spawn(place, async move {
+            tokio::select! {
+                () = composer.run() => {}
+                never = reader.run() => match never {},
+            }
+        });
     }
 
     fn spawn(&self, place: &Arc<Place>, task: impl Future<Output = ()> + Send + 'static) {

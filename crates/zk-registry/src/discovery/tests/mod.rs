@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep, timeout};
 
+mod consumers;
 mod dialects;
 mod fleet;
 mod promises;

@@ -1,6 +1,7 @@
 //! Dubbo at the level of interfaces: the record is a url, and stands in the node's name.
 
 mod amend;
+mod consumer;
 pub(super) mod overrides;
 pub(super) mod url;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use self::amend::Part;
+use self::consumer::Consumer;
 use self::overrides::Override;
 use self::url::Url;
 use super::Format;
@@ -27,7 +29,8 @@ use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, S
 /// interface, below the base `/dubbo`.
 ///
 /// Read are the providers of this group and version, with the overrides that operators put beside them. An update of the
-/// attributes moves the node, in one transaction. A TLS port cannot be carried.
+/// attributes moves the node, in one transaction. A TLS port cannot be carried. With the parameter `consumer` a reader is listed
+/// among the interface's consumers for as long as it watches.
 #[derive(Clone, Debug)]
 pub struct Dubbo {
     group: Option<String>,
@@ -35,6 +38,8 @@ pub struct Dubbo {
     protocol: Option<String>,
     application: String,
     methods: String,
+    /// The application of a reader that is listed among the consumers.
+    consumer: Option<String>,
 }
 
 impl Default for Dubbo {
@@ -46,13 +51,14 @@ impl Default for Dubbo {
             protocol: None,
             application: "zk-registry".to_owned(),
             methods: "*".to_owned(),
+            consumer: None,
         }
     }
 }
 
 impl Dubbo {
-    /// The dialect with parameters of its word: `group`, `version`, `protocol`, `application` and `methods`. A group or
-    /// version `*` reads all, and cannot be registered with.
+    /// The dialect with parameters of its word: `group`, `version`, `protocol`, `application`, `methods` and `consumer`. A group
+    /// or version `*` reads all, and cannot be registered with.
     ///
     /// # Errors
     ///
@@ -72,6 +78,7 @@ impl Dubbo {
             protocol: take("protocol")?,
             application: take("application")?.unwrap_or(defaults.application),
             methods: take("methods")?.unwrap_or(defaults.methods),
+            consumer: take("consumer")?,
         };
         parameters.end()?;
         Ok(dubbo)
@@ -183,6 +190,17 @@ impl Codec for Dubbo {
         true
     }
 
+    fn reader(&self, place: &Place<'_>, instance: &Instance) -> Option<Result<Record, Error>> {
+        let consumer = Consumer {
+            application: self.consumer.as_deref()?,
+            group: self.group.as_deref(),
+            version: self.version.as_deref(),
+            protocol: self.protocol.as_deref(),
+            methods: &self.methods,
+        };
+        Some(consumer.record(place, instance))
+    }
+
     fn parents(&self) -> Parents {
         Parents::Persistent
     }
@@ -203,13 +221,13 @@ impl Dubbo {
         let mut parameters: Vec<(&str, String)> = vec![
             ("application", self.application.clone()),
             ("deprecated", "false".to_owned()),
-            ("dubbo", "2.0.2".to_owned()),
+            ("dubbo", url::PROTOCOL_VERSION.to_owned()),
             ("dynamic", "true".to_owned()),
             ("generic", "false".to_owned()),
             ("interface", place.service.to_string()),
             ("methods", self.methods.clone()),
             ("pid", std::process::id().to_string()),
-            ("release", concat!("zk-registry-", env!("CARGO_PKG_VERSION")).to_owned()),
+            ("release", url::CLIENT.to_owned()),
             ("side", "provider".to_owned()),
             ("timestamp", milliseconds(place.registered).to_string()),
         ];

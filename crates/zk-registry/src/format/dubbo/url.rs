@@ -125,6 +125,10 @@ fn escapes(text: &str) -> impl Iterator<Item = (usize, u8)> {
     })
 }
 
+/// The version of the protocol that our urls state.
+pub(super) const PROTOCOL_VERSION: &str = "2.0.2";
+/// The release that our urls state.
+pub(super) const CLIENT: &str = concat!("zk-registry-", env!("CARGO_PKG_VERSION"));
 /// The length of an escape.
 const ESCAPE: usize = 3;
 /// About how many parameters a provider has.
