@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use super::health::Health;
 use super::lease::Lease;
 use super::options::{BalancerOptions, Tracking};
 use super::pick::{Key, Pick, PickError};
-use super::roster::Roster;
+use super::roster::{Moment, Roster};
 use super::set::EndpointSet;
 use super::strategy::Strategy;
 use super::thread_cache::ThreadCache;
@@ -58,7 +58,7 @@ impl Balancer {
 
     /// Adopts a snapshot at `now`, from which the slow start of new instances counts.
     pub fn update_at(&self, snapshot: &Snapshot, now: Instant) {
-        self.core.update(snapshot, now);
+        self.core.update(snapshot, now, SystemTime::now());
     }
 
     /// Adopts the watch's snapshots, beginning with the current one, until its registry is closed.
@@ -261,8 +261,10 @@ impl EndpointSet {
     pub fn of(snapshot: &Snapshot) -> Option<Arc<Self>> {
         let health = Arc::new(Health::new(BalancerOptions::default(), Tracking::default(), Instant::now()));
         let mut roster = Roster::default();
-        health
-            .adopt(Instant::now(), |sites, changes| roster.adopt(snapshot, &health.clock, 0, sites, changes));
+        health.adopt(Instant::now(), |sites, changes| {
+            let moment = Moment { at: 0, wall: SystemTime::now() };
+            roster.adopt(snapshot, &health.clock, (moment, Duration::ZERO), sites, changes);
+        });
         roster.listed.publish(&health)
     }
 }

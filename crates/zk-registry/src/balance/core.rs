@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Release;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
@@ -15,10 +15,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::built::Built;
-use super::clock::nanos;
 use super::health::Health;
 use super::pick::PickError;
-use super::roster::Roster;
+use super::roster::{Moment, Roster};
 use super::set::EndpointSet;
 use super::strategy::Strategy;
 use super::tier::Tier;
@@ -84,17 +83,15 @@ impl Core {
         }
     }
 
-    /// Adopts a snapshot at `now`.
-    pub(super) fn update(self: &Arc<Self>, snapshot: &Snapshot, now: Instant) {
-        let ramp_end = match self.health.options.slow_start {
-            Duration::ZERO => 0,
-            slow_start => self.health.clock.at(now).saturating_add(nanos(slow_start)),
-        };
+    /// Adopts a snapshot at `now`, which is `wall` by the clock of the machine.
+    pub(super) fn update(self: &Arc<Self>, snapshot: &Snapshot, now: Instant, wall: SystemTime) {
+        let moment = Moment { at: self.health.clock.at(now), wall };
+        let slow_start = self.health.options.slow_start;
         // A strategy that panicked while building has left the candidates as they were: the next update builds them.
         let mut desk = self.desk();
         let roster = &mut desk.roster;
         self.health.adopt(now, |sites, changes| {
-            roster.adopt(snapshot, &self.health.clock, ramp_end, sites, changes);
+            roster.adopt(snapshot, &self.health.clock, (moment, slow_start), sites, changes);
         });
         let nothing = match snapshot.freshness() {
             _ if roster.draining + roster.undialable > 0 => {

@@ -15,7 +15,8 @@ pub struct BalancerOptions {
     /// The rules of ejection. Defaults to [`Ejection::default`].
     pub ejection: Ejection,
     /// For how long an instance that appears after ZooKeeper was first heard is picked less often: a tenth of its share at
-    /// first, growing evenly. Zero switches it off. Defaults to 10 seconds.
+    /// first, growing evenly. Zero switches it off. Defaults to 10 seconds. An instance whose record asks for a warm-up, as Dubbo's
+    /// can, has that instead, whenever it appeared.
     pub slow_start: Duration,
     /// The figures learned of each call even if the strategy does not need them. Defaults to [`Tracking::NOTHING`].
     pub tracking: Tracking,

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use super::clock::Clock;
+use super::clock::{Clock, nanos};
 use super::endpoint::Endpoint;
 use super::event::PhaseChange;
 use super::phase::Gate;
@@ -56,23 +57,43 @@ impl Standing {
     }
 }
 
+/// When a snapshot is adopted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// By the balancer's clock.
+    pub(super) at: u64,
+    /// By the clock of the machine, which the records of instances go by.
+    pub(super) wall: SystemTime,
+}
+
+impl Moment {
+    /// When a slow start ends of which so much is left; 0 = there is none.
+    fn end_of(self, left: Duration) -> u64 {
+        match left {
+            Duration::ZERO => 0,
+            left => self.at.saturating_add(nanos(left)),
+        }
+    }
+}
+
 impl Roster {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }
 
-    /// Adopts `snapshot`. An instance that is new since ZooKeeper was first heard starts slowly until `ramp_end`.
+    /// Adopts `snapshot`. An instance that is new since ZooKeeper was first heard starts slowly for so long; one that asks for a
+    /// warm-up has that instead, from whenever it began.
     pub(super) fn adopt(
         &mut self,
         snapshot: &Snapshot,
         clock: &Arc<Clock>,
-        ramp_end: u64,
+        (moment, slow_start): (Moment, Duration),
         sites: &mut Sites,
         changes: &mut Vec<PhaseChange>,
     ) {
-        let ramp_end = if self.heard { ramp_end } else { 0 };
-        let mut arrivals = Arrivals { clock, ramp_end, sites, changes };
+        let slow_start = if self.heard { slow_start } else { Duration::ZERO };
+        let mut arrivals = Arrivals { clock, moment, slow_start, sites, changes };
         let mut gone = Vec::new();
         for id in changed(self.last.as_ref(), snapshot) {
             let (member, role) = match (snapshot.get(&id), snapshot.0.suspects.get(&id)) {
@@ -148,7 +169,8 @@ fn changed(last: Option<&Snapshot>, snapshot: &Snapshot) -> Vec<InstanceId> {
 /// The members of a snapshot on their way in, and those that go.
 struct Arrivals<'a> {
     clock: &'a Arc<Clock>,
-    ramp_end: u64,
+    moment: Moment,
+    slow_start: Duration,
     sites: &'a mut Sites,
     changes: &'a mut Vec<PhaseChange>,
 }
@@ -172,8 +194,15 @@ impl Arrivals<'_> {
             self.sites.leave(earlier);
             vitals.reborn();
         }
-        if !goes_on && !is_suspect {
-            vitals.ramp_until(self.ramp_end);
+        // A snapshot file does not have the warm-up of an instance: it may become known later.
+        let begins = !goes_on || earlier.is_some_and(|earlier| earlier.warm_up() != member.warm_up());
+        if begins && !is_suspect {
+            let left = match member.warm_up() {
+                Some(warm_up) => warm_up.left(self.moment.wall),
+                None if goes_on => Duration::ZERO,
+                None => self.slow_start,
+            };
+            vitals.ramp_until(self.moment.end_of(left));
         }
         let endpoint = Endpoint {
             member: Arc::clone(member),

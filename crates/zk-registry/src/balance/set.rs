@@ -133,8 +133,13 @@ impl EndpointSet {
     /// The share of its calls that an endpoint takes at `at` in its slow start, relative to the one of the set that is
     /// furthest: where all are new, none starts slowly.
     pub(super) fn warmth(&self, endpoint: &Endpoint, at: u64) -> f64 {
-        let span = nanos(self.health.options.slow_start).max(1) as f64;
-        let share = |end: u64| 1.0 - 0.9 * end.saturating_sub(at) as f64 / span;
+        let (span, depth) = match endpoint.warm_up() {
+            // Not below a weight of 1.
+            Some(warm_up) => (warm_up.span(), 1.0 - 1.0 / f64::from(endpoint.weight().get())),
+            None => (self.health.options.slow_start, 0.9),
+        };
+        let span = nanos(span).max(1) as f64;
+        let share = |end: u64| 1.0 - depth * (end.saturating_sub(at) as f64 / span).min(1.0);
         share(endpoint.vitals.ramp_end()) / share(self.first_ramp_end)
     }
 

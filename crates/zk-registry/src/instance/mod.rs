@@ -6,6 +6,7 @@
 pub(crate) mod address;
 mod name;
 mod path;
+pub(crate) mod warm_up;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub(crate) use self::name::check_segment;
 pub use self::name::{InstanceId, NodeName, ServiceName};
 pub use self::path::BasePath;
+use self::warm_up::WarmUp;
 use crate::error::Error;
 
 /// One running copy of a service: where it can be reached, and what it says of itself.
@@ -26,6 +28,8 @@ pub struct Instance {
     port: u16,
     ssl_port: Option<u16>,
     attributes: Attributes,
+    /// Boxed: few have one.
+    warm_up: Option<Box<WarmUp>>,
 }
 
 impl Instance {
@@ -37,7 +41,7 @@ impl Instance {
         let host = host.into();
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&host);
         let host = bare.parse::<IpAddr>().map_or_else(|_| host.as_str().into(), |ip| ip.to_string().into());
-        Self { id: None, host, port, ssl_port: None, attributes: Attributes::default() }
+        Self { id: None, host, port, ssl_port: None, attributes: Attributes::default(), warm_up: None }
     }
 
     /// Sets the id. Defaults to `host:port`, with IPv6 as `[canonical]:port`, so that a reader which only lists names
@@ -80,6 +84,13 @@ impl Instance {
     #[must_use]
     pub fn with_attributes(mut self, attributes: Attributes) -> Self {
         self.attributes = attributes;
+        self
+    }
+
+    /// Sets the time in which it asks for less than its share.
+    #[must_use]
+    pub(crate) fn with_warm_up(mut self, warm_up: Option<WarmUp>) -> Self {
+        self.warm_up = warm_up.map(Box::new);
         self
     }
 
@@ -136,6 +147,11 @@ impl Instance {
     /// The share of traffic relative to the other instances.
     pub fn weight(&self) -> NonZeroU16 {
         self.attributes.weight
+    }
+
+    /// The time in which it asks for less than its share, if its record states one.
+    pub(crate) fn warm_up(&self) -> Option<WarmUp> {
+        self.warm_up.as_deref().copied()
     }
 
     /// The zone, if the instance states one.

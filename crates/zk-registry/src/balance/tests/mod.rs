@@ -8,6 +8,7 @@ mod paused;
 mod recovery;
 mod strategies;
 mod tables;
+mod warm_up;
 mod why;
 mod world;
 

@@ -23,13 +23,15 @@ use super::sealed::{
     check_address, refuse,
 };
 use crate::error::Error;
+use crate::instance::warm_up::WarmUp;
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
 
 /// Dubbo's providers, as every Dubbo from 2.5 to 3.3 writes and reads them at the level of interfaces: a service is an
 /// interface, below the base `/dubbo`.
 ///
 /// Read are the providers of this group and version, with the overrides that operators put beside them. An update of the
-/// attributes moves the node, in one transaction. A TLS port cannot be carried. With the parameter `consumer` a reader is listed
+/// attributes moves the node, in one transaction. A provider that states `warmup` and `timestamp` is picked less often until it is
+/// warm. A TLS port cannot be carried. With the parameter `consumer` a reader is listed
 /// among the interface's consumers for as long as it watches.
 #[derive(Clone, Debug)]
 pub struct Dubbo {
@@ -279,9 +281,17 @@ fn check_value(key: &str, value: &str) -> Result<(), Error> {
 /// The provider of a url.
 fn decoded(url: &Url<'_>) -> Result<Decoded, String> {
     let port = url.port.filter(|port| *port != 0).ok_or("the url has no port")?;
-    let instance = Instance::new(url.host.as_str(), port).with_attributes(attributes(url));
+    let instance =
+        Instance::new(url.host.as_str(), port).with_attributes(attributes(url)).with_warm_up(warm_up(url));
     let id = instance.id().map_err(|error| error.to_string())?;
     Ok(Decoded { instance: instance.with_id(id), owner: None })
+}
+
+/// The warm-up that a provider asks for. Java's readers hold one of ten minutes against each that states when it began; here it has
+/// to say so.
+fn warm_up(url: &Url<'_>) -> Option<WarmUp> {
+    let began = url.get("timestamp")?.parse().ok()?;
+    Some(WarmUp::new(began, url.get("warmup")?.parse().ok()?))
 }
 
 fn attributes(url: &Url<'_>) -> Attributes {

@@ -147,6 +147,28 @@ fn disabled_and_weightless_providers_are_draining() {
 }
 
 #[test]
+fn a_provider_that_asks_for_a_warm_up_has_one() {
+    for (parameters, left) in [
+        ("timestamp=1000&warmup=600000", Some(600_000)),
+        ("timestamp=1000", None),
+        ("warmup=600000", None),
+        ("timestamp=1000&warmup=0", None),
+        ("timestamp=1000&warmup=-1", None),
+        ("timestamp=1000&warmup=99999999999", None),
+        ("timestamp=x&warmup=600000", None),
+        ("default.timestamp=1000&default.warmup=5", Some(5)),
+    ] {
+        let name = percent::encode(&format!("dubbo://10.0.0.1:20880/time?{parameters}"));
+        let warm_up = member(&Dubbo::default(), "time", &name).unwrap().warm_up();
+        let began = UNIX_EPOCH + Duration::from_secs(1);
+        let expected = left.map(Duration::from_millis);
+        assert_eq!(warm_up.map(|warm_up| warm_up.left(began)), expected, "{parameters}");
+        let over = began + Duration::from_secs(601);
+        assert!(warm_up.is_none_or(|warm_up| warm_up.left(over).is_zero()), "{parameters}");
+    }
+}
+
+#[test]
 fn a_name_that_java_cannot_read_is_rejected() {
     for bad in [
         "%3A%2F%2Fh%3A1%2Ftime",

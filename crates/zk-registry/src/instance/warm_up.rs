@@ -1,0 +1,45 @@
+//! The time in which an instance asks for less than its share, because it has just started.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The time in which an instance asks for less than its share: it grows evenly from nothing to all of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct WarmUp {
+    /// When it began to serve by its own clock, in milliseconds since the Unix epoch.
+    began: u64,
+    /// In milliseconds.
+    span: NonZeroU32,
+}
+
+impl WarmUp {
+    /// A warm-up that began so many milliseconds after the Unix epoch, and takes so many.
+    pub(crate) fn new(began: u64, span: NonZeroU32) -> Self {
+        Self { began, span }
+    }
+
+    /// How long it takes.
+    pub(crate) fn span(self) -> Duration {
+        Duration::from_millis(self.span.get().into())
+    }
+
+    /// How much of it is left, zero when it is over. Of one that begins in the future, by a clock that is ahead of ours, all of it.
+    pub(crate) fn left(self, now: SystemTime) -> Duration {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.span().saturating_sub(now.saturating_sub(Duration::from_millis(self.began)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_goes_from_the_span_to_nothing() {
+        let warm_up = WarmUp::new(10_000, NonZeroU32::new(4_000).unwrap());
+        for (now, left) in [(0, 4_000), (10_000, 4_000), (11_000, 3_000), (14_000, 0), (u64::MAX, 0)] {
+            let now = UNIX_EPOCH.checked_add(Duration::from_millis(now.min(1 << 50))).unwrap();
+            assert_eq!(warm_up.left(now), Duration::from_millis(left), "{now:?}");
+        }
+    }
+}
