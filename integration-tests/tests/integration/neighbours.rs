@@ -52,11 +52,12 @@ async fn beside_dubbos_instances_a_registration_is_refused_unless_it_is_allowed(
 }
 
 #[tokio::test]
-async fn time_server_says_why_it_does_not_stand_beside_dubbo_and_does_with_allow_mixed() {
+async fn time_server_ends_with_the_reason_beside_dubbo_and_stands_with_allow_mixed() {
     let chroot = beside("server-beside-dubbo", DUBBO).await;
     let server = one_listener(&chroot).start();
-    let line = server.logs("cannot be registered", SOON).await.text;
-    assert!(line.contains("ERROR") && line.contains("Dubbo's readers lose all"), "{line}");
+    let line = server.logs("time-server: cannot register", SOON).await.text;
+    assert!(line.contains("Dubbo's readers lose all") && line.contains("allow mixed formats"), "{line}");
+    assert_eq!(server.exit(SOON).await.code(), Some(2));
     assert_eq!(names(&chroot).await, ["theirs"]);
     let server = one_listener(&chroot).arg("--allow-mixed").start();
     registered(&server, 1).await;

@@ -38,6 +38,8 @@ pub(crate) struct Announcing {
     /// How long ZooKeeper has to acknowledge, for each of the two steps of leaving.
     pub(crate) patience: Duration,
     pub(crate) board: Board,
+    /// Where it is told that a listener can never be registered as it was asked for: why it was refused before it ever stood.
+    pub(crate) refusal: watch::Sender<Option<Error>>,
 }
 
 impl Announcer {
@@ -126,7 +128,15 @@ impl Announcing {
                 RegistrationState::Conflict { with } => {
                     warn!(%address, with, "somebody else is registered here; waiting for them to go");
                 }
-                RegistrationState::Failed(error) => error!(%address, %error, "cannot be registered"),
+                RegistrationState::Failed(error) => {
+                    error!(%address, %error, "cannot be registered");
+                    // Of a connection that can never be it is told elsewhere.
+                    let has_failed =
+                        matches!(*self.registry.connection().borrow(), ConnectionState::Failed(_));
+                    if !told && !has_failed && error.kind() == ErrorKind::Invalid {
+                        self.refusal.send_replace(Some(error.clone()));
+                    }
+                }
                 state => debug!(%address, state = word(state), "registration"),
             }
             tokio::select! {
@@ -239,6 +249,7 @@ mod tests {
         zookeeper: testing::Registry,
         board: Board,
         announcer: Announcer,
+        refusal: watch::Sender<Option<Error>>,
     }
 
     impl World {
@@ -249,6 +260,7 @@ mod tests {
         fn of(registry: Registry, zookeeper: testing::Registry, listener: &str) -> Self {
             let listener: SocketAddr = listener.parse().unwrap();
             let board = Board::new([listener], Metrics::default());
+            let refusal = watch::Sender::new(None);
             let announcing = Announcing {
                 registry,
                 service: "time".parse().unwrap(),
@@ -256,10 +268,11 @@ mod tests {
                 notice: Some(Duration::from_millis(300)),
                 patience: Duration::from_secs(3),
                 board: board.clone(),
+                refusal: refusal.clone(),
             };
             let advertise = plan(&[listener], &[], None).unwrap().remove(0);
             let announcer = Announcer::start(&announcing, vec![(listener, advertise)]).unwrap();
-            Self { zookeeper, board, announcer }
+            Self { zookeeper, board, announcer, refusal }
         }
 
         async fn ready(&self) {
@@ -317,6 +330,31 @@ mod tests {
         record["enabled"] = true.into();
         world.zookeeper.put(NODE, record.to_string().as_bytes());
         world.ready().await;
+    }
+
+    /// What Dubbo 3 keeps beside it: its readers would lose all by a record of ours.
+    const DUBBO: &str = r#"{"name":"time","id":"x","address":"10.0.0.9","port":80,"payload":{"@class":"org.apache.dubbo.registry.zookeeper.ZookeeperInstance","metadata":{}}}"#;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_refused_before_it_ever_stood_is_told() {
+        let zookeeper = testing::registry();
+        zookeeper.put("/services/time/x", DUBBO.as_bytes());
+        let world = World::new(zookeeper, "127.0.0.1:8897");
+        let mut refusal = world.refusal.subscribe();
+        let refused = timeout(Duration::from_secs(60), refusal.wait_for(Option::is_some)).await.unwrap();
+        assert!(refused.unwrap().as_ref().unwrap().to_string().contains("Dubbo"));
+        assert_eq!(world.zookeeper.data(NODE), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stood_once_is_never_refused() {
+        let world = World::new(testing::registry(), "127.0.0.1:8897");
+        world.ready().await;
+        world.zookeeper.put("/services/time/x", DUBBO.as_bytes());
+        world.zookeeper.expire_session();
+        sleep(Duration::from_secs(30)).await;
+        world.ready().await;
+        assert!(world.refusal.borrow().is_none());
     }
 
     #[tokio::test]

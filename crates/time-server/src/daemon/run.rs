@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
-use zk_registry::{Attributes, ConnectionState, ErrorKind, Registry, Secrets, Withdrawn};
+use zk_registry::{Attributes, ConnectionState, Error, ErrorKind, Registry, Secrets, Withdrawn};
 
 use crate::daemon::admin::{Admin, AdminListener};
 use crate::daemon::advertise::{Advertise, plan};
@@ -162,7 +162,9 @@ impl Daemon {
             notice: config.shutdown.notice,
             patience: ACKNOWLEDGED_WITHIN,
             board: board.clone(),
+            refusal: watch::Sender::new(None),
         };
+        let refused = refused(announcing.refusal.subscribe());
         let announcer = Announcer::start(&announcing, advertise).map_err(|error| unusable(&error))?;
         drop(announcing);
 
@@ -203,6 +205,7 @@ impl Daemon {
                 Ok(())
             }
             error = usage => Err(DaemonError::Usage(error)),
+            error = refused => Err(unusable(&error)),
             never = admin_endpoint => match never {},
             never = tell_service_manager(&board, config.ready) => match never {},
             never = service_manager::feed_watchdog() => match never {},
@@ -274,6 +277,18 @@ async fn wrong_use(mut connection: watch::Receiver<ConnectionState>) -> UsageErr
             return UsageError::from_registry(&error);
         }
         if connection.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Completes if a listener is refused before it ever stood: serving on, unregistered for ever, would hide that.
+async fn refused(mut refusal: watch::Receiver<Option<Error>>) -> Error {
+    loop {
+        if let Some(error) = &*refusal.borrow_and_update() {
+            return error.clone();
+        }
+        if refusal.changed().await.is_err() {
             return std::future::pending().await;
         }
     }
