@@ -81,3 +81,36 @@ async fn a_large_directory_is_not_listed() {
     }
     register(&world).registered().await.unwrap();
 }
+
+/// How many round trips a first registration takes, over a connection that there is.
+async fn round_trips(format: &str, prepare: impl Fn(&Registry)) -> u32 {
+    const ROUND_TRIP: Duration = Duration::from_secs(1);
+    let options = Options::default().with_format(named(format).unwrap());
+    let world = Registry::with(options.with_session_timeout(Duration::from_secs(60)), 1);
+    prepare(&world);
+    world.connected().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.delay(ROUND_TRIP);
+    let began = tokio::time::Instant::now();
+    register(&world).registered().await.unwrap();
+    (began.elapsed().as_secs_f64() / ROUND_TRIP.as_secs_f64()).round() as u32
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_registration_takes_few_round_trips() {
+    let nothing = |_: &Registry| {};
+    let parents = |world: &Registry| world.put("/services/time", b"");
+    let neighbour = |world: &Registry| world.put("/services/time/x", record("com.example").as_bytes());
+    // Whose readers a record of ours could disturb is asked once in a directory: whether there are children, which, and what they say.
+    for (format, expected) in [("curator", [3, 2, 4]), ("spring", [3, 2, 4]), ("kitex", [2, 1, 1])] {
+        let measured = [
+            round_trips(format, nothing).await,
+            round_trips(format, parents).await,
+            round_trips(format, neighbour).await,
+        ];
+        assert_eq!(
+            measured, expected,
+            "{format}: into nothing, into an empty directory, beside another instance"
+        );
+    }
+}
