@@ -27,6 +27,13 @@ async fn run(world: &World) -> Vec<Row> {
     curator.raw.create_many(providers).await.expect("the chroot is ours");
     let ours = async || dubbo(&curator.to).await;
     let (ours, beside) = world.runs.beside(ours, async || cold::ours(&curator, SIZE).await.0).await;
+    let (again, floor) = world
+        .runs
+        .beside(
+            async || dubbo(&curator.to).await,
+            async || cold::raw_reads(&curator.raw, PROVIDERS, SIZE).await,
+        )
+        .await;
     disband(&curator.raw).await;
     let what = format!(
         "cold start, {} Dubbo providers, names of {} bytes, from `watch`",
@@ -36,6 +43,8 @@ async fn run(world: &World) -> Vec<Row> {
     let reference = format!("as many instances of `curator`, records of {} bytes", curator.record(0).len());
     curator.disband(SIZE).await;
     vec![
+        Row::new(what.clone(), Unit::Time, again.into_iter().collect())
+            .beside("raw list and multi-reads, not decoded", floor.into_iter().collect()),
         Row::new(what, Unit::Time, ours.into_iter().collect())
             .beside(reference, beside.into_iter().collect())
             .bound(Bound::RatioAtMost(1.5)),

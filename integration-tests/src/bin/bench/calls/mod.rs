@@ -29,8 +29,7 @@ async fn run(world: &World) -> Vec<Row> {
         Row::new("added to a call of a service in this process", Unit::Time, added(ours))
             .against(RIVAL, added(theirs))
             .bound(Bound::RatioAtMost(0.5)),
-        Row::new("allocations of such a call", Unit::Count, samples(allocated))
-            .bound(Bound::AtMost(0.0)),
+        Row::new("allocations of such a call", Unit::Count, samples(allocated)).bound(Bound::AtMost(0.0)),
         Row::new("calls of three HTTP servers", Unit::Rate, samples(balanced))
             .beside("one fixed address", samples(fixed))
             .bound(Bound::RatioAtLeast(0.95)),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use integration_tests::bench::{Bound, Row, Unit, World};
+use integration_tests::raw::Raw;
 use zk_registry::Resolve;
 
 use crate::fleet::{LargeFleet, SOON, open, time};
@@ -38,10 +39,15 @@ pub(crate) async fn ours(fleet: &LargeFleet, size: usize) -> (f64, f64) {
 
 /// The same bytes by the client crate alone, which neither watches nor decodes nor sorts.
 pub(crate) async fn reference(fleet: &LargeFleet, size: usize) -> f64 {
+    raw_reads(&fleet.raw, "/services/time", size).await
+}
+
+/// The list of a directory and the reads of all in it.
+pub(crate) async fn raw_reads(raw: &Raw, directory: &str, size: usize) -> f64 {
     let start = Instant::now();
-    let names = fleet.raw.list("/services/time").await.expect("the server is up").expect("it is there");
-    let paths: Vec<_> = names.iter().map(|name| format!("/services/time/{name}")).collect();
-    let read: usize = stream::iter(paths.chunks(500).map(|chunk| fleet.raw.get_many(chunk)))
+    let names = raw.list(directory).await.expect("the server is up").expect("it is there");
+    let paths: Vec<_> = names.iter().map(|name| format!("{directory}/{name}")).collect();
+    let read: usize = stream::iter(paths.chunks(500).map(|chunk| raw.get_many(chunk)))
         .buffered(8)
         .map(|nodes| nodes.expect("the server is up").len())
         .fold(0, async |sum, nodes| sum + nodes)
