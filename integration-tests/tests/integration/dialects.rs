@@ -104,6 +104,37 @@ async fn what_dubbo_writes_for_applications_we_read() {
 }
 
 #[tokio::test]
+async fn an_interface_follows_the_mapping_to_dubbos_applications() {
+    let chroot = ZooKeeper::shared().chroot("dubbo-mapping").await;
+    let raw = chroot.raw().await;
+    let record = |application: &str, port: u16| {
+        format!(
+            r#"{{"name":"{application}","id":"10.0.0.1:{port}","address":"10.0.0.1","port":{port},"payload":{{"@class":"org.apache.dubbo.registry.zookeeper.ZookeeperInstance","id":"10.0.0.1:{port}","name":"{application}","metadata":{{"dubbo.metadata.revision":"9b60"}}}}}}"#
+        )
+    };
+    for (application, port) in [("shop", 80), ("bar", 81)] {
+        raw.mkdir(&format!("/services/{application}")).await.unwrap();
+        let path = format!("/services/{application}/10.0.0.1:{port}");
+        raw.create(&path, record(application, port).as_bytes(), CreateMode::Persistent).await.unwrap();
+    }
+    raw.mkdir("/dubbo/mapping").await.unwrap();
+    let mapping = "/dubbo/mapping/com.foo.Bar";
+    raw.create(mapping, b"shop", CreateMode::Persistent).await.unwrap();
+    let reader = registry(&chroot.connect_string(), "dubbo-app:mapping=/dubbo/mapping");
+    let mut watch = reader.watch(&interface());
+    for (data, ports) in [("shop", vec![80]), ("shop,bar", vec![80, 81]), ("bar", vec![81])] {
+        raw.set(mapping, data.as_bytes()).await.unwrap();
+        eventually(SOON, "the view follows the mapping", async || {
+            watch.current().instances().map(|member| member.port()).collect::<Vec<_>>() == ports
+        })
+        .await;
+        assert_eq!(reader.lookup(&interface()).await.unwrap().len(), ports.len(), "{data}");
+    }
+    raw.delete(mapping).await.unwrap();
+    eventually(SOON, "it has no application any more", async || watch.current().is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_reader_that_asks_is_listed_among_dubbos_consumers_while_it_watches() {
     let chroot = ZooKeeper::shared().chroot("listed-consumer").await;
     let (to, raw) = (chroot.connect_string(), chroot.raw().await);

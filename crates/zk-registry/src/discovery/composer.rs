@@ -49,12 +49,9 @@ impl<A: Assembly> Composer<A> {
 
     /// The channel of the next part's view.
     pub(crate) fn part(&mut self, last_heard: LastHeard) -> Outlet {
-        let (sender, snapshots) = watch::channel(Snapshot::pending(&self.service));
-        let (wanted, waiters) = mpsc::unbounded_channel();
-        self.parts.push(Part { snapshots, wanted: wanted.clone() });
-        let counters = self.counters.clone();
-        let channel = Channel { snapshots: sender, wanted, last_heard, counters };
-        Outlet { channel, waiters, subscriptions: Arc::default() }
+        let (outlet, snapshots, wanted) = Outlet::part(&self.service, last_heard, self.counters.clone());
+        self.parts.push(Part { snapshots, wanted });
+        outlet
     }
 
     /// Publishes until every part's view has ended, or the last watch is dropped.

@@ -35,6 +35,40 @@ pub(crate) async fn read(
 async fn read_source(
     store: &dyn Store,
     service: &ServiceName,
+    source: &Source,
+    limits: RecordLimits,
+) -> Result<Snapshot, Error> {
+    let Some(mapping) = source.format.mapping(service) else {
+        return read_directories(store, service, source, limits).await;
+    };
+    let names = match mapped(store, mapping, source).await? {
+        names if names.is_empty() => vec![service.clone()],
+        names => names,
+    };
+    let mut join = Join::new(service, names.iter().map(|_| source.format.weight_unit()));
+    for (n, name) in names.iter().enumerate() {
+        join.take_up(n, read_directories(store, name, source, limits).await?);
+    }
+    Ok(join.snapshot())
+}
+
+/// The names under which a service stands, as the node at this path has them.
+async fn mapped(store: &dyn Store, path: String, source: &Source) -> Result<Vec<ServiceName>, Error> {
+    let paths = [path];
+    let failed = |fault: Fault| fault.while_reading(&paths[0]);
+    // Both are sent at once; the server answers in order.
+    let (synced, read) = (store.sync(&paths[0]), store.read(&paths));
+    synced.await.map_err(failed)?;
+    match read.await.map_err(failed)?.into_iter().next() {
+        Some(Ok(node)) => Ok(source.format.mapped(&node.data)),
+        None | Some(Err(Fault::NoNode)) => Ok(Vec::new()),
+        Some(Err(fault)) => Err(failed(fault)),
+    }
+}
+
+async fn read_directories(
+    store: &dyn Store,
+    service: &ServiceName,
     Source { base, format, .. }: &Source,
     limits: RecordLimits,
 ) -> Result<Snapshot, Error> {

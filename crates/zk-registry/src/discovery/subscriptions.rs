@@ -43,6 +43,20 @@ pub(crate) struct Subscription<S> {
     pub(crate) first: Option<(S, Channel, mpsc::UnboundedReceiver<Waiter>)>,
 }
 
+impl Outlet {
+    /// The channel of a view that is a part of another one, and its other ends.
+    pub(crate) fn part(
+        service: &ServiceName,
+        last_heard: LastHeard,
+        counters: Arc<ViewCounters>,
+    ) -> (Self, watch::Receiver<Snapshot>, mpsc::UnboundedSender<Waiter>) {
+        let (sender, snapshots) = watch::channel(Snapshot::pending(service));
+        let (wanted, waiters) = mpsc::unbounded_channel();
+        let channel = Channel { snapshots: sender, wanted: wanted.clone(), last_heard, counters };
+        (Self { channel, waiters, subscriptions: Arc::default() }, snapshots, wanted)
+    }
+}
+
 impl Subscriptions {
     /// A receiver of the service's snapshots. `place` finds the session for a view that has to be started.
     pub(crate) fn subscribe<S>(

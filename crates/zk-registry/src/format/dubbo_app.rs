@@ -1,5 +1,6 @@
 //! Dubbo 3 at the level of applications: Curator's records with Dubbo's payload, which are read and never written.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use serde_json::Value;
@@ -9,21 +10,28 @@ use super::curator::read::{decode, is_namespace};
 use super::parameters::Parameters;
 use super::sealed::{Carries, Child, Codec, Decoded, NodeKind, Owner, Reading, refuse};
 use crate::error::Error;
-use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
+use crate::instance::{BasePath, Instance, InstanceId, NodeName, ServiceName};
 
 /// The instances of Dubbo 3's applications. A registration is refused: at the level of interfaces, [`Dubbo`](super::Dubbo), it
 /// reaches every Dubbo consumer.
+///
+/// A service is an application. With the parameter `mapping` it is an interface, which stands under the applications that the
+/// mapping lists; one that is not mapped is an application all the same.
 #[derive(Clone, Debug, Default)]
 pub struct DubboApp {
     protocol: Option<String>,
+    /// Below which node the interfaces are mapped to applications.
+    mapping: Option<BasePath>,
 }
 
 impl DubboApp {
-    /// The dialect with parameters of its word: `protocol`, whose port is meant.
+    /// The dialect with parameters of its word: `protocol`, whose port is meant, and `mapping`, the node below which the
+    /// applications of each interface stand.
     pub(super) fn with_parameters(mut parameters: Parameters<'_>) -> Result<Self, Error> {
         let protocol = parameters.take("protocol");
+        let mapping = parameters.take("mapping").map(|path| path.parse()).transpose()?;
         parameters.end()?;
-        Ok(Self { protocol })
+        Ok(Self { protocol, mapping })
     }
 
     /// The port of the wanted protocol; `None` where the metadata state none.
@@ -43,6 +51,19 @@ impl Format for DubboApp {
 }
 
 impl Codec for DubboApp {
+    /// The name of an interface is not encoded.
+    fn mapping(&self, service: &ServiceName) -> Option<String> {
+        Some(self.mapping.as_ref()?.service(service))
+    }
+
+    /// Applications joined by commas. What can be no application is left out.
+    fn mapped(&self, data: &[u8]) -> Vec<ServiceName> {
+        let applications = String::from_utf8_lossy(data);
+        let names: BTreeSet<ServiceName> =
+            applications.split(',').filter_map(|name| name.trim().parse().ok()).collect();
+        names.into_iter().collect()
+    }
+
     fn encode(
         &self,
         _: &ServiceName,

@@ -207,6 +207,18 @@ pub trait Codec: fmt::Debug {
         Some(directory.clone())
     }
 
+    /// The node, as an absolute path, that says under which names a service stands; `None`: it stands under its own.
+    fn mapping(&self, service: &ServiceName) -> Option<String> {
+        let _ = service;
+        None
+    }
+
+    /// The names that the data of the [mapping](Self::mapping) state, in order; none where there is no such node.
+    fn mapped(&self, data: &[u8]) -> Vec<ServiceName> {
+        let _ = data;
+        Vec::new()
+    }
+
     /// The name of an instance's node. Defaults to the id.
     fn node_name(&self, id: &InstanceId) -> NodeName {
         id.clone().into()

@@ -17,8 +17,9 @@ pub(super) struct Directories {
 pub(super) struct Root {
     /// Its node.
     pub(super) path: String,
-    /// What its snapshot file is about: the node, and the format where an earlier source reads the same node.
-    pub(super) file: String,
+    /// What its snapshot file is about: the node, and the format where an earlier source reads the same node. `None`: it has no
+    /// file.
+    pub(super) file: Option<String>,
 }
 
 /// The directories of a service in each of these sources; an error of kind `Invalid` where one cannot have it.
@@ -32,7 +33,7 @@ pub(super) fn of(service: &ServiceName, sources: &[Source]) -> Result<Vec<Direct
                 true => format!("{path} as {}", source.format.name()),
                 false => path.clone(),
             };
-            Root { path, file }
+            Root { path, file: source.format.mapping(service).is_none().then_some(file) }
         };
         let roots = source.format.directories(service)?.into_iter().map(root).collect();
         all.push(Directories { source: source.clone(), roots });

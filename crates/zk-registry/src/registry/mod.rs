@@ -23,7 +23,8 @@ use self::reader::Reader;
 use self::slots::{Place, Slots};
 use crate::discovery::catalog::{CatalogDriver, CatalogSettings};
 use crate::discovery::{
-    self, Composer, Driver, Join, Merge, Origin, Outlet, SnapshotFile, Subscription, Subscriptions,
+    self, Composer, Driver, Join, Mapped, Mapping, MappingDriver, Merge, Origin, Outlet, SnapshotFile,
+    Subscription, Subscriptions,
 };
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
@@ -301,7 +302,7 @@ impl Inner {
     }
 
     /// Starts the tasks behind the watches of a service, each of which keeps the place.
-    fn start(&self, service: &ServiceName, sources: &[Directories], place: Place, outlet: Outlet) {
+    fn start(self: &Arc<Self>, service: &ServiceName, sources: &[Directories], place: Place, outlet: Outlet) {
         let place = Arc::new(place);
         if let [only] = sources {
             return self.start_source(service, only, &place, outlet);
@@ -316,7 +317,78 @@ impl Inner {
     }
 
     /// Starts the tasks behind what one source says of a service.
-    fn start_source(&self, service: &ServiceName, of: &Directories, place: &Arc<Place>, outlet: Outlet) {
+    fn start_source(
+        self: &Arc<Self>,
+        service: &ServiceName,
+        of: &Directories,
+        place: &Arc<Place>,
+        outlet: Outlet,
+    ) {
+        match of.source.format.mapping(service) {
+            Some(path) => self.start_mapped(service, &of.source, path, place, outlet),
+            None => self.start_directories(service, of, place, outlet),
+        }
+    }
+
+    /// Starts the tasks behind a service whose node at `path` says where it stands.
+    fn start_mapped(
+        self: &Arc<Self>,
+        service: &ServiceName,
+        source: &Source,
+        path: String,
+        place: &Arc<Place>,
+        outlet: Outlet,
+    ) {
+        let (sender, mapping) = watch::channel(Mapping::Unknown);
+        let context = &self.slots.context;
+        let driver = MappingDriver {
+            path,
+            link: place.link.clone(),
+            audit_interval: context.audit_interval,
+            seed: context.seed,
+            mapping: sender,
+        };
+        self.spawn(place, driver.run());
+        // The views end with their watch, which keeps the registry alive.
+        let (inner, held) = (Arc::downgrade(self), place.clone());
+        let (name, source_of_views) = (service.clone(), source.clone());
+        let start = move |names: &[ServiceName], outlet: Outlet| {
+            let Some(inner) = inner.upgrade() else { return false };
+            inner.start_names(&name, names, &source_of_views, &held, outlet);
+            true
+        };
+        let (format, unmapped) = (source.format.clone(), service.clone());
+        let names = move |data: &[u8]| match format.mapped(data) {
+            names if names.is_empty() => vec![unmapped.clone()],
+            names => names,
+        };
+        let (names, start) = (Box::new(names), Box::new(start));
+        let mapped = Mapped { service: service.clone(), outlet, mapping, names, start };
+        self.spawn(place, mapped.run());
+    }
+
+    /// Starts the tasks behind a service that stands under these names.
+    fn start_names(
+        &self,
+        service: &ServiceName,
+        names: &[ServiceName],
+        source: &Source,
+        place: &Arc<Place>,
+        outlet: Outlet,
+    ) {
+        let root = |name: &ServiceName| Root { path: source.base.service(name), file: None };
+        let roots: Vec<Root> = names.iter().map(root).collect();
+        let join = Join::new(service, roots.iter().map(|_| source.format.weight_unit()));
+        let mut composer = Composer::new(service, join, outlet);
+        for root in &roots {
+            let part = composer.part(place.last_heard.clone());
+            self.spawn(place, self.driver(service, &source.format, (0, root), place, part).run());
+        }
+        self.spawn(place, composer.run());
+    }
+
+    /// Starts the tasks behind the directories of a service in one source.
+    fn start_directories(&self, service: &ServiceName, of: &Directories, place: &Arc<Place>, outlet: Outlet) {
         let format = &of.source.format;
         if let ([root], false) = (&*of.roots, format.is_composed()) {
             return self.spawn(place, self.driver(service, format, (0, root), place, outlet).run());
@@ -366,8 +438,8 @@ impl Inner {
             record_limits: self.options.record_limits,
             session_timeout: context.session_timeout,
             audit_interval: context.audit_interval,
-            file: self.options.snapshot_dir.as_deref().map(|directory| {
-                let origin = Origin { cluster: self.cluster.clone(), root: root.file.clone() };
+            file: self.options.snapshot_dir.as_deref().zip(root.file.clone()).map(|(directory, root)| {
+                let origin = Origin { cluster: self.cluster.clone(), root };
                 SnapshotFile::new(directory, origin)
             }),
             seed: context.seed,
@@ -463,7 +535,9 @@ impl Resolve for Registry {
         let Subscription { snapshots, wanted, last_heard, first } = inner.views.subscribe(service, || {
             // They share a session: what is counted is the length of all paths.
             let roots = sources.iter().flat_map(|one| one.roots.iter().map(|root| root.path.as_str()));
-            let place = inner.slots.place_for(&roots.collect::<String>());
+            let mappings = sources.iter().filter_map(|one| one.source.format.mapping(service));
+            let paths: String = roots.map(str::to_owned).chain(mappings).collect();
+            let place = inner.slots.place_for(&paths);
             (place.last_heard.clone(), place)
         });
         match (first, impossible) {

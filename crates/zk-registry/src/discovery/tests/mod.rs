@@ -7,6 +7,7 @@ use tokio::time::{Instant, advance, sleep, timeout};
 mod consumers;
 mod dialects;
 mod fleet;
+mod mapping;
 mod promises;
 mod schedules;
 mod sources;

@@ -1,0 +1,126 @@
+//! The task behind the watches of a service whose instances stand under other names, which a node of its own lists: for each
+//! list there is a view, and the old one is shown until the new one is live.
+
+use futures_util::future::OptionFuture;
+use tokio::sync::{mpsc, watch};
+
+use super::mapping::Mapping;
+use super::subscriptions::Outlet;
+use crate::instance::ServiceName;
+use crate::resolve::Waiter;
+use crate::snapshot::{Freshness, Snapshot};
+
+/// Shows a service where its node says that it stands. `run` it once.
+pub(crate) struct Mapped {
+    pub(crate) service: ServiceName,
+    pub(crate) outlet: Outlet,
+    pub(crate) mapping: watch::Receiver<Mapping>,
+    /// The names under which the service stands, by the data of its node. Never empty.
+    pub(crate) names: Box<dyn Fn(&[u8]) -> Vec<ServiceName> + Send>,
+    /// Starts the view of these names; `false`: the registry is gone.
+    pub(crate) start: Box<dyn Fn(&[ServiceName], Outlet) -> bool + Send>,
+}
+
+/// A view of some names.
+struct View {
+    names: Vec<ServiceName>,
+    snapshots: watch::Receiver<Snapshot>,
+    wanted: mpsc::UnboundedSender<Waiter>,
+}
+
+impl Mapped {
+    /// Publishes until the view has ended, or the last watch is dropped.
+    pub(crate) async fn run(mut self) {
+        let mut shown: Option<View> = None;
+        // Of another list; it takes the place of the shown one once it is live.
+        let mut next: Option<View> = None;
+        let mut is_final = false;
+        loop {
+            let snapshots = self.outlet.channel.snapshots.clone();
+            tokio::select! {
+                biased;
+                changed = self.mapping.changed(), if !is_final => {
+                    is_final = changed.is_err();
+                    let latest = self.mapping.borrow_and_update().clone();
+                    let Some(names) = self.take_up(latest) else {
+                        if is_final {
+                            break;
+                        }
+                        continue;
+                    };
+                    if shown.as_ref().is_some_and(|shown| shown.names == names) {
+                        next = None;
+                    } else if next.as_ref().is_none_or(|next| next.names != names) {
+                        let Some(view) = self.begin(names) else { break };
+                        match shown {
+                            None => shown = Some(view),
+                            Some(_) => next = Some(view),
+                        }
+                    }
+                }
+                Some(changed) = OptionFuture::from(next.as_mut().map(|view| view.snapshots.changed())) => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let is_live = |view: &View| view.snapshots.borrow().freshness() == Freshness::Live;
+                    if next.as_ref().is_some_and(is_live) {
+                        shown = next.take();
+                        self.publish(shown.as_mut());
+                    }
+                }
+                Some(changed) = OptionFuture::from(shown.as_mut().map(|view| view.snapshots.changed())) => {
+                    self.publish(shown.as_mut());
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                Some(waiter) = self.outlet.waiters.recv(), if shown.is_some() => {
+                    if let Some(view) = &shown {
+                        // Of a view that has ended there is nothing to wait for.
+                        let _ = view.wanted.send(waiter);
+                    }
+                }
+                () = snapshots.closed() => {
+                    if self.outlet.subscriptions.forget_unwatched(&self.service) {
+                        return;
+                    }
+                }
+            }
+        }
+        self.outlet.subscriptions.forget(&self.service, &self.outlet.channel.snapshots);
+    }
+
+    /// The names that are known now; `None`: none are, and why is shown.
+    fn take_up(&self, mapping: Mapping) -> Option<Vec<ServiceName>> {
+        match mapping {
+            Mapping::Unknown => None,
+            Mapping::Hindered(error) => {
+                self.outlet.channel.snapshots.send_modify(|snapshot| {
+                    *snapshot = Snapshot::pending(&self.service)
+                        .with_cause(error)
+                        .with_revision(snapshot.revision() + 1);
+                });
+                None
+            }
+            Mapping::Known(data) => Some((self.names)(&data)),
+        }
+    }
+
+    /// A view of these names; `None`: the registry is gone.
+    fn begin(&self, names: Vec<ServiceName>) -> Option<View> {
+        let channel = &self.outlet.channel;
+        let (part, snapshots, wanted) =
+            Outlet::part(&self.service, channel.last_heard.clone(), channel.counters.clone());
+        (self.start)(&names, part).then_some(View { names, snapshots, wanted })
+    }
+
+    /// Shows what a view shows. Revision and watermark only grow: a view that takes the place of another one was read later.
+    fn publish(&self, view: Option<&mut View>) {
+        let Some(view) = view else { return };
+        let snapshot = view.snapshots.borrow_and_update().clone();
+        self.outlet.channel.snapshots.send_modify(|last| {
+            let (revision, watermark) = (last.revision() + 1, last.watermark().max(snapshot.watermark()));
+            *last = snapshot.with_revision(revision).with_watermark(watermark);
+        });
+    }
+}
