@@ -19,6 +19,7 @@ use super::subscriptions::Outlet;
 use super::view::{Batch, Read};
 use super::waiters::Waiters;
 use crate::backoff::jittered;
+use crate::format::shards::{LONGEST_MARKER, Marker};
 use crate::session::{Link, Phase};
 use crate::snapshot::Zxid;
 use crate::store::{Fault, Node, Stat, Store};
@@ -32,6 +33,8 @@ pub(crate) struct Driver {
     waiters: Waiters,
     /// The czxid of the service's node when the last session ended.
     last_root: Option<i64>,
+    /// The service's node, by czxid and mzxid, whose data were last looked at for a marker.
+    marked: Option<(i64, i64)>,
 }
 
 impl Driver {
@@ -41,7 +44,7 @@ impl Driver {
         Outlet { channel, waiters, subscriptions }: Outlet,
     ) -> Self {
         let keeper = Keeper::new(settings, subscriptions, link, channel.snapshots);
-        Self { keeper, waiters: Waiters::new(waiters), last_root: None }
+        Self { keeper, waiters: Waiters::new(waiters), last_root: None, marked: None }
     }
 
     /// Keeps the view true until the registry is closed or the last watch is dropped.
@@ -209,6 +212,10 @@ impl Driver {
                     info!(root = self.keeper.settings.root, "ZooKeeper was built anew, starting over");
                     self.keeper.view.start_over();
                 }
+                if let Err(fault) = self.look_for_marker(epoch, batch.parent).await? {
+                    self.reading_failed(epoch, &fault);
+                    return Ok(());
+                }
                 epoch.reads.succeeded();
                 self.keeper.settings.counters.resyncs.add(1);
                 (epoch.parent, epoch.agreed_at) = (batch.parent, asked);
@@ -270,6 +277,9 @@ impl Driver {
         };
         epoch.checks.succeeded();
         epoch.parent = parent;
+        if self.look_for_marker(epoch, parent).await?.is_err() {
+            epoch.need = epoch.need.max(Need::Parent);
+        }
         let changed = self.keeper.view.reconcile(&names, Instant::now());
         self.keeper.tell(&changed);
         let cause = if doubts { Need::Doubt } else { Need::Audit };
@@ -451,7 +461,10 @@ impl Driver {
     /// What a read of the service's own node says.
     fn parent(&mut self, epoch: &mut Epoch, answer: Option<Result<Node, Fault>>) -> Option<Stat> {
         let parent = match answer {
-            Some(Ok(node)) => Some(node.stat),
+            Some(Ok(node)) => {
+                self.follow(&node);
+                Some(node.stat)
+            }
             Some(Err(Fault::NoNode)) => None,
             // It may not be read any more; whether it may be listed, only listing it tells.
             _ => return epoch.parent,
@@ -463,6 +476,42 @@ impl Driver {
         }
         epoch.parent = parent;
         parent
+    }
+
+    /// Reads the service's own node, if its data were never looked at and may be a marker.
+    async fn look_for_marker(
+        &mut self,
+        epoch: &mut Epoch,
+        parent: Option<Stat>,
+    ) -> Result<Result<(), Fault>, Over> {
+        let may_be_new = |parent: &Stat| {
+            (1..=LONGEST_MARKER).contains(&parent.bytes) && self.marked != Some((parent.czxid, parent.mzxid))
+        };
+        if self.keeper.settings.following.is_none() || !parent.as_ref().is_some_and(may_be_new) {
+            return Ok(Ok(()));
+        }
+        let read = epoch.store.read(std::slice::from_ref(&self.keeper.settings.root));
+        Ok(match self.keeper.answer(epoch, read).await? {
+            Ok(mut nodes) => {
+                // What may not be read, or is gone, says nothing.
+                if let Some(Ok(node)) = nodes.pop() {
+                    self.follow(&node);
+                }
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        })
+    }
+
+    /// Takes up what the data of the service's own node say. A marker that is gone takes nothing back: instances stand where it said.
+    fn follow(&mut self, node: &Node) {
+        let this = Some((node.stat.czxid, node.stat.mzxid));
+        if self.keeper.settings.following.is_some()
+            && std::mem::replace(&mut self.marked, this) != this
+            && let Marker::Shards { shards, .. } = Marker::read(&node.data)
+        {
+            self.keeper.follow(shards, &mut self.waiters);
+        }
     }
 
     /// With nothing left to read, the view must have as many children as the parent says.

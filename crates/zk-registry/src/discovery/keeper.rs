@@ -8,18 +8,21 @@ use std::time::Duration;
 use futures_util::future::OptionFuture;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::epoch::{Epoch, Line, Need, Over, Replies, lost_epoch};
 use super::portion::Portion;
+use super::sharding::{Following, Handover};
 use super::snapshot_file::SnapshotFile;
 use super::spread::spread;
 use super::subscriptions::Subscriptions;
 use super::view::{self, View};
+use super::waiters::Waiters;
 use crate::counters::ViewCounters;
 use crate::format::Format;
+use crate::format::shards::Shards;
 use crate::instance::ServiceName;
 use crate::options::{RecordLimits, Suspicion};
 use crate::session::Link;
@@ -43,6 +46,10 @@ pub(crate) struct ViewSettings {
     pub(crate) session_timeout: Duration,
     pub(crate) audit_interval: Duration,
     pub(crate) file: Option<SnapshotFile>,
+    /// Of how many directories of about this size the service is made: they are read again as one.
+    pub(crate) alike: usize,
+    /// How the marker on the node is followed, if the service may have shards and this is its own node.
+    pub(crate) following: Option<Following>,
     pub(crate) seed: u64,
     pub(crate) last_heard: LastHeard,
     /// Of the whole service.
@@ -114,6 +121,43 @@ impl Keeper {
         let unwatched =
             self.snapshots.is_closed() && self.subscriptions.forget_unwatched(&self.settings.service);
         if unwatched { Err(Over::View) } else { Ok(()) }
+    }
+
+    /// The node has a marker: from the first one on this view is one part among several.
+    pub(super) fn follow(&mut self, shards: Shards, waiters: &mut Waiters) {
+        let following = match self.settings.following.take() {
+            // It has none, and never had.
+            Some(Following::Alone(split)) if shards.read == 0 => Following::Alone(split),
+            Some(Following::Alone(split)) => {
+                info!(
+                    root = self.settings.root,
+                    shards = shards.count,
+                    read = shards.read,
+                    "the service has shards"
+                );
+                let (wanted, arriving) = mpsc::unbounded_channel();
+                let (arriving_before, waiting) = waiters.hand_over(arriving);
+                let part = split(Handover {
+                    shards,
+                    wanted,
+                    snapshots: self.snapshots.clone(),
+                    waiters: arriving_before,
+                    waiting,
+                    subscriptions: std::mem::take(&mut self.subscriptions),
+                    counters: self.settings.counters.clone(),
+                    file: self.settings.file.take(),
+                    session_timeout: self.settings.session_timeout,
+                });
+                self.snapshots = part.snapshots;
+                Following::Split(part.markers)
+            }
+            Some(Following::Split(markers)) => {
+                markers.send_if_modified(|known| std::mem::replace(known, shards) != shards);
+                Following::Split(markers)
+            }
+            None => return,
+        };
+        self.settings.following = Some(following);
     }
 
     /// From now on a watch of the service starts another view.
@@ -237,7 +281,11 @@ impl Keeper {
     /// When the resync after a reconnect may begin. The first session of a view is none: it begins at once.
     pub(super) fn resync_at(&mut self) -> Option<Instant> {
         self.received_at?;
-        let spread = spread(self.view.children(), self.in_vain, self.settings.session_timeout);
+        let spread = spread(
+            self.view.children().saturating_mul(self.settings.alike),
+            self.in_vain,
+            self.settings.session_timeout,
+        );
         let delay = spread.mul_f64(self.rng.random_range(0.0..1.0));
         (delay >= Duration::from_millis(1)).then(|| Instant::now() + delay)
     }

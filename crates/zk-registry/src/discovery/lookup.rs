@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
 use super::assembly::Assembly as _;
 use super::bulk;
 use super::join::Join;
 use super::merge::Merge;
+use super::shard_union::ShardUnion;
 use super::view::{Batch, View};
 use crate::error::Error;
+use crate::format::sealed::Sharding;
+use crate::format::shards::{LONGEST_MARKER, Marker, Shards};
 use crate::instance::ServiceName;
 use crate::options::{RecordLimits, Source, Suspicion};
 use crate::snapshot::Snapshot;
-use crate::store::{Fault, Store};
+use crate::store::{Fault, Stat, Store};
 
 /// The service as it is now: everything that ZooKeeper acknowledged to any client before the call is in it.
 pub(crate) async fn read(
@@ -69,21 +73,89 @@ async fn mapped(store: &dyn Store, path: String, source: &Source) -> Result<Vec<
 async fn read_directories(
     store: &dyn Store,
     service: &ServiceName,
-    Source { base, format, .. }: &Source,
+    source: &Source,
     limits: RecordLimits,
 ) -> Result<Snapshot, Error> {
+    let Source { base, format, .. } = source;
+    if format.sharding() != Sharding::Never {
+        return read_shards(store, service, source, limits).await;
+    }
     let directories = format.directories(service)?;
     let mut merge = Merge::new(service, format.clone(), directories.len());
     let mut only = None;
     for (n, directory) in directories.iter().enumerate() {
         let view = View::new(service.clone(), format.clone(), Suspicion::Forget, limits, Duration::ZERO);
         let root = base.service(directory);
-        let snapshot = read_directory(store, &root, service, view.in_directory(n), limits).await?;
+        let (snapshot, _) = read_directory(store, &root, service, view.in_directory(n), limits).await?;
         only = (!format.is_composed()).then(|| snapshot.clone());
         merge.take_up(n, snapshot);
     }
     Ok(only.unwrap_or_else(|| merge.snapshot()))
 }
+
+/// The service's own node, and its shards if the marker says that it has some.
+async fn read_shards(
+    store: &dyn Store,
+    service: &ServiceName,
+    Source { base, format, .. }: &Source,
+    limits: RecordLimits,
+) -> Result<Snapshot, Error> {
+    let read = async |number: usize, root: String| {
+        let view = View::new(service.clone(), format.clone(), Suspicion::Forget, limits, Duration::ZERO);
+        let read = read_directory(store, &root, service, view.in_directory(number), limits).await?;
+        Ok::<_, Error>((number, root, read))
+    };
+    let root = base.service(service);
+    let (_, root, (own, parent)) = read(0, root).await?;
+    let shards = match parent {
+        Some(Stat { bytes: 1..=LONGEST_MARKER, .. }) => shards(store, &root).await?,
+        _ => Shards::NONE,
+    };
+    if shards.read == 0 {
+        return Ok(own);
+    }
+    let mut union = ShardUnion::new(own, shards);
+    let roots =
+        shards.directories(service)?.into_iter().map(|directory| base.service(&directory)).enumerate();
+    let mut seen = vec![(root, parent)];
+    let mut reads = stream::iter(roots.skip(1).map(|(number, root)| read(number, root))).buffered(AT_ONCE);
+    while let Some(done) = reads.next().await {
+        let (number, root, (snapshot, parent)) = done?;
+        union.take_up(number, snapshot);
+        seen.push((root, parent));
+    }
+    // An instance that moved meanwhile may have been in neither place when it was read: what changed is read once more.
+    let paths: Vec<_> = seen.iter().map(|(root, _)| root.clone()).collect();
+    let now = nodes(store, &paths).await?;
+    for (number, ((root, before), (_, now))) in seen.into_iter().zip(now).enumerate() {
+        if before.map(|stat| stat.pzxid) != now.map(|stat| stat.pzxid) {
+            let (_, _, (snapshot, _)) = read(number, root).await?;
+            union.take_up(number, snapshot);
+        }
+    }
+    // What is in no place at the end went while it was read, and is listed.
+    Ok(union.snapshot())
+}
+
+/// What ZooKeeper knows of each of these nodes; `None` of one that is not there, or may not be read.
+pub(crate) async fn nodes(store: &dyn Store, paths: &[String]) -> Result<Vec<(String, Option<Stat>)>, Error> {
+    let limits = RecordLimits::default();
+    let nodes = bulk::read(store, paths, String::clone, limits, |_, answer| answer).await;
+    let nodes = nodes.map_err(|fault| fault.while_reading(paths.first().map_or("/", String::as_str)))?;
+    Ok(nodes.into_iter().map(|(path, node)| (path, node.ok().map(|node| node.stat))).collect())
+}
+
+/// The shards that the marker on a service's own node names.
+pub(crate) async fn shards(store: &dyn Store, root: &str) -> Result<Shards, Error> {
+    let read = store.read(&[root.to_owned()]).await.map_err(|fault| fault.while_reading(root))?;
+    Ok(match read.into_iter().next() {
+        Some(Ok(node)) => Marker::read(&node.data).shards(),
+        _ => Shards::NONE,
+    })
+}
+
+/// How many shards are read at once.
+const AT_ONCE: usize = 16;
 
 async fn read_directory(
     store: &dyn Store,
@@ -91,7 +163,7 @@ async fn read_directory(
     service: &ServiceName,
     mut view: View,
     limits: RecordLimits,
-) -> Result<Snapshot, Error> {
+) -> Result<(Snapshot, Option<Stat>), Error> {
     let failed = |fault: Fault| fault.while_reading(root);
     // Both are sent at once; the server answers in order.
     let (synced, listed) = (store.sync(root), store.list(root));
@@ -109,7 +181,7 @@ async fn read_directory(
     let items = bulk::read(store, &names, path, limits, ahead).await.map_err(failed)?;
     view.listed(Batch { items, parent, gapless: false }, Instant::now());
     view.live();
-    Ok(view.publish().unwrap_or_else(|| Snapshot::pending(service)))
+    Ok((view.publish().unwrap_or_else(|| Snapshot::pending(service)), parent))
 }
 
 /// Whether there is anything that a service could be absent from: below a chroot that does not exist, everything is missing.

@@ -30,6 +30,15 @@ impl Waiters {
         Self { arriving, waiting: Vec::new() }
     }
 
+    /// Those that wait, for another one to answer, and those that will: this one answers nobody any more.
+    pub(super) fn hand_over(
+        &mut self,
+        arriving: mpsc::UnboundedReceiver<Waiter>,
+    ) -> (mpsc::UnboundedReceiver<Waiter>, Vec<Waiter>) {
+        let before = std::mem::replace(self, Self::new(arriving));
+        (before.arriving, before.waiting.into_iter().map(|waiting| waiting.waiter).collect())
+    }
+
     /// Takes up the next waiter. Cancel safe.
     pub(super) async fn arrive(&mut self) {
         match self.arriving.recv().await {

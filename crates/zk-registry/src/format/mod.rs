@@ -26,6 +26,7 @@ mod readers;
 mod rules;
 pub(crate) mod sealed;
 mod serverset;
+pub(crate) mod shards;
 mod spring;
 
 use std::fmt;

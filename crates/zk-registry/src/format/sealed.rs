@@ -123,6 +123,17 @@ pub struct Carries {
     pub drain: Drain,
 }
 
+/// Whether the services of a format may have shards.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sharding {
+    /// They may not.
+    Never,
+    /// Readers follow the marker; registrations stand below the service's own node.
+    Read,
+    /// Both follow the marker.
+    ReadAndWrite,
+}
+
 /// How an instance is said to be draining.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Drain {
@@ -200,6 +211,11 @@ pub trait Codec: fmt::Debug {
     /// kind `Invalid` for a service that this format cannot have.
     fn directories(&self, service: &ServiceName) -> Result<Vec<ServiceName>, Error> {
         Ok(vec![service.clone()])
+    }
+
+    /// Which directory of a service this is, counted as [`directories`](Self::directories) lists them.
+    fn position(&self, service: &ServiceName, directory: &ServiceName) -> Option<usize> {
+        self.directories(service).ok()?.iter().position(|one| one == directory)
     }
 
     /// The service that has this directory; `None` if instances do not live in it.
@@ -319,6 +335,11 @@ pub trait Codec: fmt::Debug {
     fn is_namespace(&self, node: NodeKind, data: &[u8]) -> bool {
         let _ = data;
         node.children > 0
+    }
+
+    /// Whether its services may have shards. Defaults to never.
+    fn sharding(&self) -> Sharding {
+        Sharding::Never
     }
 
     /// What kind of node the parents are. Defaults to containers.

@@ -23,6 +23,7 @@
 mod directory;
 mod inspection;
 mod rules;
+mod shards;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -30,9 +31,12 @@ use std::sync::Arc;
 pub use self::directory::Directory;
 pub use self::inspection::Inspection;
 use self::rules::RuleBook;
+pub use self::shards::Unused;
+use crate::discovery::lookup;
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
-use crate::format::sealed::Amendment;
+use crate::format::sealed::{Amendment, Sharding};
+use crate::format::shards::Shards;
 use crate::instance::{NodeName, ServiceName, Status};
 use crate::registry::Registry;
 use crate::store::{Fault, Store};
@@ -74,8 +78,35 @@ impl Operator {
     /// Looks at the node of this name in each of the service's directories.
     async fn named(&self, service: &ServiceName, name: NodeName) -> Result<Option<Inspection>, Error> {
         let context = self.0.context();
-        for (number, directory) in context.format.directories(service)?.into_iter().enumerate() {
-            let path = context.base.instance(&directory, &name)?;
+        let directories = context.format.directories(service)?;
+        let found = self.named_in(service, &name, directories.into_iter().enumerate()).await?;
+        if found.is_some() || context.format.sharding() == Sharding::Never {
+            return Ok(found);
+        }
+        // Its place, and then wherever it may be on its way.
+        let shards = self.shards(service).await?;
+        let mut directories: Vec<_> = shards.directories(service)?.into_iter().enumerate().skip(1).collect();
+        let place = shards.of(&name.to_id()).map(|shard| usize::from(shard) + 1);
+        directories.sort_by_key(|(number, _)| Some(*number) != place);
+        self.named_in(service, &name, directories.into_iter()).await
+    }
+
+    /// The shards of a service, as its marker names them.
+    async fn shards(&self, service: &ServiceName) -> Result<Shards, Error> {
+        let root = self.0.context().base.service(service);
+        let read = move |store: Arc<dyn Store>| async move { lookup::shards(&*store, &root).await };
+        self.0.ask("looking at the service", read).await
+    }
+
+    async fn named_in(
+        &self,
+        service: &ServiceName,
+        name: &NodeName,
+        directories: impl Iterator<Item = (usize, ServiceName)>,
+    ) -> Result<Option<Inspection>, Error> {
+        let context = self.0.context();
+        for (number, directory) in directories {
+            let path = context.base.instance(&directory, name)?;
             let (service, name, format) = (service.clone(), name.clone(), context.format.clone());
             let base = context.base.clone();
             let look = move |store: Arc<dyn Store>| async move {

@@ -30,7 +30,8 @@ pub use self::source::{Source, SourceUse};
 pub use self::source_settings::SourceSettings;
 
 use crate::error::{Error, ErrorKind};
-use crate::format::Format;
+use crate::format::sealed::Sharding;
+use crate::format::{Format, shards};
 use crate::instance::BasePath;
 
 /// How a registry behaves. Every field has a default that suits a service in production.
@@ -67,6 +68,18 @@ pub struct Options {
     /// Whether a registration may stand beside instances of another fleet whose readers would be broken by it. Defaults to
     /// [`Mixing::Refuse`].
     pub mixing: Mixing,
+    /// Over how many nodes the instances of each service are spread that this registry registers, 1 to 1,024, with the format `curator`
+    /// alone. Defaults to 1: they stand below the service's own node, and nothing else is written there.
+    ///
+    /// With more, a registration first looks at the service's own node. Its data are the marker that names the number: where
+    /// there is none, or a lower number, ours is written, guarded by the version that was seen; a higher number holds, and a warning
+    /// says so. Data of somebody else are left alone, with a warning, and the service stays as it is. The instance then stands in
+    /// the shard that its id belongs to, and moves, within an audit interval, when the number changes: it is listed all the while.
+    ///
+    /// Readers of this library need no option: they follow the marker, and read the service's own node and every shard that may have
+    /// an instance as one service. An id that stands twice is the younger node's. Readers of others, Curator's among them, see
+    /// nothing of what stands in shards; `docs/formats/curator.md` has the bytes.
+    pub shards: u16,
     /// Where the background tasks run: on this runtime, or on one thread of our own named `zk-registry`. Defaults to
     /// our own thread, so that a caller's blocking code cannot cost the session.
     pub runtime: Option<tokio::runtime::Handle>,
@@ -160,6 +173,13 @@ impl Options {
         self
     }
 
+    /// Sets over how many nodes the instances of each service are spread that this registry registers.
+    #[must_use]
+    pub fn with_shards(mut self, shards: u16) -> Self {
+        self.shards = shards;
+        self
+    }
+
     /// Runs the background tasks on this runtime instead of a thread of our own.
     #[must_use]
     pub fn with_runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
@@ -213,6 +233,13 @@ impl Options {
         if self.tls.is_some() && !cfg!(feature = "tls") {
             return refuse("tls: this build lacks the feature `tls`");
         }
+        if !(1..=shards::MOST).contains(&self.shards) {
+            return refuse("shards: use 1 to 1024");
+        }
+        if self.shards > 1 && self.format.sharding() != Sharding::ReadAndWrite {
+            let message = format!("shards: format {} cannot have any; use curator", self.format.name());
+            return refuse(&message);
+        }
         self.check_sources()?;
         self.credentials.iter().try_for_each(Credentials::validate)
     }
@@ -264,6 +291,7 @@ impl Default for Options {
             acl: Acl::Open,
             chroot: Chroot::Expect,
             mixing: Mixing::Refuse,
+            shards: 1,
             runtime: None,
             audit_interval: Duration::from_secs(30),
             suspicion: Suspicion::Keep,
@@ -372,6 +400,15 @@ mod tests {
         assert!(refusal(options().with_session_timeout(Duration::MAX)).starts_with("session timeout"));
         assert!(refusal(options().with_audit_interval(Duration::ZERO)).starts_with("audit interval"));
         assert!(refusal(options().with_audit_interval(Duration::MAX)).starts_with("audit interval"));
+        for shards in [0, 1_025] {
+            assert_eq!(refusal(options().with_shards(shards)), "shards: use 1 to 1024");
+        }
+        for format in crate::format::NAMES.iter().filter(|name| **name != "curator") {
+            let Ok(format) = crate::format::named(format) else { continue };
+            let refusal = refusal(options().with_format(format).with_shards(2));
+            assert!(refusal.starts_with("shards: format"), "{refusal}");
+        }
+        assert!(options().with_shards(1_024).validate().is_ok());
         let limits = RecordLimits::default;
         assert!(refusal(options().with_record_limits(limits().with_record(0))).starts_with("record limits"));
         assert!(refusal(options().with_record_limits(limits().with_service(1))).starts_with("record limits"));

@@ -50,6 +50,8 @@ pub struct Settings {
     pub further: Vec<SourceSettings>,
     /// Whether a registration may stand beside instances whose readers would be broken by it: `refuse` or `allow`.
     pub mixing: Option<String>,
+    /// Over how many nodes the instances of each service are spread that are registered: [`Options::shards`].
+    pub shards: Option<u16>,
     /// The session timeout to ask for.
     #[serde(deserialize_with = "duration")]
     pub session_timeout: Option<Duration>,
@@ -134,6 +136,9 @@ impl Settings {
             "BASE" => self.base = Some(value),
             "FORMAT" => self.format = Some(value),
             "MIXING" => self.mixing = Some(value),
+            "SHARDS" => {
+                self.shards = Some(value.parse().map_err(|_| "use a number from 1 to 1024".to_owned())?);
+            }
             "SESSION_TIMEOUT" => self.session_timeout = Some(parse_duration(&value)?),
             "ACL" => self.acl = Some(value),
             "AUTH_FILE" => self.auth_file = Some(value.into()),
@@ -172,6 +177,9 @@ impl Settings {
         }
         options.mixing =
             word("mixing", self.mixing, &[("refuse", Mixing::Refuse), ("allow", Mixing::Allow)])?;
+        if let Some(shards) = self.shards {
+            options.shards = shards;
+        }
         if let Some(timeout) = self.session_timeout {
             options.session_timeout = timeout;
         }
@@ -301,6 +309,15 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_shards_is_a_setting_and_a_variable() {
+        let file = parsed(r#"{ "shards": 8 }"#).unwrap();
+        assert_eq!(file, variables(&[("ZK_REGISTRY_SHARDS", "8")]).unwrap());
+        assert_eq!(file.resolve().unwrap().1.shards, 8);
+        let error = variables(&[("ZK_REGISTRY_SHARDS", "many")]).unwrap_err().to_string();
+        assert!(error.starts_with("ZK_REGISTRY_SHARDS") && error.contains("1 to 1024"), "{error}");
+    }
+
+    #[test]
     fn what_is_unknown_or_wrong_is_named() {
         assert!(
             parsed(r#"{ "session_timeout": "15s" }"#).unwrap_err().to_string().contains("session_timeout")
@@ -332,6 +349,8 @@ mod tests {
             (r#"{ "chroot": "yes" }"#, "chroot"),
             (r#"{ "suspicion": "no" }"#, "suspicion"),
             (r#"{ "session-timeout": "0s" }"#, "session timeout"),
+            (r#"{ "shards": 0 }"#, "shards: use 1 to 1024"),
+            (r#"{ "shards": 2, "format": "plain" }"#, "shards: format plain"),
             (r#"{ "auth-file": "/does/not/exist" }"#, "auth-file: /does/not/exist"),
             (r#"{ "tls": {} }"#, "tls.ca"),
             (r#"{ "tls": { "ca": "/does/not/exist" } }"#, "tls.ca: /does/not/exist"),

@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) sources: Arc<[Source]>,
     pub(crate) acl: Acl,
     pub(crate) mixing: Mixing,
+    /// Over how many nodes registrations are spread; 1: nothing is looked at.
+    pub(crate) shards: u16,
     /// The most bytes of a record.
     pub(crate) largest_record: usize,
     pub(crate) audit_interval: Duration,
@@ -46,6 +48,7 @@ impl Context {
             sources: options.sources().collect(),
             acl: options.acl,
             mixing: options.mixing,
+            shards: options.shards,
             largest_record: options.record_limits.record,
             // Also what was refused must not overflow a clock.
             audit_interval: options.audit_interval.min(LONGEST_AUDIT),

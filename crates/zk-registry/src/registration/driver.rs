@@ -24,9 +24,10 @@ use super::connection::{Connection, SameSession, Turn};
 use super::context::Context;
 use super::entry::Entry;
 use super::holders::{Hold, Key};
+use super::markers::{Ask, Found, Markers, Wish};
 use super::neighbours::{Company, Neighbours};
 use super::next::{Next, Stage, Trouble};
-use super::parents::Parents;
+use super::parents::{self, Parents};
 use super::registrar::{Command, NewRegistration, Registrar, millis};
 use super::round::{Answer, Answers, Round, Write};
 use super::schedule::Schedule;
@@ -60,6 +61,7 @@ pub(crate) struct Driver {
     writes: Vec<(Key, Write)>,
     parents: Parents,
     neighbours: Neighbours,
+    markers: Markers,
     round: Option<BoxFuture<'static, Answers>>,
     audits: Audits,
 }
@@ -94,6 +96,7 @@ pub(crate) fn registrar(
         writes: Vec::new(),
         parents: Parents::default(),
         neighbours: Neighbours::default(),
+        markers: Markers::default(),
         round: None,
     };
     (registrar, driver)
@@ -146,6 +149,7 @@ impl Driver {
             self.enlist(key, &mut round);
         }
         round.looks.extend(self.neighbours.wanted().cloned());
+        round.markers.extend(self.markers.wanted());
         if !round.is_empty() {
             self.connection.asked();
             self.round = Some(round.send(store, self.context.acl));
@@ -160,6 +164,15 @@ impl Driver {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         if entry.stage.is_asked() || entry.is_failed() {
             return;
+        }
+        if self.context.shards > 1 && entry.may_shard() && entry.intent.record.is_some() {
+            let wish = Wish::AtLeast(self.context.shards);
+            let (parents, kind) = (entry.parents(), parents::kind(&*entry.source.format));
+            let shards = self.markers.judge(&entry.root(), key, || Ask { parents, kind, wish });
+            let Some(shards) = shards else { return };
+            if let Err(error) = entry.reshard(shards, &self.context) {
+                return self.fail(key, error);
+            }
         }
         match entry.intent.record.clone() {
             Some(record) => {
@@ -208,6 +221,9 @@ impl Driver {
                 self.act(key, next);
             }
         }
+        for (root, found) in answers.markers {
+            self.saw_marker(&root, found);
+        }
         for (path, acl) in answers.acls {
             self.parents.examine(path, acl, self.context.acl);
         }
@@ -241,6 +257,23 @@ impl Driver {
             self.look_for_leftovers(owned);
         }
         self.settle_session();
+    }
+
+    /// A marker was looked at: who waited for it goes on, and who stands where it does not say moves.
+    fn saw_marker(&mut self, root: &str, found: Result<Found, Fault>) {
+        let (waiting, news, again) = self.markers.saw(root, found);
+        for key in waiting {
+            // As after any other request that failed: later and later, and with a cause.
+            let next = again.clone().map_or(Next::Due, |fault| answers::classify_fault(root, fault));
+            self.act(key, next);
+        }
+        if news.is_some() {
+            for (key, entry) in &self.entries {
+                if entry.may_shard() && entry.root() == root {
+                    self.schedule.due(*key);
+                }
+            }
+        }
     }
 
     /// Reads, in the next round, the nodes that our session owns and no registration wants. The node of a registration that
@@ -447,6 +480,10 @@ impl Driver {
     /// Everything is read again, and what the session owns is listed.
     fn begin_audit(&mut self) {
         self.audits.begin(!self.entries.is_empty(), &mut self.rng);
+        if self.context.shards > 1 {
+            let roots: HashSet<String> = self.entries.values().map(Entry::root).collect();
+            self.markers.look_again(|root| roots.contains(root));
+        }
         for (key, entry) in &mut self.entries {
             if !entry.is_failed() {
                 entry.compare();

@@ -17,7 +17,9 @@ use super::round::Write;
 use super::state::{FencingToken, RegistrationState, closed};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
-use crate::format::sealed::{Owner, Place};
+use crate::format::Format;
+use crate::format::sealed::{Owner, Place, Sharding};
+use crate::format::shards::{Sharded, Shards};
 use crate::instance::{Attributes, Instance, InstanceId, ServiceName};
 use crate::options::Source;
 use crate::snapshot::Zxid;
@@ -35,6 +37,10 @@ pub(super) struct Entry {
     /// Where it stands, and how it is written.
     pub(super) source: Source,
     pub(super) service: ServiceName,
+    /// The shards that `source` was told of.
+    shards: Option<Shards>,
+    /// The format of `source` without them.
+    unsharded: Arc<dyn Format>,
     id: InstanceId,
     pub(super) held: String,
     pub(super) places: Places,
@@ -79,8 +85,10 @@ impl Entry {
                 on_conflict: new.how.on_conflict,
                 address: Address::from(&new.instance),
             },
+            unsharded: new.source.format.clone(),
             source: new.source,
             service: new.service,
+            shards: None,
             id: new.id,
             held: new.held,
             places: Places::new(new.spot),
@@ -99,6 +107,33 @@ impl Entry {
             withdrawals: Vec::new(),
             backoff: Backoff::new(RETRY.0, RETRY.1),
         }
+    }
+
+    /// Whether it may stand in a shard.
+    pub(super) fn may_shard(&self) -> bool {
+        self.source.format.sharding() == Sharding::ReadAndWrite
+    }
+
+    /// The path of the service's own node.
+    pub(super) fn root(&self) -> String {
+        self.source.base.service(&self.service)
+    }
+
+    /// The nodes above the service's own.
+    pub(super) fn parents(&self) -> Vec<String> {
+        let mut parents = self.source.base.parents(&self.service);
+        parents.pop();
+        parents
+    }
+
+    /// From now on it stands where these shards say.
+    pub(super) fn reshard(&mut self, shards: Shards, context: &Context) -> Result<(), Error> {
+        if self.shards == Some(shards) {
+            return Ok(());
+        }
+        self.source.format = Arc::new(Sharded::new(self.unsharded.clone(), shards));
+        self.shards = Some(shards);
+        self.rewrite(context)
     }
 
     /// Makes the record say what is wanted now.

@@ -13,6 +13,7 @@ mod entry;
 mod guard;
 mod holders;
 mod host;
+mod markers;
 mod neighbours;
 mod next;
 mod parents;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use tracing::{debug, warn};
 
 use super::round::Round;
-use crate::format::sealed;
+use crate::format::{Format, sealed};
 use crate::instance::ServiceName;
 use crate::options::{Acl, Source};
 use crate::store::{Fault, Kind};
@@ -21,10 +21,7 @@ pub(super) struct Parents {
 impl Parents {
     /// A create found no parent in this directory.
     pub(super) fn missing(&mut self, source: &Source, directory: &ServiceName) {
-        let kind = match source.format.parents() {
-            sealed::Parents::Container => Kind::Container,
-            sealed::Parents::Persistent => Kind::Persistent,
-        };
+        let kind = kind(&*source.format);
         self.missing.insert(source.base.service(directory), (source.base.parents(directory), kind));
     }
 
@@ -57,5 +54,13 @@ impl Parents {
             );
         }
         self.examined.insert(path);
+    }
+}
+
+/// What kind of node the parents are made of.
+pub(super) fn kind(format: &dyn Format) -> Kind {
+    match format.parents() {
+        sealed::Parents::Container => Kind::Container,
+        sealed::Parents::Persistent => Kind::Persistent,
     }
 }

@@ -50,7 +50,7 @@ impl Spot {
         data: &[u8],
     ) -> Option<(Instance, Option<Owner>)> {
         let (Self { directory, name, .. }, format) = (self, &source.format);
-        let directory = format.directories(service).ok()?.iter().position(|one| one == directory)?;
+        let directory = format.position(service, directory)?;
         let reading = format.read(service, Child { directory, name, data }).ok()?;
         let Reading::Member(Decoded { instance, owner }) = reading else { return None };
         let unit = format.weight_unit();

@@ -16,7 +16,8 @@ use super::state::{Registering, RegistrationState};
 use super::take_over::largest_record;
 use super::tandem::Tandem;
 use crate::error::{Error, ErrorKind};
-use crate::format::sealed::Place;
+use crate::format::sealed::{Codec as _, Place, Sharding};
+use crate::format::shards::{Sharded, Shards};
 use crate::instance::address::is_unspecified;
 use crate::instance::{Instance, InstanceId, ServiceName};
 use crate::options::{Source, SourceUse};
@@ -144,7 +145,16 @@ fn check(context: &Context, service: &ServiceName, instance: &Instance) -> Resul
         let held = source.base.instance(service, &id.clone().into())?;
         // Sources that share a base must not wait for each other.
         let held = if n == 0 { held } else { format!("{n}:{held}") };
-        let spot = Spot::new(&source.base, &source.format.record(&place, instance)?)?;
+        let is_sharded = context.shards > 1 && source.format.sharding() == Sharding::ReadAndWrite;
+        // Where it stands if the marker says what was asked for.
+        let record = match is_sharded {
+            true => {
+                let shards = Shards::new(context.shards);
+                Sharded::new(source.format.clone(), shards).record(&place, instance)?
+            }
+            false => source.format.record(&place, instance)?,
+        };
+        let spot = Spot::new(&source.base, &record)?;
         if let Some((other, ..)) = places.iter().find(|(.., other)| other.path == spot.path) {
             let (this, other) = (source.format.name(), other.format.name());
             let message = format!(

@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tracing::debug;
 
 use super::holders::Key;
+use super::markers::{Ask, Found, settle};
 use super::neighbours::look;
 use super::take_over::take_over;
 use crate::counters::WriteCounters;
@@ -31,6 +32,8 @@ pub(super) struct Round {
     pub(super) acls: Vec<String>,
     /// Directories whose first children are of interest.
     pub(super) looks: Vec<String>,
+    /// Markers that are looked at, and written if need be, by the nodes of their services.
+    pub(super) markers: Vec<(String, Ask)>,
     /// Whether to list the nodes that the session owns.
     pub(super) owned: bool,
 }
@@ -96,6 +99,8 @@ pub(super) struct Answers {
     pub(super) acls: Vec<(String, Result<Acl, Fault>)>,
     /// The records of a few children of each directory that was looked at.
     pub(super) looks: Vec<(String, Result<Vec<Bytes>, Fault>)>,
+    /// What the markers said in the end.
+    pub(super) markers: Vec<(String, Result<Found, Fault>)>,
     pub(super) owned: Option<Result<HashSet<String>, Fault>>,
 }
 
@@ -107,6 +112,7 @@ impl Round {
             && self.reads.is_empty()
             && self.acls.is_empty()
             && self.looks.is_empty()
+            && self.markers.is_empty()
             && !self.owned
     }
 
@@ -118,7 +124,8 @@ impl Round {
         creates.chain(others).all(|key| seen.insert(*key))
     }
 
-    /// Sends everything now; the future only awaits, makes the single creates of a chunk that failed, and looks at directories.
+    /// Sends everything now; the future only awaits, makes the single creates of a chunk that failed, and looks at
+    /// directories and markers.
     pub(super) fn send(self, store: Arc<dyn Store>, acl: Acl) -> BoxFuture<'static, Answers> {
         debug_assert!(self.asks_once(), "a registration is asked for twice in one round");
         let parents: Vec<_> = self
@@ -176,6 +183,10 @@ impl Round {
             for directory in self.looks {
                 let seen = look(&*store, &directory).await;
                 answers.looks.push((directory, seen));
+            }
+            for (root, ask) in self.markers {
+                let found = settle(&*store, &root, &ask, acl).await;
+                answers.markers.push((root, found));
             }
             if let Some(owned) = owned {
                 answers.owned = Some(owned.await.map(HashSet::from_iter));

@@ -23,11 +23,12 @@ use self::reader::Reader;
 use self::slots::{Place, Slots};
 use crate::discovery::catalog::{CatalogDriver, CatalogSettings};
 use crate::discovery::{
-    self, Composer, Driver, Join, Mapped, Mapping, MappingDriver, Merge, Origin, Outlet, SnapshotFile,
-    Subscription, Subscriptions,
+    self, Composer, Driver, Following, Join, Mapped, Mapping, MappingDriver, Merge, Origin, Outlet,
+    ShardedService, SnapshotFile, StartShard, Subscription, Subscriptions, ViewSettings,
 };
 use crate::error::{Error, ErrorKind};
-use crate::format::Format;
+use crate::format::sealed::Sharding;
+use crate::format::{Format, shards};
 use crate::instance::{Instance, ServiceName};
 use crate::options::{ConnectString, Options, Source};
 use crate::registration::{Context, Prepared, Registering, Registration};
@@ -382,22 +383,33 @@ impl Inner {
         let mut composer = Composer::new(service, join, outlet);
         for root in &roots {
             let part = composer.part(place.last_heard.clone());
-            self.spawn(place, self.driver(service, &source.format, (0, root), place, part).run());
+            let settings = self.view_settings(service, &source.format, (0, root), &part);
+            self.spawn(place, Driver::new(settings, place.link.clone(), part).run());
         }
         self.spawn(place, composer.run());
     }
 
     /// Starts the tasks behind the directories of a service in one source.
-    fn start_directories(&self, service: &ServiceName, of: &Directories, place: &Arc<Place>, outlet: Outlet) {
+    fn start_directories(
+        self: &Arc<Self>,
+        service: &ServiceName,
+        of: &Directories,
+        place: &Arc<Place>,
+        outlet: Outlet,
+    ) {
         let format = &of.source.format;
         if let ([root], false) = (&*of.roots, format.is_composed()) {
-            return self.spawn(place, self.driver(service, format, (0, root), place, outlet).run());
+            let mut settings = self.view_settings(service, format, (0, root), &outlet);
+            settings.following =
+                (format.sharding() != Sharding::Never).then(|| self.following(service, &of.source));
+            return self.spawn(place, Driver::new(settings, place.link.clone(), outlet).run());
         }
         let merge = Merge::new(service, format.clone(), of.roots.len());
         let mut composer = Composer::new(service, merge, outlet);
         for root in of.roots.iter().enumerate() {
             let part = composer.part(place.last_heard.clone());
-            self.spawn(place, self.driver(service, format, root, place, part).run());
+            let settings = self.view_settings(service, format, root, &part);
+            self.spawn(place, Driver::new(settings, place.link.clone(), part).run());
         }
         let Some(reader) = Reader::of(&of.source, service, &self.slots, place.link.clone()) else {
             return self.spawn(place, composer.run());
@@ -418,18 +430,45 @@ impl Inner {
         }));
     }
 
-    /// The task behind the view of one of a service's directories.
-    fn driver(
+    /// How the shards of a service are read, once its own node says that there are some.
+    fn following(self: &Arc<Self>, service: &ServiceName, source: &Source) -> Following {
+        // A watch keeps the registry; its views must not.
+        let (inner, service, source) = (Arc::downgrade(self), service.clone(), source.clone());
+        Following::Alone(Box::new(move |handover| {
+            let registry = inner.clone();
+            let start: StartShard = Box::new(move |number, channel| {
+                let directory = shards::directory(&service, number);
+                let (Some(inner), Ok(directory)) = (registry.upgrade(), directory) else { return };
+                let path = source.base.service(&directory);
+                let place = Arc::new(inner.slots.place_for(&path));
+                let shards = channel.shards;
+                let (root, outlet) =
+                    (Root { file: None, path }, channel.outlet(place.last_heard.clone()));
+                let at = (usize::from(number) + 1, &root);
+                let mut settings = inner.view_settings(&service, &source.format, at, &outlet);
+                // The service has one file, whatever it stands in.
+                settings.alike = shards;
+                inner.spawn(&place, Driver::new(settings, place.link.clone(), outlet).run());
+            });
+            let (service, part) = ShardedService::new(handover, start);
+            if let Some(inner) = inner.upgrade() {
+                inner.slots.background.spawn(inner.drivers.track_future(service.run()));
+            }
+            part
+        }))
+    }
+
+    /// What the view of one of a service's directories goes by.
+    fn view_settings(
         &self,
         service: &ServiceName,
         format: &Arc<dyn Format>,
         (number, root): (usize, &Root),
-        place: &Place,
-        outlet: Outlet,
-    ) -> Driver {
+        outlet: &Outlet,
+    ) -> ViewSettings {
         let context = &self.slots.context;
         let (holders, registrars) = (context.holders.clone(), self.slots.registrars.clone());
-        let settings = discovery::ViewSettings {
+        ViewSettings {
             service: service.clone(),
             directory: number,
             root: root.path.clone(),
@@ -452,8 +491,9 @@ impl Inner {
                     }
                 }
             }),
-        };
-        Driver::new(settings, place.link.clone(), outlet)
+            alike: 1,
+            following: None,
+        }
     }
 
     /// Asks ZooKeeper over the first session, for at most one session timeout. The background side keeps the time, so that

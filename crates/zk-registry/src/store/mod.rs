@@ -180,6 +180,8 @@ pub(crate) struct Stat {
     pub(crate) ctime: i64,
     pub(crate) version: i32,
     pub(crate) children: u32,
+    /// How many bytes its data has.
+    pub(crate) bytes: u32,
     /// The owning session; 0 for a node that is not ephemeral.
     pub(crate) owner: i64,
 }

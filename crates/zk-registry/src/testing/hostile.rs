@@ -93,6 +93,7 @@ impl Tape {
             children: u32::try_from(self.number()).unwrap_or(u32::MAX),
             owner: self.of(&[SESSION, 0, 1, i64::MIN]),
             ctime: self.number(),
+            bytes: u32::try_from(self.number()).unwrap_or(u32::MAX),
         }
     }
 

@@ -10,6 +10,7 @@ mod fleet;
 mod mapping;
 mod promises;
 mod schedules;
+mod shards;
 mod sources;
 mod via;
 

@@ -16,7 +16,8 @@ use self::payload::beside_without_payload;
 use self::read::{decode, is_namespace};
 use self::record::{Ours, Record};
 use super::Format;
-use super::sealed::{Amendment, Beside, Carries, Codec, Decoded, Drain, NodeKind, Owner};
+use super::sealed::{Amendment, Beside, Carries, Codec, Decoded, Drain, NodeKind, Owner, Sharding};
+use super::shards;
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName, Status};
 
@@ -45,6 +46,14 @@ impl Format for CuratorStrict {
 }
 
 impl Codec for Curator {
+    fn service_of(&self, directory: &ServiceName) -> Option<ServiceName> {
+        Some(shards::service_of(directory).unwrap_or_else(|| directory.clone()))
+    }
+
+    fn sharding(&self) -> Sharding {
+        Sharding::ReadAndWrite
+    }
+
     fn encode(
         &self,
         service: &ServiceName,
@@ -85,6 +94,14 @@ impl Codec for Curator {
 }
 
 impl Codec for CuratorStrict {
+    fn service_of(&self, directory: &ServiceName) -> Option<ServiceName> {
+        Some(shards::service_of(directory).unwrap_or_else(|| directory.clone()))
+    }
+
+    fn sharding(&self) -> Sharding {
+        Sharding::Read
+    }
+
     fn encode(
         &self,
         service: &ServiceName,

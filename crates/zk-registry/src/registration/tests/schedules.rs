@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
 
+use crate::format::shards::Shards;
 use crate::instance::{Instance, Status};
 use crate::options::Options;
 use crate::registration::{Registering, Registration, RegistrationState};
@@ -37,9 +38,10 @@ struct Process {
 }
 
 impl Process {
-    fn start(cluster: &Cluster, seed: u64) -> Self {
+    fn start(cluster: &Cluster, shards: u16, seed: u64) -> Self {
         let network = cluster.connector(SESSION);
         let options = Options::default().with_session_timeout(SESSION).with_audit_interval(AUDIT);
+        let options = options.with_shards(shards);
         let background = Ok(Background::on(Handle::current()));
         let registry = Registry::over(Arc::new(network.clone()), 0, options, background, seed);
         Self { registry, network, held: BTreeMap::new() }
@@ -49,6 +51,8 @@ impl Process {
 /// What a schedule remembers to judge by.
 #[derive(Default)]
 struct World {
+    /// Over how many nodes the processes spread what they register.
+    shards: u16,
     /// Ports whose last withdrawal was confirmed, and that nobody registered again since.
     withdrawn: BTreeSet<u16>,
     /// Ports of which a withdrawal was not waited for: it may still be under way.
@@ -57,11 +61,18 @@ struct World {
     wished: BTreeMap<(usize, u16), Status>,
 }
 
-fn path(port: u16) -> String {
-    format!("/services/time/h:{port}")
+/// Where the node of an instance stands.
+fn path(port: u16, shards: u16) -> String {
+    let id = format!("h:{port}").parse().unwrap();
+    match Shards::new(shards).of(&id) {
+        Some(shard) => format!("/services/time~shard-{shard}/{id}"),
+        None => format!("/services/time/{id}"),
+    }
 }
 
 async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], world: &mut World) {
+    let shards = world.shards;
+    let path = |port| path(port, shards);
     let choice = rng.random_range(0..24);
     let chosen = rng.random_range(0..processes.len());
     let port = rng.random_range(1..=IDS);
@@ -168,14 +179,15 @@ fn forge(cluster: &Cluster, path: &str, lifetime: Duration) {
     });
 }
 
-async fn run(seed: u64) {
+async fn run(seed: u64, shards: u16) {
+    let path = |port| path(port, shards);
     let rng = &mut SmallRng::seed_from_u64(seed);
     let cluster = Cluster::new(seed);
     let mut processes: Vec<_> =
-        (0..rng.random_range(1..=2)).map(|_| Process::start(&cluster, rng.random())).collect();
+        (0..rng.random_range(1..=2)).map(|_| Process::start(&cluster, shards, rng.random())).collect();
     // Some servers hand out another session in the place of an expired one.
     cluster.replace_sessions(rng.random_ratio(1, 8));
-    let mut world = World::default();
+    let mut world = World { shards, ..World::default() };
     for _ in 0..rng.random_range(5..30) {
         step(rng, &cluster, &mut processes, &mut world).await;
         for port in &world.withdrawn {
@@ -251,19 +263,28 @@ fn any_order_of_faults_ends_with_one_node_per_registration_and_none_per_withdraw
             .with_test_writer()
             .init();
     }
-    let seeds = replay.map_or(0..10_000, |seed| seed..seed + 1);
+    all(replay.map_or(0..10_000, |seed| seed..seed + 1), 1);
+}
+
+#[test]
+fn any_order_of_faults_ends_with_one_node_per_registration_in_its_shard() {
+    all(0..2_000, 4);
+}
+
+fn all(seeds: std::ops::Range<u64>, shards: u16) {
     let halves = [seeds.clone().step_by(2), (seeds.start + 1..seeds.end).step_by(2)];
     std::thread::scope(|scope| {
         for half in halves {
-            scope.spawn(|| run_all(half));
+            scope.spawn(move || run_all(half, shards));
         }
     });
 }
 
-fn run_all(seeds: impl Iterator<Item = u64>) {
+fn run_all(seeds: impl Iterator<Item = u64>, shards: u16) {
     for seed in seeds {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed))));
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed, shards))));
         if let Err(panic) = outcome {
             eprintln!("replay it with SCHEDULE_SEED={seed}");
             std::panic::resume_unwind(panic);

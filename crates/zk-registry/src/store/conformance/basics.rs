@@ -13,12 +13,19 @@ pub(super) async fn a_created_node_can_be_read(world: &dyn World) {
     assert!(created.czxid > 0);
     assert_eq!((created.mzxid, created.pzxid, created.version), (created.czxid, created.czxid, 0));
 
-    let set = soon(store.set(&path, b"two", Some(0))).await.unwrap();
+    assert_eq!(created.bytes, 3);
+
+    let set = soon(store.set(&path, b"seven", Some(0))).await.unwrap();
     assert_eq!((set.czxid, set.version), (created.czxid, 1));
+    assert_eq!(
+        soon(store.list(&path)).await.unwrap().1.bytes,
+        5,
+        "a list says whether there is something to read"
+    );
     assert!(set.mzxid > created.mzxid);
 
     let read = soon(store.read(std::slice::from_ref(&path))).await.unwrap().remove(0).unwrap();
-    assert_eq!((read.data, read.stat), (Bytes::from_static(b"two"), set));
+    assert_eq!((read.data, read.stat), (Bytes::from_static(b"seven"), set));
 
     soon(store.delete(&path, Some(1))).await.unwrap();
     assert!(!exists(&store, &path).await);

@@ -57,6 +57,7 @@ pub(super) fn stat(stat: &record::Stat) -> Stat {
         ctime: stat.ctime,
         version: stat.version,
         children: u32::try_from(stat.children).unwrap_or_default(),
+        bytes: u32::try_from(stat.data_length).unwrap_or_default(),
         owner: stat.owner,
     }
 }

@@ -449,6 +449,7 @@ fn stat_of(stat: &zk::Stat) -> Stat {
         ctime: stat.ctime,
         version: stat.version,
         children: u32::try_from(stat.num_children).unwrap_or_default(),
+        bytes: u32::try_from(stat.data_length).unwrap_or_default(),
         owner: stat.ephemeral_owner,
     }
 }
