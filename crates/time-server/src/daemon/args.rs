@@ -58,6 +58,11 @@ pub struct Args {
     #[arg(long)]
     pub allow_mixed: bool,
 
+    /// Spread the instances of the service over so many nodes, 1 to 1024, with the format curator alone; a number that the service
+    /// has already holds if it is larger. Readers of others do not see instances in shards
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub shards: u16,
+
     /// On shutdown: how long readers have to see that we drain, before we are unlisted; formats that cannot say so are unlisted at once
     #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = duration)]
     #[arg(help_heading = SHUTDOWN)]

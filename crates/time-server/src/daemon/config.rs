@@ -99,6 +99,12 @@ impl Config {
         let secret_files = args.registry.cluster.secret_files();
         let mut registry = args.registry.resolve()?;
         registry.options.mixing = mixing;
+        registry.options.shards = args.shards;
+        let format = registry.options.format.name();
+        if args.shards > 1 && format != "curator" {
+            let what = format!("the format {format} cannot have any; use --format curator");
+            return Err(UsageError::new("--shards", what));
+        }
         Ok(Self {
             listen: args.listen,
             advertise: args.advertise,
@@ -164,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn shards_are_for_the_format_curator_alone() {
+        assert_eq!(config(&[]).unwrap().registry.options.shards, 1);
+        assert_eq!(config(&["--shards", "8"]).unwrap().registry.options.shards, 8);
+        let refusal = config(&["--shards", "8", "--format", "plain"]).unwrap_err().to_string();
+        assert!(refusal.contains("--shards") && refusal.contains("curator"), "{refusal}");
+        assert!(config(&["--shards", "1", "--format", "plain"]).is_ok());
+    }
+
+    #[test]
     fn a_wrong_value_is_one_line_that_names_the_flag() {
         for (flag, bad) in [
             ("--listen", "localhost"),
@@ -174,6 +189,9 @@ mod tests {
             ("--weight", "70000"),
             ("--zone", ""),
             ("--metadata", "=x"),
+            ("--shards", "0"),
+            ("--shards", "1025"),
+            ("--shards", "some"),
             ("--notice", "soon"),
             ("--linger", "half a second"),
             ("--drain-timeout", "1"),
