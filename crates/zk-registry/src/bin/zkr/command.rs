@@ -13,13 +13,14 @@ use crate::explain::ExplainArgs;
 use crate::list::ListArgs;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::services::ServicesArgs;
+use crate::shards::ShardsArgs;
 use crate::top::TopArgs;
 use crate::verify::VerifyArgs;
 use crate::wait::WaitArgs;
 use crate::watch::WatchArgs;
 use crate::web::WebArgs;
 use crate::{
-    change, difference, doctor, evict, explain, list, manual, services, top, verify, wait, watch, web,
+    change, difference, doctor, evict, explain, list, manual, services, shards, top, verify, wait, watch, web,
 };
 
 /// See the services that live in a ZooKeeper, change their instances safely, and know why they are as they are.
@@ -63,6 +64,9 @@ enum Command {
     /// Delete the node of an instance that is dead
     #[command(after_help = evict::HELP)]
     Evict(Box<EvictArgs>),
+    /// Spread a service over another number of nodes
+    #[command(after_help = shards::HELP)]
+    Shards(Box<ShardsArgs>),
     /// Show a node's bytes, who owns it, and what each dialect makes of it
     #[command(after_help = explain::HELP)]
     Explain(Box<ExplainArgs>),
@@ -105,6 +109,7 @@ impl Cli {
             Command::Undrain(args) => change::undrain(*args, output, stop).await,
             Command::Weight(args) => change::weigh(*args, output, stop).await,
             Command::Evict(args) => evict::run(*args, output, stop).await,
+            Command::Shards(args) => shards::run(*args, output, stop).await,
             Command::Explain(args) => explain::run(*args, output, stop).await,
             Command::Doctor(args) => doctor::run(*args, output, stop).await,
             Command::Verify(args) => verify::run(*args, output, stop).await,

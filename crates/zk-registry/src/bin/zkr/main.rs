@@ -18,6 +18,7 @@ mod live;
 mod manual;
 mod reach;
 mod services;
+mod shards;
 mod shown;
 mod snapshot_file;
 mod table;
