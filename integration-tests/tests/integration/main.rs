@@ -33,6 +33,7 @@ mod server_faults;
 mod server_leave;
 mod server_rolling;
 mod server_start;
+mod shards;
 mod soak;
 mod streams;
 mod view;
