@@ -442,8 +442,7 @@ impl Inner {
                 let path = source.base.service(&directory);
                 let place = Arc::new(inner.slots.place_for(&path));
                 let shards = channel.shards;
-                let (root, outlet) =
-                    (Root { file: None, path }, channel.outlet(place.last_heard.clone()));
+                let (root, outlet) = (Root { file: None, path }, channel.outlet(place.last_heard.clone()));
                 let at = (usize::from(number) + 1, &root);
                 let mut settings = inner.view_settings(&service, &source.format, at, &outlet);
                 // The service has one file, whatever it stands in.
