@@ -11,14 +11,14 @@ use crate::resolve::Waiter;
 use crate::snapshot::{Freshness, Snapshot};
 
 /// Shows a service where its node says that it stands. `run` it once.
-pub(crate) struct Mapped {
+pub(crate) struct Mapped<N, S> {
     pub(crate) service: ServiceName,
     pub(crate) outlet: Outlet,
     pub(crate) mapping: watch::Receiver<Mapping>,
     /// The names under which the service stands, by the data of its node. Never empty.
-    pub(crate) names: Box<dyn Fn(&[u8]) -> Vec<ServiceName> + Send>,
+    pub(crate) names: N,
     /// Starts the view of these names; `false`: the registry is gone.
-    pub(crate) start: Box<dyn Fn(&[ServiceName], Outlet) -> bool + Send>,
+    pub(crate) start: S,
 }
 
 /// A view of some names.
@@ -28,7 +28,11 @@ struct View {
     wanted: mpsc::UnboundedSender<Waiter>,
 }
 
-impl Mapped {
+impl<N, S> Mapped<N, S>
+where
+    N: Fn(&[u8]) -> Vec<ServiceName>,
+    S: Fn(&[ServiceName], Outlet) -> bool,
+{
     /// Publishes until the view has ended, or the last watch is dropped.
     pub(crate) async fn run(mut self) {
         let mut shown: Option<View> = None;

@@ -363,7 +363,6 @@ impl Inner {
             names if names.is_empty() => vec![unmapped.clone()],
             names => names,
         };
-        let (names, start) = (Box::new(names), Box::new(start));
         let mapped = Mapped { service: service.clone(), outlet, mapping, names, start };
         self.spawn(place, mapped.run());
     }
