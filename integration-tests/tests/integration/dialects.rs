@@ -11,7 +11,7 @@ use integration_tests::registries::options;
 use integration_tests::zookeeper::ZooKeeper;
 use zk_registry::format::named;
 use zk_registry::testing::internal::WRITTEN_DIALECTS;
-use zk_registry::{Instance, Registry, Resolve, ServiceName, Status, Withdrawn, Zxid};
+use zk_registry::{Instance, RegistrationState, Registry, Resolve, ServiceName, Status, Withdrawn, Zxid};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -37,8 +37,14 @@ async fn an_instance_of_every_dialect_is_registered_read_drained_and_withdrawn()
         assert_eq!((seen.len(), seen.rejected().len()), (1, 0), "{format}");
         assert_eq!(client.services().await.unwrap(), [interface()], "{format}");
         let drained = registration.update(|attributes| attributes.status = Status::Draining).await;
-        assert_eq!(drained.is_ok(), drains, "{format}: {drained:?}");
-        if drains {
+        assert!(drained.is_ok(), "{format}: {drained:?}");
+        if !drains {
+            eventually(SOON, "its node is gone", async || watch.current().is_empty()).await;
+            let drained = |state: &RegistrationState| matches!(state, RegistrationState::Drained { .. });
+            assert!(drained(&registration.states().borrow()), "{format}");
+            registration.update(|attributes| attributes.status = Status::Up).await.unwrap();
+            eventually(SOON, "it is back", async || watch.current().len() == 1).await;
+        } else {
             eventually(SOON, "it drains", async || {
                 let now = watch.current();
                 assert_eq!(now.len(), 1, "{format}: there was a gap");

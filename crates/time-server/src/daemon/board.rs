@@ -168,6 +168,7 @@ pub(crate) fn word(state: &RegistrationState) -> &'static str {
         RegistrationState::Registered { .. } | RegistrationState::Retrying { standing: Some(_), .. } => {
             REGISTERED
         }
+        RegistrationState::Drained { .. } => DRAINED,
         RegistrationState::Suspended { .. } => SUSPENDED,
         RegistrationState::Withdrawn(_) => WITHDRAWN,
         _ => PENDING,
@@ -178,6 +179,7 @@ const DRAINING: &str = "draining";
 const UP: &str = "up";
 
 const CONFLICT: &str = "conflict";
+const DRAINED: &str = "drained";
 const FAILED: &str = "failed";
 const PENDING: &str = "pending";
 const REGISTERED: &str = "registered";

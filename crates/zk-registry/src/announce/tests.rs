@@ -60,6 +60,21 @@ async fn leaving_drains_with_notice_withdraws_and_lingers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn leaving_in_a_format_that_cannot_say_draining_takes_the_node_away_first() {
+    let format = crate::format::named("plain").unwrap();
+    let registry = testing::Registry::with(crate::Options::default().with_format(format), 1);
+    let mut announced = registry.announce(&service(), Advertise::at("api.example", 80)).unwrap();
+    announced.registered().await.unwrap();
+    let how = Leave::default();
+    let began = Instant::now();
+    let leaving = tokio::spawn(announced.leave(how));
+    sleep(how.notice / 2).await;
+    assert_eq!(registry.data("/services/api/api.example:80"), None, "gone at once");
+    assert_eq!(leaving.await.unwrap(), Withdrawn::Confirmed);
+    assert!(began.elapsed() >= how.notice + how.linger, "it serves on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn leaving_ends_in_time_when_zookeeper_is_not_there() {
     let registry = testing::registry();
     let announced = registry.announce(&service(), bound("0.0.0.0:80")).unwrap();

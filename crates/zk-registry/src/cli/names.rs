@@ -39,7 +39,7 @@ impl FormatName {
 
     /// Whether an instance can be seen to be draining in this format.
     pub fn carries_status(&self) -> bool {
-        self.format.carries().drain != Drain::Never
+        self.format.carries().drain != Drain::Remove
     }
 
     /// Whether this format can write an instance of that service.

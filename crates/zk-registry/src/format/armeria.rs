@@ -75,7 +75,7 @@ impl Codec for Armeria {
             metadata: false,
             ssl_port: false,
             ipv6: false,
-            drain: Drain::Never,
+            drain: Drain::Remove,
         }
     }
 

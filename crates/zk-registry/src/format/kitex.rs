@@ -102,7 +102,7 @@ impl Codec for Kitex {
     }
 
     fn carries(&self) -> Carries {
-        Carries { ssl_port: false, ipv6: false, drain: Drain::Never, ..Carries::EVERYTHING }
+        Carries { ssl_port: false, ipv6: false, drain: Drain::Remove, ..Carries::EVERYTHING }
     }
 
     fn weight_unit(&self) -> u16 {

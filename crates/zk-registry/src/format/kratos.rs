@@ -172,7 +172,7 @@ impl Codec for Kratos {
     }
 
     fn carries(&self) -> Carries {
-        Carries { drain: Drain::Never, ..Carries::EVERYTHING }
+        Carries { drain: Drain::Remove, ..Carries::EVERYTHING }
     }
 
     fn weight_unit(&self) -> u16 {

@@ -12,7 +12,7 @@ use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 
 /// Node names that are addresses, and no data.
 ///
-/// An id other than the address, a TLS port, a weight, a zone, metadata and the status draining cannot be carried, and
+/// An id other than the address, a TLS port, a weight, a zone and metadata cannot be carried, and
 /// registering with one is refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
@@ -67,7 +67,7 @@ impl Codec for Plain {
             metadata: false,
             ssl_port: false,
             ipv6: true,
-            drain: Drain::Never,
+            drain: Drain::Remove,
         }
     }
 }

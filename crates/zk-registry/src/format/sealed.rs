@@ -139,10 +139,10 @@ pub enum Sharding {
 pub enum Drain {
     /// Another directory says so: the node is moved there.
     Move,
-    /// Nothing can.
-    Never,
     /// The record says so.
     Record,
+    /// Nothing can: the node is taken away until the instance is up again.
+    Remove,
 }
 
 impl Carries {
@@ -157,8 +157,6 @@ impl Carries {
             "a zone"
         } else if !self.metadata && !instance.metadata().is_empty() {
             "metadata"
-        } else if self.drain == Drain::Never && instance.status() != Status::Up {
-            "the status draining"
         } else if !self.ssl_port && instance.ssl_port().is_some() {
             "a TLS port"
         } else if !self.ipv6 && instance.host().contains(':') {

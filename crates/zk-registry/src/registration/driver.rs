@@ -198,9 +198,10 @@ impl Driver {
                     round.reads.push((key, entry.path().to_owned()));
                 }
             }
+            None if entry.is_resting() && entry.is_untouched() => return self.rested(key),
             None if entry.is_untouched() => return self.finish(key, Withdrawn::Confirmed),
             // One that had failed let go of the path: what stands there is its successor's by now.
-            None if !self.context.holders.leave(&entry.held, key) => {
+            None if entry.is_leaving() && !self.context.holders.leave(&entry.held, key) => {
                 return self.finish(key, Withdrawn::Superseded);
             }
             None => round.reads.push((key, entry.path().to_owned())),
@@ -292,7 +293,11 @@ impl Driver {
     /// Once every registration of the session was written, or found gone, in it, no node of an earlier one stands.
     fn settle_session(&mut self) {
         let stands = |entry: &Entry| {
-            matches!(*entry.states.borrow(), RegistrationState::Registered { .. }) || entry.is_failed()
+            let is_done = matches!(
+                *entry.states.borrow(),
+                RegistrationState::Registered { .. } | RegistrationState::Drained { .. }
+            );
+            is_done || entry.is_failed()
         };
         if !self.connection.is_unsettled()
             || !self.writes.is_empty()
@@ -324,7 +329,10 @@ impl Driver {
             Next::Conflict(with) => self.conflict(key, with),
             Next::Due => self.schedule.due(key),
             Next::Fail(error) => self.fail(key, error),
-            Next::Finish(outcome) => self.finish(key, outcome),
+            Next::Finish(outcome) => match self.entries.get(&key) {
+                Some(entry) if entry.is_resting() => self.rest(key, outcome),
+                _ => self.finish(key, outcome),
+            },
             Next::ListOwned => {
                 self.audits.owe();
                 self.schedule.due(key);
@@ -414,8 +422,25 @@ impl Driver {
         warn!(path = entry.path(), %error, "registration failed");
         entry.fail(&error);
         self.context.holders.release(&entry.held, key);
-        if entry.intent.record.is_none() {
+        if entry.is_leaving() {
             self.finish(key, Withdrawn::Unconfirmed { gone_within: self.granted_timeout() });
+        }
+    }
+
+    /// The node of a registration that rests was taken away, or could not be.
+    fn rest(&mut self, key: Key, outcome: Withdrawn) {
+        if outcome == Withdrawn::Forbidden {
+            let message = "ZooKeeper does not let us delete the node of an instance that drains";
+            return self.retry(key, Trouble::Refused(Error::new(ErrorKind::NoAuth, message)));
+        }
+        self.rested(key);
+    }
+
+    fn rested(&mut self, key: Key) {
+        if let Some(entry) = self.entries.get_mut(&key)
+            && entry.rested()
+        {
+            info!(path = entry.path(), "drained: the node is gone until the instance is up again");
         }
     }
 
@@ -461,7 +486,7 @@ impl Driver {
     fn give_up_if_hopeless(&mut self, key: Key) {
         let Some(error) = self.connection.failed() else { return };
         let Some(entry) = self.entries.get(&key) else { return };
-        if entry.intent.record.is_some() {
+        if !entry.is_leaving() {
             self.fail(key, error);
         } else {
             self.finish(key, Withdrawn::Unconfirmed { gone_within: self.granted_timeout() });

@@ -18,9 +18,9 @@ use super::state::{FencingToken, RegistrationState, closed};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
-use crate::format::sealed::{Owner, Place, Sharding};
+use crate::format::sealed::{Drain, Owner, Place, Sharding};
 use crate::format::shards::{Sharded, Shards};
-use crate::instance::{Attributes, Instance, InstanceId, ServiceName};
+use crate::instance::{Attributes, Instance, InstanceId, ServiceName, Status};
 use crate::options::Source;
 use crate::snapshot::Zxid;
 use crate::store::Stat;
@@ -51,12 +51,15 @@ pub(super) struct Entry {
     /// The revision of the desired attributes that the record states.
     revision: u64,
     pub(super) intent: Intent,
+    purpose: Purpose,
     pub(super) stage: Stage,
     written: Written,
     pub(super) states: watch::Sender<RegistrationState>,
     tokens: watch::Sender<Option<FencingToken>>,
     /// The session that owns a copy of our record, once the server did not list the node as ours.
     stranger: Option<i64>,
+    /// The last write that made our node what it should be; 0 if there was none.
+    last_write: Zxid,
     /// How many requests in a row have failed for want of an answer.
     doubts: u32,
     updates: Vec<oneshot::Sender<Result<Zxid, Error>>>,
@@ -67,6 +70,17 @@ pub(super) struct Entry {
 /// From how many requests in a row on whose answers are lost the cause is in the log: a request of ours may be what ends the
 /// connections.
 const SUSPICIOUS: u32 = 3;
+
+/// What a registration is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Purpose {
+    /// There should be no node of ours, and the registration ends once there is none.
+    Leave,
+    /// It drains in a format that cannot say so: there should be no node of ours until it is up again.
+    Rest,
+    /// There should be a node.
+    Stand,
+}
 
 impl Entry {
     /// A registration of which nothing was sent yet.
@@ -86,6 +100,7 @@ impl Entry {
                 address: Address::from(&new.instance),
             },
             unsharded: new.source.format.clone(),
+            purpose: Purpose::Stand,
             source: new.source,
             service: new.service,
             shards: None,
@@ -102,6 +117,7 @@ impl Entry {
             states: new.states,
             tokens: new.tokens,
             stranger: None,
+            last_write: Zxid::default(),
             doubts: 0,
             updates: Vec::new(),
             withdrawals: Vec::new(),
@@ -147,12 +163,20 @@ impl Entry {
 
     fn encode(&mut self, context: &Context) -> Result<(), Error> {
         let Latest { attributes, revision, .. } = self.desired.latest();
+        let drains = attributes.status == Status::Draining;
+        let rests = drains && self.source.format.carries().drain == Drain::Remove;
+        self.purpose = match self.purpose {
+            Purpose::Leave => Purpose::Leave,
+            Purpose::Rest | Purpose::Stand if rests => Purpose::Rest,
+            Purpose::Rest | Purpose::Stand => Purpose::Stand,
+        };
         let instance = self.instance.clone().with_attributes(attributes);
         let (service, id, owner) = (&self.service, &self.id, &context.us.owner);
         let place = Place { service, id, owner, registered: self.registered };
         let record = self.source.format.record(&place, &instance)?;
         self.places.want(Spot::new(&self.source.base, &record)?, self.written == Written::Never);
-        (self.intent.record, self.revision) = (Some(record.data.into()), revision);
+        let stands = self.purpose == Purpose::Stand;
+        (self.intent.record, self.revision) = (stands.then(|| record.data.into()), revision);
         Ok(())
     }
 
@@ -165,6 +189,7 @@ impl Entry {
     /// There should be no node of ours any more. Returns whether there may be one.
     pub(super) fn withdraw(&mut self, done: Option<oneshot::Sender<Withdrawn>>) -> bool {
         self.withdrawals.extend(done);
+        self.purpose = Purpose::Leave;
         self.intent.record = None;
         let may_stand = self.written != Written::Never || self.stage.is_asked();
         self.read_next();
@@ -188,6 +213,30 @@ impl Entry {
     /// Whether its first node may disturb what stands beside it.
     pub(super) fn may_disturb(&self) -> bool {
         self.is_untouched() && self.source.format.may_disturb()
+    }
+
+    /// Whether it ends once no node of ours stands.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.purpose == Purpose::Leave
+    }
+
+    /// Whether there should be no node of ours for a while.
+    pub(super) fn is_resting(&self) -> bool {
+        self.purpose == Purpose::Rest
+    }
+
+    /// No node of ours stands, as it should be for a while; `true` when that is news.
+    pub(super) fn rested(&mut self) -> bool {
+        self.backoff.reset();
+        self.doubts = 0;
+        self.intent.sent.clear();
+        let zxid = self.last_write;
+        for done in self.updates.drain(..) {
+            // The caller may have stopped waiting.
+            let _ = done.send(Ok(zxid));
+        }
+        self.tokens.send_replace(None);
+        self.say(RegistrationState::Drained { zxid })
     }
 
     /// Whether a withdrawal would have nothing to undo.
@@ -346,6 +395,7 @@ impl Entry {
         self.intent.exclusivity = self.intent.exclusivity.spent();
         self.intent.claim = Claim::Seen;
         self.written = Written::Seen;
+        self.last_write = Zxid(stat.mzxid);
         self.intent.sent = self.intent.record.iter().cloned().collect();
         for done in self.updates.drain(..) {
             // The caller may have stopped waiting.
@@ -420,7 +470,7 @@ impl Entry {
 
     /// Says that no server takes our credentials.
     pub(super) fn refused(&mut self, cause: &Error) {
-        if !self.is_failed() && self.intent.record.is_some() {
+        if !self.is_failed() && !self.is_leaving() {
             for done in self.updates.drain(..) {
                 // The caller may have stopped waiting.
                 let _ = done.send(Err(cause.clone()));
@@ -495,7 +545,7 @@ impl Entry {
 
     /// Whether it has failed for good.
     pub(super) fn is_failed(&self) -> bool {
-        matches!(*self.states.borrow(), RegistrationState::Failed(_)) && self.intent.record.is_some()
+        matches!(*self.states.borrow(), RegistrationState::Failed(_)) && !self.is_leaving()
     }
 
     /// The path of the node, as far as known.

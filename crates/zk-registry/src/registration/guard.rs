@@ -94,7 +94,8 @@ impl Registration {
         self.nodes.first().and_then(|node| *node.token.borrow())
     }
 
-    /// Waits until the instance is registered, and returns the write that made it so.
+    /// Waits until the instance is registered, and returns the write that made it so. One that drains without a node
+    /// ([`RegistrationState::Drained`]) counts as registered.
     ///
     /// # Errors
     ///
@@ -107,7 +108,9 @@ impl Registration {
     pub async fn registered(&mut self) -> Result<Zxid, Error> {
         loop {
             match &*self.states.borrow_and_update() {
-                RegistrationState::Registered { zxid } => return Ok(*zxid),
+                RegistrationState::Registered { zxid } | RegistrationState::Drained { zxid } => {
+                    return Ok(*zxid);
+                }
                 RegistrationState::Failed(error) => return Err(error.clone()),
                 RegistrationState::Withdrawn(_) => return Err(closed()),
                 RegistrationState::Retrying { cause, .. } if cause.kind() == ErrorKind::AuthFailed => {
@@ -156,7 +159,8 @@ impl Registration {
     }
 
     /// Changes weight, zone, status or metadata in place, without a membership event, and waits until ZooKeeper has it, in every
-    /// source: returns the last write that made it so. The newest update wins, also over a reconnect. `change` runs in the first poll;
+    /// source: returns the last write that made it so. In a format whose readers know no draining the status draining takes the node
+    /// away, and [`Status::Up`](crate::Status::Up) brings it back; what is returned is then the last write to the node. The newest update wins, also over a reconnect. `change` runs in the first poll;
     /// it may block, and look at the registration.
     ///
     /// It waits as long as ZooKeeper is down, or a foreign node stands in the place; put a timeout around it if that matters.

@@ -63,6 +63,12 @@ pub enum RegistrationState {
         /// Whose it is, for a person to read.
         with: String,
     },
+    /// It drains in a format whose readers know no such state: its node was taken away, and is back once it is up. The registration
+    /// goes on.
+    Drained {
+        /// The last write to the node that stood there; 0 if there was none.
+        zxid: Zxid,
+    },
     /// It will not be tried again.
     Failed(Error),
     /// Not registered yet, or no longer and about to be again.

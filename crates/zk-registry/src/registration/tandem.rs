@@ -94,7 +94,7 @@ fn together(nodes: &[RegistrationState]) -> RegistrationState {
 /// How much a state wants attention.
 fn concern(state: &RegistrationState) -> u8 {
     match state {
-        RegistrationState::Withdrawn(_) => 0,
+        RegistrationState::Withdrawn(_) | RegistrationState::Drained { .. } => 0,
         RegistrationState::Registered { .. } => 1,
         RegistrationState::Suspended { .. } => 2,
         RegistrationState::Pending => 3,
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_state_is_that_of_the_node_which_most_wants_attention() {
         use RegistrationState::{
-            Conflict, Failed, Pending, Registered, Retrying, Suspended, Withdrawn as Gone,
+            Conflict, Drained, Failed, Pending, Registered, Retrying, Suspended, Withdrawn as Gone,
         };
         let [one, two] = [Zxid(1), Zxid(2)];
         let (cause, with) = (Error::new(ErrorKind::NoAuth, "no"), "them".to_owned());
@@ -141,6 +141,8 @@ mod tests {
             ([Registered { zxid: two }, retrying(Some(one))], retrying(Some(two))),
             ([Conflict { with: with.clone() }, retrying(None)], Conflict { with: with.clone() }),
             ([Conflict { with }, Failed(cause.clone())], Failed(cause.clone())),
+            ([Registered { zxid: one }, Drained { zxid: two }], Registered { zxid: one }),
+            ([Pending, Drained { zxid: two }], Pending),
             ([Registered { zxid: one }, Gone(Withdrawn::Confirmed)], Registered { zxid: one }),
             ([Gone(Withdrawn::Superseded), Gone(Withdrawn::Confirmed)], Gone(Withdrawn::Superseded)),
         ] {

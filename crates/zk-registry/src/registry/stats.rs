@@ -185,7 +185,8 @@ impl Inner {
             RegistrationState::Retrying { .. } => stats.retrying += 1,
             RegistrationState::Conflict { .. } => stats.in_conflict += 1,
             RegistrationState::Failed(_) => stats.failed += 1,
-            RegistrationState::Withdrawn(_) => {}
+            // There is no node, and none is wanted.
+            RegistrationState::Drained { .. } | RegistrationState::Withdrawn(_) => {}
         });
         stats
     }

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::format::{Format, named};
 use crate::instance::{Instance, ServiceName, Status};
 use crate::options::Options;
+use crate::registration::RegistrationState;
 use crate::resolve::{Resolve as _, ServiceWatch};
 use crate::snapshot::{Freshness, Snapshot};
 use crate::testing::Registry;
@@ -56,8 +57,17 @@ async fn an_instance_is_registered_read_drained_and_withdrawn() {
         assert_eq!(client.services().await.unwrap(), [service()], "{format}");
         assert_eq!(client.lookup(&service()).await.unwrap().len(), 1, "{format}");
         let drained = registration.update(|attributes| attributes.status = Status::Draining).await;
-        assert_eq!(drained.is_ok(), drains, "{format}: {drained:?}");
-        if drains {
+        assert!(drained.is_ok(), "{format}: {drained:?}");
+        if !drains {
+            until(&mut watch, Snapshot::is_empty).await;
+            let drained = |state: &RegistrationState| matches!(state, RegistrationState::Drained { .. });
+            assert!(drained(&registration.states().borrow()), "{format}");
+            server.expire_session();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert!(drained(&registration.states().borrow()) && watch.current().is_empty(), "{format}");
+            let up = registration.update(|attributes| attributes.status = Status::Up).await.unwrap();
+            assert_eq!(watch.wait_for(up).await.unwrap().len(), 1, "{format}: it is back");
+        } else {
             until(&mut watch, |snapshot| {
                 assert_eq!(snapshot.len(), 1, "{format}: there was a gap");
                 snapshot.instances().all(|member| member.status() == Status::Draining)

@@ -29,7 +29,7 @@ pub struct Curator;
 
 /// Exactly Curator's nine fields, for fleets with readers older than Curator 4.
 ///
-/// A weight, a zone, metadata and the status draining cannot be carried, and registering with one is refused.
+/// A weight, a zone and metadata cannot be carried, and registering with one is refused. An instance that drains has no node.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CuratorStrict;
 
@@ -131,6 +131,6 @@ impl Codec for CuratorStrict {
     }
 
     fn carries(&self) -> Carries {
-        Carries { weight: false, zone: false, metadata: false, drain: Drain::Never, ..Carries::EVERYTHING }
+        Carries { weight: false, zone: false, metadata: false, drain: Drain::Remove, ..Carries::EVERYTHING }
     }
 }

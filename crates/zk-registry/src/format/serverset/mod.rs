@@ -183,7 +183,7 @@ impl Codec for ServerSet {
     }
 
     fn carries(&self) -> Carries {
-        Carries { weight: false, drain: Drain::Never, ..Carries::EVERYTHING }
+        Carries { weight: false, drain: Drain::Remove, ..Carries::EVERYTHING }
     }
 
     fn weight_unit(&self) -> u16 {

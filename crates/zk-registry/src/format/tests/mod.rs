@@ -192,14 +192,12 @@ fn characters_are_escaped_as_jackson_does() {
 #[test]
 fn what_a_format_cannot_carry_is_refused_by_name() {
     let instance = || Instance::new("10.0.0.1", 80);
-    let draining = Attributes { status: Status::Draining, ..Attributes::default() };
     let two = NonZeroU16::new(2).unwrap();
     for format in [&CuratorStrict as &dyn Format, &Plain] {
         for (instance, what) in [
             (instance().with_weight(two), "a weight"),
             (instance().with_zone("a"), "a zone"),
             (instance().with_metadata("a", "b"), "metadata"),
-            (instance().with_attributes(draining.clone()), "draining"),
         ] {
             let error = encode(format, &instance).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -207,7 +205,7 @@ fn what_a_format_cannot_carry_is_refused_by_name() {
             assert!(text.contains(what) && text.contains(format.name()), "{text}");
             assert!(encode(&Curator, &instance).is_ok());
         }
-        assert_eq!(format.carries().drain, Drain::Never);
+        assert_eq!(format.carries().drain, Drain::Remove);
     }
     assert_eq!(Curator.carries().drain, Drain::Record);
 }

@@ -52,8 +52,7 @@ fn a_member_is_written_as_gson_does_under_a_number_of_its_own() {
     for bad in [
         instance.clone().with_weight(NonZeroU16::new(2).unwrap()),
         instance.clone().with_metadata("zone", "a"),
-        instance.clone().with_metadata("shard", "x"),
-        instance.with_attributes(Attributes { status: Status::Draining, ..Attributes::default() }),
+        instance.with_metadata("shard", "x"),
     ] {
         assert_eq!(record(&ServerSet::default(), &bad).unwrap_err().kind(), ErrorKind::Invalid, "{bad:?}");
     }

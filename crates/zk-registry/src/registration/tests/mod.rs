@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 mod neighbours;
 mod promises;
+mod resting;
 mod schedules;
 mod sources;
 
