@@ -54,7 +54,7 @@ impl Neighbours {
         });
         if let Some(why) = refusal {
             let message = format!(
-                "format {} in {directory}: {why}; allow mixed formats to do it all the same",
+                "format {} in {directory}: {why}; `Options::mixing`, --allow-mixed of time-server, allows it all the same",
                 format.name()
             );
             return Company::Refused(Error::new(ErrorKind::Invalid, message));

@@ -60,6 +60,7 @@ impl RegistryStats {
             ("pending", standing.pending),
             ("registered", standing.registered),
             ("suspended", standing.suspended),
+            ("drained", standing.drained),
             ("retrying", standing.retrying),
             ("conflict", standing.in_conflict),
             ("failed", standing.failed),

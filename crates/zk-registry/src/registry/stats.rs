@@ -86,6 +86,8 @@ pub struct RegistrationStats {
     pub registered: usize,
     /// Their nodes stand, and ZooKeeper is not heard.
     pub suspended: usize,
+    /// They drain in a format that cannot say so: there is no node of theirs, and none is wanted.
+    pub drained: usize,
     /// ZooKeeper refuses a write, or does not answer; it is tried again.
     pub retrying: usize,
     /// A foreign node is in their place.
@@ -185,8 +187,8 @@ impl Inner {
             RegistrationState::Retrying { .. } => stats.retrying += 1,
             RegistrationState::Conflict { .. } => stats.in_conflict += 1,
             RegistrationState::Failed(_) => stats.failed += 1,
-            // There is no node, and none is wanted.
-            RegistrationState::Drained { .. } | RegistrationState::Withdrawn(_) => {}
+            RegistrationState::Drained { .. } => stats.drained += 1,
+            RegistrationState::Withdrawn(_) => {}
         });
         stats
     }

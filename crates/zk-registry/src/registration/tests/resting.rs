@@ -35,6 +35,7 @@ async fn the_node_goes_while_it_drains_and_comes_back() {
         set(&registration, Status::Draining).await;
         assert_eq!((world.data(NODE), registration.token()), (None, None));
         assert!(is_drained(&registration));
+        assert_eq!((world.stats().registrations.drained, world.stats().registrations.registered), (1, 0));
         registration.registered().await.unwrap();
         set(&registration, Status::Up).await;
         assert!(world.data(NODE).is_some() && registration.token().unwrap() > token);
