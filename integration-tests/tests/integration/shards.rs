@@ -64,8 +64,13 @@ async fn shards_list_what_is_too_much_for_a_java_reader_of_one_node() {
     fill(&other, &directories).await;
     let reader = open(&other.connect_string());
     assert_eq!(reader.watch(&time()).live().await.unwrap().len(), INSTANCES + 1);
-    assert_eq!(reader.lookup(&time()).await.unwrap().len(), INSTANCES + 1);
-    assert_eq!(reader.services().await.unwrap(), [time()]);
+    // On a busy machine so much may cost a connection, and a request that is made once.
+    eventually(SOON, "a lookup of all", async || {
+        reader.lookup(&time()).await.is_ok_and(|found| found.len() == INSTANCES + 1)
+    })
+    .await;
+    eventually(SOON, "one service", async || reader.services().await.is_ok_and(|found| found == [time()]))
+        .await;
     for shard in 0..8 {
         let bytes = list_bytes(&reader, &format!("time~shard-{shard}")).await;
         assert!((1..LARGEST_ANSWER / 4).contains(&bytes), "{bytes}");
@@ -144,14 +149,20 @@ async fn a_server_with_shards_is_found_by_everything_that_reads() {
         (status.code().unwrap(), program.stdout().text())
     };
     let (code, listed) = zkr(&["services"]).await;
-    assert!(code == 0 && listed.contains("time ") && !listed.contains('~'), "{listed}");
+    assert!(
+        code == 0 && listed.contains(r#""service":"time","instances":1"#) && !listed.contains('~'),
+        "{listed}"
+    );
     let (code, listed) = zkr(&["list", "time"]).await;
     assert!(code == 0 && listed.contains(&id), "{listed}");
     let (code, explained) = zkr(&["explain", "time", &id]).await;
     assert!(code == 0 && explained.contains("/services/time~shard-"), "{explained}");
     let (code, drained) = zkr(&["drain", "time", &id]).await;
     assert_eq!(code, 0, "{drained}");
-    assert_eq!(zkr(&["shards", "time", "1"]).await, (0, "time: shards 1, read 4\n".to_owned()));
+    assert_eq!(
+        zkr(&["shards", "time", "1"]).await,
+        (0, "{\"service\":\"time\",\"shards\":1,\"read\":4}\n".to_owned())
+    );
     assert_eq!(zkr(&["shards", "time", "0"]).await.0, 2);
     assert_eq!(zkr(&["shards", "other", "4"]).await.0, 1);
     let (code, _) = zkr(&["shards", "time", "1", "--drop", "--format", "plain"]).await;
