@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use integration_tests::bench::runs::{per_call, processor_time};
 use integration_tests::bench::{Bound, Row, Samples, Subject, Unit, World};
+use tokio_util::task::AbortOnDropHandle;
 use zk_registry::balance::strategy::{Named, Random};
 use zk_registry::balance::{Balancer, Outcome};
 use zk_registry::{Incarnation, Instance, Member, Resolve, Snapshot, testing};
@@ -70,10 +71,11 @@ async fn restless(world: &World) -> Vec<Row> {
         .into_iter()
         .flat_map(|name| RESTLESS.map(|size| (name, size)))
     {
-        let ours = async || weights_change(name, size).await;
-        let (ours, random) = world.runs.beside(ours, async || weights_change("random", size).await).await;
+        let ours = async || weights_change(Some(name), size).await - weights_change(None, size).await;
+        let random = async || weights_change(Some("random"), size).await - weights_change(None, size).await;
+        let (ours, random) = world.runs.beside(ours, random).await;
         let what = format!(
-            "one weight of {} changed {WEIGHTS_A_SECOND} times a second, {name}: percent of a processor",
+            "one weight of {} changed {WEIGHTS_A_SECOND} times a second, {name}: percent of a processor for who follows",
             grouped(size as usize)
         );
         let row = Row::new(what, Unit::Count, ours.into_iter().collect());
@@ -90,8 +92,9 @@ const WEIGHTS_A_SECOND: u32 = 140;
 const WEIGHTS: [NonZeroU16; 2] = [NonZeroU16::MIN, NonZeroU16::MIN.saturating_add(1)];
 const WEIGHTS_CHANGE_FOR: Duration = Duration::from_secs(3);
 
-/// The percentage of a processor that this process uses, the server in its memory included.
-async fn weights_change(name: &str, size: u32) -> f64 {
+/// The percentage of a processor that this process uses, in which there are the server, who changes the weight, and one who follows with
+/// this strategy; `None`: nobody does.
+async fn weights_change(name: Option<&str>, size: u32) -> f64 {
     let registry = testing::registry();
     for n in 0..size {
         let host = host(n as usize);
@@ -101,15 +104,16 @@ async fn weights_change(name: &str, size: u32) -> f64 {
     let writer = registry.sibling();
     let mut registration = writer.register(&time(), Instance::new("10.255.0.1", 80));
     registration.registered().await.expect("nobody is in the way");
-    let strategy: Named = name.parse().expect("it stands in the table");
-    let balancer = Arc::new(Balancer::new(strategy));
-    let mut watch = registry.watch(&time());
-    assert_eq!(watch.live().await.expect("the registry is open").len(), size as usize + 1);
-    balancer.update(watch.current());
-    let following = tokio::spawn({
-        let balancer = Arc::clone(&balancer);
-        async move { balancer.follow(&mut watch).await }
-    });
+    let mut following = None;
+    if let Some(name) = name {
+        let strategy: Named = name.parse().expect("it stands in the table");
+        let balancer = Balancer::new(strategy);
+        let mut watch = registry.watch(&time());
+        assert_eq!(watch.live().await.expect("the registry is open").len(), size as usize + 1);
+        balancer.update(watch.current());
+        following =
+            Some(AbortOnDropHandle::new(tokio::spawn(async move { balancer.follow(&mut watch).await })));
+    }
     let mut due = tokio::time::interval(Duration::from_secs(1) / WEIGHTS_A_SECOND);
     let (began, used) = (Instant::now(), processor_time());
     for n in 1.. {
@@ -121,7 +125,7 @@ async fn weights_change(name: &str, size: u32) -> f64 {
         registration.update(|attributes| attributes.weight = weight).await.expect("it is registered");
     }
     let used = processor_time() - used;
-    following.abort();
+    drop(following);
     used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0
 }
 

@@ -163,12 +163,12 @@ pub(super) async fn latency(world: &World, fleet: &LargeFleet, size: usize) -> V
         .await
     };
     let (ours, reads) = world.runs.beside(ours, reads).await;
-    let mut raw = RawWatcher::of(fleet).await;
     let (again, watched) = world
         .runs
         .beside(
             async || until_visible(fleet, size, &mut watch).await,
-            async || until_visible(fleet, size, &mut raw).await,
+            // A new one for each run: the events of the others' changes would wait in its queue.
+            async || until_visible(fleet, size, &mut RawWatcher::of(fleet).await).await,
         )
         .await;
     registry.close(SOON).await;

@@ -29,7 +29,7 @@ pub(super) async fn first_sight(world: &World) -> Row {
     )
     .beside("bare connect and list", bare.into_iter().collect())
     // The names and then the records: two round trips after the greeting, where a list has one.
-    .bound(Bound::RatioAtMost(1.5 * 1.1))
+    .bound(Bound::RatioAtMost(1.65))
 }
 
 async fn ours(chroot: &Chroot, proxy: &Proxy) -> f64 {
