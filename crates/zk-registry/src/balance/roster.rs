@@ -67,7 +67,7 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    /// When a slow start ends of which so much is left; 0 = there is none.
+    /// The end of a slow start, by the balancer's clock, when `left` of it remains; 0 = there is no slow start.
     fn end_of(self, left: Duration) -> u64 {
         match left {
             Duration::ZERO => 0,

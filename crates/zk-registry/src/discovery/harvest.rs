@@ -4,7 +4,7 @@ use super::view::{self, Read};
 use crate::options::RecordLimits;
 use crate::store::{Fault, Node};
 
-/// What is kept of an answer about one child.
+/// The form in which the answer about one child is kept: raw, or decoded.
 pub(super) trait Yield: From<Result<Node, Fault>> {
     /// The bytes of the record.
     fn size(&self) -> usize;

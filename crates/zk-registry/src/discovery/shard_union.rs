@@ -34,7 +34,7 @@ pub(super) struct ShardUnion {
 enum Stage {
     /// Some part was never read, or not as far as another: the union is no fresher than this.
     Gathering(Freshness),
-    /// Every part was read once. What came later counts from its first read on.
+    /// Every part was read once. A part that is added later counts from its first read on.
     Known,
 }
 
@@ -103,7 +103,7 @@ impl ShardUnion {
         self.parts.len()
     }
 
-    /// The marker says so. What was read is read on; how many parts are new.
+    /// Adopts the number of shards that the marker states; shards that were read stay parts. Returns how many parts are new.
     pub(super) fn reshard(&mut self, shards: Shards) -> usize {
         self.shards = Shards { count: shards.count, read: self.shards.read.max(shards.read) };
         let new = (1 + usize::from(self.shards.read)).saturating_sub(self.parts.len());

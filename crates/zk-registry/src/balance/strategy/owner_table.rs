@@ -92,7 +92,7 @@ fn bits(set: &EndpointSet) -> u32 {
 }
 
 impl History {
-    /// What is known when `old` has become `set`.
+    /// The history after the change from `old` to `set`.
     fn after(&self, old: &EndpointSet, set: &EndpointSet) -> Self {
         let changed = set.changes_since(old);
         let weighs_little = |restless: &BTreeSet<InstanceId>| {
