@@ -374,8 +374,8 @@ async fn the_pool_pins_one_backend() {
     // A newcomer would have a small share at first, and now and then none of these calls.
     let at_once = BalancerOptions::default().with_slow_start(Duration::ZERO);
     let balancer = Balancer::with_options(RoundRobin::default(), at_once);
-    let mut balance = Balance::new(watch, balancer, Origin::over(pooled(HttpConnector::new())))
-        .with_classify(ByStatus);
+    let mut balance =
+        Balance::new(watch, balancer, Origin::over(pooled(HttpConnector::new()))).with_classify(ByStatus);
     let mut spread = async || {
         let mut called = BTreeMap::<Bytes, usize>::new();
         for _ in 0..CALLS {

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use futures_util::future::OptionFuture;
+use futures_util::future::{FutureExt as _, OptionFuture, TryFutureExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::epoch::{Epoch, Need, Over, Replies, Step, Sweep, lost_epoch};
+use super::epoch::{Epoch, Line, Listed, Need, Over, Replies, Step, Sweep, lost_epoch};
 use super::keeper::{Keeper, ViewSettings};
 use super::pace::{Pace, SUSPICIOUS};
 use super::rebuilt::is_another_zookeeper;
@@ -22,7 +22,7 @@ use crate::backoff::jittered;
 use crate::format::shards::{LONGEST_MARKER, Marker};
 use crate::session::{Link, Phase};
 use crate::snapshot::Zxid;
-use crate::store::{Fault, Node, Stat, Store};
+use crate::store::{Fault, Listing, Node, Reply, Stat, Store, Watch};
 
 /// Every so many audits read every child again.
 pub(super) const FULL_AUDIT: u32 = 20;
@@ -74,13 +74,13 @@ impl Driver {
         }
     }
 
-    /// Waits for a session that is connected.
+    /// Waits for a session that can be asked.
     async fn next_session(&mut self) -> Result<(Arc<dyn Store>, u64), Over> {
         loop {
             let link = self.keeper.link.borrow_and_update().clone();
             match (link.phase, link.store, link.refused) {
                 (Phase::Closed, ..) => return Err(Over::View),
-                (Phase::Up, Some(store), _) => return Ok((store, link.epoch)),
+                (Phase::Greeting | Phase::Up, Some(store), _) => return Ok((store, link.epoch)),
                 (.., Some(refused)) => {
                     self.keeper.view.hindered(refused);
                     self.keeper.publish();
@@ -103,8 +103,10 @@ impl Driver {
     async fn begin(&mut self, store: Arc<dyn Store>, number: u64) -> Result<Epoch, Over> {
         let mut pace = Pace::new();
         loop {
+            let greetings = self.keeper.link.borrow().greetings;
+            let begin_at = self.keeper.resync_at();
             let root = &self.keeper.settings.root;
-            let (asked, armed) = (Instant::now(), store.watch(root));
+            let (asked, armed) = (Instant::now(), arm(&*store, root, begin_at));
             let snapshots = self.keeper.snapshots().clone();
             let armed = tokio::select! {
                 biased;
@@ -116,9 +118,14 @@ impl Driver {
                 armed = armed => armed,
             };
             match armed {
-                Ok(watch) => {
+                Ok((watch, listing)) => {
+                    self.greeted(number, greetings).await?;
                     let audit_at = self.next_audit();
-                    let mut epoch = Epoch::new(store, watch, number, audit_at, self.keeper.resync_at());
+                    let mut epoch = Epoch::new(store, watch, number, audit_at, begin_at);
+                    if let Some(listing) = listing {
+                        self.keeper.view.begin_resync(asked);
+                        epoch.listed = Some(Listed { asked, listing });
+                    }
                     // Events may have come while the answer lay about.
                     self.keeper.hear_since(&mut epoch, asked)?;
                     return Ok(epoch);
@@ -138,6 +145,29 @@ impl Driver {
                         () = sleep_until(again) => {}
                     }
                 }
+            }
+        }
+    }
+
+    /// Waits until the session is up by this greeting: what was asked behind a greeting that failed may be older than what
+    /// an earlier session had seen.
+    async fn greeted(&mut self, number: u64, greetings: u64) -> Result<(), Over> {
+        loop {
+            {
+                let link = self.keeper.link.borrow_and_update();
+                match link.phase {
+                    Phase::Closed => return Err(Over::View),
+                    _ if (link.epoch, link.greetings) != (number, greetings) => return Err(Over::Epoch),
+                    Phase::Connecting => return Err(Over::Epoch),
+                    Phase::Greeting => {}
+                    Phase::Suspended { .. } | Phase::Up => return Ok(()),
+                }
+            }
+            let snapshots = self.keeper.snapshots().clone();
+            tokio::select! {
+                biased;
+                changed = self.keeper.link.changed() => changed.map_err(|_| Over::View)?,
+                () = snapshots.closed() => self.keeper.check_watched()?,
             }
         }
     }
@@ -202,9 +232,13 @@ impl Driver {
     /// Reads everything, and arms the watch if need be.
     async fn resync(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         (epoch.need, epoch.sweep) = (Need::Nothing, None);
-        let asked = Instant::now();
-        self.keeper.view.begin_resync(asked);
-        match read_all(&mut self.keeper, epoch).await? {
+        // It counts only over the connection on which it was asked for.
+        let listed = epoch.listed.take().filter(|_| epoch.line == Line::Armed);
+        let asked = listed.as_ref().map_or_else(Instant::now, |listed| listed.asked);
+        if listed.is_none() {
+            self.keeper.view.begin_resync(asked);
+        }
+        match read_all(&mut self.keeper, epoch, listed.map(|listed| listed.listing)).await? {
             Ok(batch) => {
                 if epoch.parent.is_none()
                     && is_another_zookeeper(&mut self.keeper, epoch, self.last_root, &batch).await?
@@ -533,6 +567,14 @@ impl Driver {
     fn doubt(&mut self, epoch: &mut Epoch) {
         epoch.need = epoch.need.max(Need::Doubt);
         self.keeper.view.doubt(epoch.agreed_at);
+    }
+}
+
+/// Arms a watch, and lists the service with it unless everything is to be read later.
+fn arm(store: &dyn Store, root: &str, begin_at: Option<Instant>) -> Reply<(Box<dyn Watch>, Option<Listing>)> {
+    match begin_at {
+        None => store.watch_and_list(root).map_ok(|(watch, listing)| (watch, Some(listing))).boxed(),
+        Some(_) => store.watch(root).map_ok(|watch| (watch, None)).boxed(),
     }
 }
 

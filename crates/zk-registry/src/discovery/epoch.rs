@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::pace::Pace;
 use crate::session::{Link, Phase};
 use crate::snapshot::Zxid;
-use crate::store::{Stat, Store, Watch};
+use crate::store::{Listing, Stat, Store, Watch};
 
 /// One session as a view lives through it.
 pub(super) struct Epoch {
@@ -17,6 +17,8 @@ pub(super) struct Epoch {
     pub(super) watch: Box<dyn Watch>,
     pub(super) number: u64,
     pub(super) line: Line,
+    /// What a listing said that was sent right behind the watch, until it is taken up.
+    pub(super) listed: Option<Listed>,
     pub(super) need: Need,
     pub(super) replies: Replies,
     /// Children that are being read again, between the reads of marks.
@@ -34,6 +36,13 @@ pub(super) struct Epoch {
     pub(super) parent: Option<Stat>,
     /// When it last had as many children as the view.
     pub(super) agreed_at: Instant,
+}
+
+/// What a listing said.
+pub(super) struct Listed {
+    /// When it was asked for.
+    pub(super) asked: Instant,
+    pub(super) listing: Listing,
 }
 
 /// Where the connection stands, and whether events come over it.
@@ -119,6 +128,7 @@ impl Epoch {
             watch,
             number,
             line: Line::Armed,
+            listed: None,
             need: Need::Everything,
             replies: Replies::Timely,
             sweep: None,

@@ -8,10 +8,14 @@ use super::epoch::{Epoch, Line, Over};
 use super::harvest::Harvest;
 use super::keeper::Keeper;
 use super::view::Batch;
-use crate::store::{Fault, Node};
+use crate::store::{Fault, Listing, Node};
 
-/// Arms the watch if need be, lists the service and reads every child.
-pub(super) async fn read_all(keeper: &mut Keeper, epoch: &mut Epoch) -> Result<Result<Batch, Fault>, Over> {
+/// Arms the watch if need be, lists the service unless that was done over the same connection, and reads every child.
+pub(super) async fn read_all(
+    keeper: &mut Keeper,
+    epoch: &mut Epoch,
+    listed: Option<Listing>,
+) -> Result<Result<Batch, Fault>, Over> {
     if epoch.line == Line::Unarmed {
         let armed = epoch.store.rearm(&keeper.settings.root);
         // From here on, not from the reply on: a connection that comes meanwhile, and makes it `Unarmed` again, counts.
@@ -23,8 +27,14 @@ pub(super) async fn read_all(keeper: &mut Keeper, epoch: &mut Epoch) -> Result<R
             return Ok(Err(fault));
         }
     }
-    let list = epoch.store.list(&keeper.settings.root);
-    let (names, parent) = match keeper.answer(epoch, list).await? {
+    let listing = match listed {
+        Some(listing) => listing,
+        None => {
+            let list = epoch.store.list(&keeper.settings.root);
+            keeper.answer(epoch, list).await?
+        }
+    };
+    let (names, parent) = match listing {
         Ok((names, parent)) => (names, Some(parent)),
         Err(Fault::NoNode) => (Vec::new(), None),
         Err(fault) => return Ok(Err(fault)),

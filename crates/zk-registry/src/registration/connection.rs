@@ -68,7 +68,7 @@ impl Connection {
             }
             (Phase::Up, _) => Turn::Nothing,
             (Phase::Suspended { .. }, _) => Turn::Suspended,
-            (Phase::Connecting, _) => Turn::Connecting { refused: link.refused },
+            (Phase::Connecting | Phase::Greeting, _) => Turn::Connecting { refused: link.refused },
             (Phase::Closed, _) => link.failed.map_or(Turn::Nothing, |_| Turn::Failed),
         }
     }
@@ -142,6 +142,7 @@ mod tests {
         let link = Link {
             epoch: 1,
             ups: 1,
+            greetings: 0,
             phase: Phase::Connecting,
             store: None,
             closed: Some(Withdrawn::Confirmed),

@@ -379,7 +379,7 @@ impl Driver {
                 entry.listed(stat, false);
                 false
             }
-            Some(Phase::Connecting | Phase::Closed) | None => false,
+            Some(Phase::Connecting | Phase::Greeting | Phase::Closed) | None => false,
         };
         if news {
             debug!(path = entry.path(), zxid = stat.mzxid, "registered");

@@ -230,6 +230,7 @@ impl Opening<'_> {
         let pending = Link {
             epoch: 0,
             ups: 0,
+            greetings: 0,
             phase: if hopeless { Phase::Closed } else { Phase::Connecting },
             store: None,
             closed: hopeless.then_some(Withdrawn::Confirmed),

@@ -54,7 +54,9 @@ pub(crate) struct Link {
     /// How often the session has been connected so far.
     pub(crate) ups: u64,
     pub(crate) phase: Phase,
-    /// The session: there in `Up` and `Suspended`.
+    /// The greetings that were sent to sessions which were not up yet, each the first one of its session or one after a failure.
+    pub(crate) greetings: u64,
+    /// The session: there in `Greeting`, `Suspended` and `Up`.
     pub(crate) store: Option<Arc<dyn Store>>,
     /// How the last session ended, once the supervisor is done.
     pub(crate) closed: Option<Withdrawn>,
@@ -69,7 +71,12 @@ pub(crate) struct Link {
 pub(crate) enum Phase {
     Closed,
     Connecting,
-    Suspended { since: Instant },
+    /// The first requests of a session are under way: what is asked now is answered after them, and may be believed once it is
+    /// `Up` by the same greeting.
+    Greeting,
+    Suspended {
+        since: Instant,
+    },
     Up,
 }
 

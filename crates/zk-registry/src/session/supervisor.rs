@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -213,7 +213,7 @@ impl Supervisor {
         let patience = patience(store.timeout(), store.connection_timeout());
         let pulse = store.connection_timeout() / 8;
         let mut states = store.states();
-        let mut greeting = Some(self.greeting().send(store));
+        let mut greeting = Some(self.greet(store));
         let mut greet_at: Option<Instant> = None;
         // The clock of silence runs on while a greeting is tried.
         let mut backoff = Backoff::new(FIRST_GREETING.min(patience / 8), LAST_GREETING.min(patience / 4));
@@ -256,10 +256,11 @@ impl Supervisor {
                     }
                     State::Connected => {
                         greet_at = None;
-                        greeting = Some(self.greeting().send(store));
+                        greeting = Some(self.greet(store));
                     }
                     State::Disconnected => {
                         (greeting, greet_at) = (None, None);
+                        self.greeted_in_vain();
                         let now = Instant::now();
                         if silent_since.is_none() && self.link.borrow().phase == Phase::Up {
                             is_flapping = now - up_since < store.connection_timeout();
@@ -300,6 +301,7 @@ impl Supervisor {
                         }
                         // If the connection broke meanwhile, the next `Connected` greets again; if not, only this does.
                         Err(NotGreeted::Unanswered(fault)) => {
+                            self.greeted_in_vain();
                             if self.link.borrow().ups == 0 {
                                 let message = format!("the first requests of a session failed: {fault:?}");
                                 self.announce_failure(Error::new(ErrorKind::Unavailable, message));
@@ -326,7 +328,7 @@ impl Supervisor {
                 }
                 Some(()) = greet => {
                     greet_at = None;
-                    greeting = Some(self.greeting().send(store));
+                    greeting = Some(self.greet(store));
                 }
                 Some(()) = give_up => {
                     info!(session = format_args!("{:#x}", store.id()), "silent for too long, giving the session up");
@@ -346,11 +348,29 @@ impl Supervisor {
         }
     }
 
-    /// What the next connection is greeted with.
-    fn greeting(&self) -> Greeting {
+    /// Sends the first requests on a connection. Of a session that was never up it is told, so that others can ask right behind.
+    fn greet(&self, store: &Arc<dyn Store>) -> BoxFuture<'static, Result<(), NotGreeted>> {
         let first = self.link.borrow().ups == 0;
         let chroot = (first && self.settings.chroot == Chroot::Create).then_some(self.settings.acl);
-        Greeting { first, schemes: self.settings.schemes.clone(), chroot }
+        let greeting = Greeting { first, schemes: self.settings.schemes.clone(), chroot }.send(store);
+        if first {
+            self.link.send_modify(|link| {
+                link.greetings += 1;
+                (link.phase, link.store) = (Phase::Greeting, Some(store.clone()));
+            });
+        }
+        greeting
+    }
+
+    /// A greeting failed, or its connection was lost: what was asked behind it is not to be believed.
+    fn greeted_in_vain(&self) {
+        self.link.send_if_modified(|link| {
+            let is_first = link.phase == Phase::Greeting;
+            if is_first {
+                (link.phase, link.store) = (Phase::Connecting, None);
+            }
+            is_first
+        });
     }
 
     /// Forgets the doubt about earlier sessions after a connection that lasted long enough: the ensemble had one leader all

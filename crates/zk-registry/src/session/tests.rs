@@ -201,6 +201,7 @@ fn world(servers: usize, stores: &[&Arc<Scripted>]) -> World {
     let pending = Link {
         epoch: 0,
         ups: 0,
+        greetings: 0,
         phase: Phase::Connecting,
         store: None,
         closed: None,
@@ -249,7 +250,7 @@ async fn a_connection_is_up_once_its_sync_was_answered_which_goes_ahead_of_all_r
     store.script(|script| script.sync = Fate::Unanswered);
     let mut world = world(1, &[&store]);
     sleep(C).await;
-    assert_eq!(world.link.borrow().phase, Phase::Connecting);
+    assert_eq!(world.link.borrow().phase, Phase::Greeting);
     store.is(State::Disconnected);
     sleep(C / 10).await;
     store.script(|script| script.sync = Fate::Answered);

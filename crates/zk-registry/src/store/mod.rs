@@ -26,13 +26,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 
 use crate::error::{Error, ErrorKind};
 use crate::options::Acl;
 
 /// The answer to a request that is already on its way.
 pub(crate) type Reply<T> = BoxFuture<'static, Result<T, Fault>>;
+
+/// What a listing said: the names of the children, and the parent's stat.
+pub(crate) type Listing = Result<(Vec<String>, Stat), Fault>;
 
 /// Opens sessions.
 pub(crate) trait Connect: fmt::Debug + Send + Sync + 'static {
@@ -91,6 +94,15 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
     fn auth_schemes(&self) -> Reply<Vec<String>>;
     /// A persistent recursive watch on the path and everything below it. The path need not exist.
     fn watch(&self, path: &str) -> Reply<Box<dyn Watch>>;
+    /// The same, and what a listing said that the server answered after it: all in one round trip. Between the two no change is
+    /// lost.
+    fn watch_and_list(&self, path: &str) -> Reply<(Box<dyn Watch>, Listing)> {
+        let both = join(self.watch(path), self.list(path));
+        Box::pin(async {
+            let (watch, listing) = both.await;
+            Ok((watch?, listing))
+        })
+    }
     /// Arms the watch again after a reconnect, without a second delivery of anything.
     fn rearm(&self, path: &str) -> Reply<()>;
     /// Creates the chroot, if there is one, and the parents of it.

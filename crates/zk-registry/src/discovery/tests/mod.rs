@@ -1,7 +1,9 @@
 //! The driver over the store in memory, one behaviour each: what it reads, when, and what it says meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, advance, sleep, timeout};
 
 mod consumers;
@@ -15,15 +17,15 @@ mod sources;
 mod via;
 
 use self::schedules::{
-    AUDIT, CONNECTION, NO_AUDIT, ROOT, SESSION, becomes, record, registry, service, watching,
+    AUDIT, CONNECTION, NO_AUDIT, ROOT, SESSION, becomes, record, registry, registry_over, service, watching,
 };
 use super::driver::FULL_AUDIT;
 use crate::instance::Instance;
 use crate::options::{Acl, Suspicion};
 use crate::resolve::{Resolve, ServiceWatch};
 use crate::snapshot::{Freshness, Zxid};
-use crate::store::Connect;
 use crate::store::memory::{Cluster, Connector, Foreign};
+use crate::store::{Connect, ConnectFault, Fault, Store};
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_zxid_of_the_future_shows_the_present_and_misleads_nobody() {
@@ -54,6 +56,53 @@ async fn whoever_waits_for_what_is_there_already_is_told_at_once() {
             timeout(Duration::from_secs(1), watch.wait_for(zxid)).await.expect("it is there").unwrap();
         assert!(waited.watermark() >= zxid);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_snapshot_costs_three_round_trips() {
+    const ROUND_TRIP: Duration = Duration::from_millis(100);
+    let cluster = Cluster::new(0);
+    cluster.put(&format!("{ROOT}/h:1"), &record(1, 1));
+    cluster.set_latency(ROUND_TRIP);
+    let began = Instant::now();
+    let registry = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0);
+    assert_eq!(registry.watch(&service()).live().await.unwrap().len(), 1);
+    // The session, then the greeting with the watch and the listing behind it, then the records.
+    assert_eq!(began.elapsed(), 3 * ROUND_TRIP);
+}
+
+/// Sessions with a server that refuses the first `sync`, and was left behind by its leader a moment ago.
+#[derive(Debug)]
+struct LeftBehind {
+    cluster: Cluster,
+    network: Connector,
+}
+
+impl Connect for LeftBehind {
+    fn cluster(&self) -> String {
+        self.network.cluster()
+    }
+
+    fn connect(&self) -> BoxFuture<'static, Result<Arc<dyn Store>, ConnectFault>> {
+        let (cluster, network) = (self.cluster.clone(), self.network.clone());
+        Box::pin(async move {
+            let store = network.connect().await?;
+            network.lag();
+            cluster.put(&format!("{ROOT}/h:2"), &record(2, 1));
+            cluster.refuse_next_read(Fault::Ambiguous("as a test has it".to_owned()));
+            Ok(store)
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_listed_behind_a_greeting_that_failed_is_not_believed() {
+    let cluster = Cluster::new(0);
+    cluster.put(&format!("{ROOT}/h:1"), &record(1, 1));
+    let network = cluster.connector(SESSION);
+    let left_behind = LeftBehind { cluster, network };
+    let mut watch = registry_over(left_behind, NO_AUDIT, Suspicion::Keep, 0).watch(&service());
+    assert_eq!(watch.live().await.unwrap().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,6 +64,7 @@ behaviours! {
         a_watch_hears_everything_below_and_nothing_beside
         a_watch_may_come_before_its_node
         a_path_can_be_watched_again_at_once
+        a_listing_comes_behind_its_watch
         an_event_is_queued_before_a_later_reply
         an_armed_watch_hears_each_change_once
         nested_watches_hear_of_a_change_once_each

@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::super::{Event, Kind, State, Watch};
+use super::super::{Event, Fault, Kind, State, Watch};
 use super::{SOON, World, make, session, soon, until, workplace};
+use crate::options::Acl;
 
 fn node(path: &str) -> Option<Event> {
     Some(Event::Node(path.to_owned()))
@@ -69,6 +70,30 @@ pub(super) async fn a_path_can_be_watched_again_at_once(world: &dyn World) {
         soon(store.set(&root, b"x", None)).await.unwrap();
         assert_eq!(queued(&mut watch), BTreeMap::from([(root.clone(), 1)]));
     }
+}
+
+/// What is not in the listing is an event, also where an earlier watch of the session has to be forgotten first.
+pub(super) async fn a_listing_comes_behind_its_watch(world: &dyn World) {
+    let (store, root) = workplace(world).await;
+    let maker = session(world).await;
+    for round in 0..20 {
+        drop(soon(store.watch(&format!("{root}/else-{round}"))).await.unwrap());
+        let paths: Vec<_> = (0..50).map(|n| format!("{root}/{round}-{n}")).collect();
+        let made = paths.iter().map(|path| maker.create(path, b"", Kind::Persistent, Acl::Open));
+        let made = made.collect::<FuturesUnordered<_>>();
+        let (watch, listing) = soon(store.watch_and_list(&root)).await.unwrap();
+        let (mut watch, (names, _)) = (watch, listing.unwrap());
+        assert_eq!(soon(made.count()).await, paths.len());
+        soon(store.sync(&root)).await.unwrap();
+        let heard = queued(&mut watch);
+        let missed = |path: &&String| {
+            let name = path.strip_prefix(&root).and_then(|name| name.strip_prefix('/')).unwrap();
+            !heard.contains_key(*path) && !names.iter().any(|listed| listed == name)
+        };
+        assert_eq!(paths.iter().find(missed), None, "round {round}");
+    }
+    let (_, nothing) = soon(store.watch_and_list(&format!("{root}/nothing"))).await.unwrap();
+    assert!(matches!(nothing, Err(Fault::NoNode)), "{nothing:?}");
 }
 
 pub(super) async fn an_event_is_queued_before_a_later_reply(world: &dyn World) {

@@ -18,7 +18,8 @@ use zookeeper_client::{
 };
 
 use super::super::{
-    ConnectFault, End, Fault, Kind, Node, Op, Reply, Stat, State, States, Store, Watch, limits, patience,
+    ConnectFault, End, Fault, Kind, Listing, Node, Op, Reply, Stat, State, States, Store, Watch, limits,
+    patience,
 };
 use super::faults::{fault, multi_fault};
 use super::lifeline::Lifeline;
@@ -259,6 +260,15 @@ impl Store for Session {
         self.request(move |clients| async move {
             let watcher = watches.watch(clients.chrooted, path, lifeline).await?;
             Ok(Box::new(watcher) as Box<dyn Watch>)
+        })
+    }
+
+    fn watch_and_list(&self, path: &str) -> Reply<(Box<dyn Watch>, Listing)> {
+        let (path, watches, lifeline) = (path.to_owned(), self.watches.clone(), self.lifeline.clone());
+        self.request(move |clients| async move {
+            let (watcher, listing) = watches.watch_and_list(clients.chrooted, path, lifeline).await?;
+            let listing = listing.map(|(names, stat)| (names, stat_of(&stat)));
+            Ok((Box::new(watcher) as Box<dyn Watch>, listing))
         })
     }
 

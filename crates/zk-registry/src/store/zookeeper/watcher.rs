@@ -6,12 +6,14 @@
 //! next request for a watch waits until the server has acknowledged them.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{self, Context, Poll, Waker};
 
-use futures_util::future::BoxFuture;
-use zookeeper_client::{AddWatchMode, Client, EventType, PersistentWatcher, SessionState, WatchedEvent};
+use futures_util::future::{BoxFuture, join};
+use zookeeper_client::{
+    AddWatchMode, Client, EventType, PersistentWatcher, SessionState, Stat, WatchedEvent,
+};
 
 use super::super::{Event, Fault, Watch};
 use super::faults::fault;
@@ -49,28 +51,49 @@ impl Watches {
         path: String,
         lifeline: Arc<Lifeline>,
     ) -> Result<Watcher, Fault> {
-        let watcher = self.arm(&client, &path).await?;
+        let (watcher, ()) = self.arm(&client, &path, || ready(())).await?;
+        Ok(self.live(watcher, path, lifeline))
+    }
+
+    /// The same, and the children of the node as the server lists them once the watch is armed.
+    pub(super) async fn watch_and_list(
+        self: Arc<Self>,
+        client: Client,
+        path: String,
+        lifeline: Arc<Lifeline>,
+    ) -> Result<(Watcher, Result<(Vec<String>, Stat), Fault>), Fault> {
+        let (watcher, listed) = self.arm(&client, &path, || client.get_children(&path)).await?;
+        Ok((self.live(watcher, path, lifeline), listed.map_err(fault)))
+    }
+
+    fn live(self: Arc<Self>, watcher: PersistentWatcher, path: String, lifeline: Arc<Lifeline>) -> Watcher {
         *self.lock().live.entry(path.clone()).or_default() += 1;
-        Ok(Watcher { crate_watcher: Some(watcher), path, watches: self, lifeline, last: None })
+        Watcher { crate_watcher: Some(watcher), path, watches: self, lifeline, last: None }
     }
 
     /// Arms the watch on this path again. The crate does not do it after a reconnect, though it means to; once it does, this
     /// changes nothing.
     pub(super) async fn rearm(self: Arc<Self>, client: Client, path: String) -> Result<(), Fault> {
-        let watcher = self.arm(&client, &path).await?;
+        let (watcher, ()) = self.arm(&client, &path, || ready(())).await?;
         self.retire(path, watcher);
         Ok(())
     }
 
-    async fn arm(&self, client: &Client, path: &str) -> Result<PersistentWatcher, Fault> {
+    /// Sends a request for a watch and, right behind it, another one.
+    async fn arm<F: Future>(
+        &self,
+        client: &Client,
+        path: &str,
+        behind: impl FnOnce() -> F,
+    ) -> Result<(PersistentWatcher, F::Output), Fault> {
         let (arming, stray) = self.begin();
         if stray && let Err(error) = client.sync("/").await {
             self.lock().stray = true;
             return Err(fault(error));
         }
-        let watcher = client.watch(path, AddWatchMode::PersistentRecursive).await;
+        let (watcher, answer) = join(client.watch(path, AddWatchMode::PersistentRecursive), behind()).await;
         drop(arming);
-        watcher.map_err(fault)
+        Ok((watcher.map_err(fault)?, answer))
     }
 
     fn begin(&self) -> (Arming<'_>, bool) {
@@ -137,7 +160,7 @@ impl Watcher {
                 None => {}
             }
             let Some(watcher) = &mut self.crate_watcher else { return Poll::Ready(None) };
-            match ready!(self.lifeline.poll(watcher.changed(), cx)).as_ref().map(event) {
+            match task::ready!(self.lifeline.poll(watcher.changed(), cx)).as_ref().map(event) {
                 Some(Some(Event::Over)) | None => self.last = Some(Last::Over),
                 Some(Some(event)) => return Poll::Ready(Some(event)),
                 Some(None) => {}
