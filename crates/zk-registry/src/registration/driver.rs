@@ -25,7 +25,7 @@ use super::context::Context;
 use super::entry::Entry;
 use super::holders::{Hold, Key};
 use super::markers::{Ask, Found, Markers, Wish};
-use super::neighbours::{Company, Neighbours};
+use super::neighbours::{Company, Look, Neighbours};
 use super::next::{Next, Stage, Trouble};
 use super::parents::{self, Parents};
 use super::registrar::{Command, NewRegistration, Registrar, millis};
@@ -214,11 +214,15 @@ impl Driver {
         let orphans: HashMap<String, Fault> = answers.orphans.into_iter().collect();
         let is_current = self.connection.is_current();
         for (directory, seen) in answers.looks {
-            let (waiting, again) = self.neighbours.saw(directory.clone(), seen);
+            let (waiting, look) = self.neighbours.saw(directory.clone(), seen);
             for key in waiting {
-                // As after any other request that failed: later and later, and with a cause.
-                let next =
-                    again.clone().map_or(Next::Due, |fault| answers::classify_fault(&directory, fault));
+                let next = match &look {
+                    Look::Known => Next::Due,
+                    // A create would only find that out.
+                    Look::NoDirectory => Next::MakeParents,
+                    // As after any other request that failed: later and later, and with a cause.
+                    Look::Failed(fault) => answers::classify_fault(&directory, fault.clone()),
+                };
                 self.act(key, next);
             }
         }

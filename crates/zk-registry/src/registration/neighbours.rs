@@ -29,6 +29,17 @@ pub(super) struct Neighbours {
     warned: HashSet<String>,
 }
 
+/// What a look at a directory came to.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// It is known who stands there.
+    Known,
+    /// There is no such directory, and nobody to disturb.
+    NoDirectory,
+    /// It has to be tried again.
+    Failed(Fault),
+}
+
 /// What follows for a registration.
 #[derive(Debug)]
 pub(super) enum Company {
@@ -76,42 +87,43 @@ impl Neighbours {
         self.waiting.keys()
     }
 
-    /// What a look saw: who waited for it, and why it has to be tried again, if so. What may not be read is not judged.
+    /// What a look saw: who waited for it, and what it came to. What may not be read is not judged.
     pub(super) fn saw(
         &mut self,
         directory: String,
-        seen: Result<Vec<Bytes>, Fault>,
-    ) -> (Vec<Key>, Option<Fault>) {
+        seen: Result<Option<Vec<Bytes>>, Fault>,
+    ) -> (Vec<Key>, Look) {
         let waiting = self.waiting.remove(&directory).unwrap_or_default();
-        let again = match seen {
-            Ok(records) => {
-                self.known.insert(directory, records);
-                None
+        let (records, look) = match seen {
+            Ok(Some(records)) => (records, Look::Known),
+            Ok(None) => (Vec::new(), Look::NoDirectory),
+            Err(fault @ (Fault::Ambiguous(_) | Fault::AuthFailed | Fault::Over)) => {
+                return (waiting, Look::Failed(fault));
             }
-            Err(fault @ (Fault::Ambiguous(_) | Fault::AuthFailed | Fault::Over)) => Some(fault),
             Err(fault) => {
                 debug!(directory, ?fault, "the neighbours may not be looked at");
-                self.known.insert(directory, Vec::new());
-                None
+                (Vec::new(), Look::Known)
             }
         };
-        (waiting, again)
+        self.known.insert(directory, records);
+        (waiting, look)
     }
 }
 
-/// Reads a few children of a directory; none where there is no directory, or where it is too large.
-pub(super) async fn look(store: &dyn Store, directory: &str) -> Result<Vec<Bytes>, Fault> {
+/// Reads a few children of a directory, none where it is too large; `None`: there is no directory.
+pub(super) async fn look(store: &dyn Store, directory: &str) -> Result<Option<Vec<Bytes>>, Fault> {
     let above = store.read(&[directory.to_owned()]).await?.into_iter().next();
     match above {
         Some(Ok(node)) if (1..=MOST).contains(&node.stat.children) => {}
-        _ => return Ok(Vec::new()),
+        Some(Err(Fault::NoNode)) => return Ok(None),
+        _ => return Ok(Some(Vec::new())),
     }
     let names = match store.list(directory).await {
         Ok((names, _)) => names,
-        Err(Fault::NoNode) => return Ok(Vec::new()),
+        Err(Fault::NoNode) => return Ok(None),
         Err(fault) => return Err(fault),
     };
     let paths: Vec<_> = names.iter().take(READ).map(|name| format!("{directory}/{name}")).collect();
     let nodes = store.read(&paths).await?;
-    Ok(nodes.into_iter().filter_map(Result::ok).map(|node| node.data).collect())
+    Ok(Some(nodes.into_iter().filter_map(Result::ok).map(|node| node.data).collect()))
 }

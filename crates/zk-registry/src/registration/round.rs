@@ -97,8 +97,8 @@ pub(super) struct Answers {
     pub(super) orphans: Vec<(String, Fault)>,
     /// The parents whose ACL was asked for.
     pub(super) acls: Vec<(String, Result<Acl, Fault>)>,
-    /// The records of a few children of each directory that was looked at.
-    pub(super) looks: Vec<(String, Result<Vec<Bytes>, Fault>)>,
+    /// The records of a few children of each directory that was looked at; `None`: there is no directory.
+    pub(super) looks: Vec<(String, Result<Option<Vec<Bytes>>, Fault>)>,
     /// What the markers said in the end.
     pub(super) markers: Vec<(String, Result<Found, Fault>)>,
     pub(super) owned: Option<Result<HashSet<String>, Fault>>,
