@@ -102,7 +102,8 @@ impl ClusterArgs {
             session_timeout: self.session_timeout,
             credentials,
             tls,
-            secrets: Some(files.source()),
+            // Without files there is nothing to read anew.
+            secrets: Some(files).filter(|files| *files != SecretFiles::default()).map(SecretFiles::source),
             acl: self.acl.acl(),
             ..Options::default()
         };

@@ -136,11 +136,16 @@ fn closes_at_once(mut stream: &TcpStream, patience: Duration) -> bool {
     }
 }
 
-/// Our address on the route to the first of the hosts that has one. Sends nothing.
-pub(super) async fn local(hosts: &[Address], within: Duration) -> Option<SocketAddr> {
+/// Our address on the route to the first of the hosts that has one. Sends nothing. It is looked for from the call on; the
+/// future waits for it, for at most so long.
+pub(super) fn local(
+    looks: &Looks,
+    hosts: &[Address],
+    within: Duration,
+) -> impl Future<Output = Option<SocketAddr>> + Send + use<> {
     let hosts = hosts.to_vec();
-    let finding = Looks::default().run(move || hosts.iter().find_map(|host| route(host).ok()));
-    timeout(within, finding).await.ok()??
+    let finding = looks.run(move || hosts.iter().find_map(|host| route(host).ok()));
+    async move { timeout(within, finding).await.ok()?? }
 }
 
 fn route(host: &Address) -> io::Result<SocketAddr> {
@@ -217,7 +222,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_route_to_loopback_is_loopback() {
-        let local = local(&[host("127.0.0.1", 2181)], Duration::from_secs(5)).await.unwrap();
+        let local =
+            local(&Looks::default(), &[host("127.0.0.1", 2181)], Duration::from_secs(5)).await.unwrap();
         assert!(local.ip().is_loopback());
     }
 }

@@ -51,7 +51,10 @@ struct Template {
     cluster: String,
     session_timeout: Duration,
     connection_timeout: Duration,
+    /// Looks at why no server gives a session.
     looks: Looks,
+    /// Looks for the way to the servers.
+    routes: Looks,
 }
 
 impl ZooKeeper {
@@ -95,6 +98,7 @@ impl Template {
             session_timeout,
             connection_timeout,
             looks: Looks::default(),
+            routes: Looks::default(),
         })
     }
 
@@ -113,6 +117,9 @@ impl Template {
         let lifeline = Lifeline::new();
         let hosts = self.hosts();
         self.renewal.renew(self.connection_timeout).await;
+        let route = || diagnosis::local(&self.routes, &self.hosts, self.connection_timeout);
+        // While the session is opened; one that hangs at a name server is not joined by another at every attempt.
+        let early = (!self.routes.is_busy()).then(route);
         let connect = self.renewal.apply(self.connector.clone()).connect(&hosts);
         let connect = lifeline::spawning(runtime.clone(), lifeline.clone(), connect);
         // The crate keeps to the session timeout, or to one connection timeout more.
@@ -122,7 +129,7 @@ impl Template {
             Ok(Err(error)) => return Err(self.fault(error).await),
             Err(_) => return Err(self.fault(Error::Timeout).await),
         };
-        let local = diagnosis::local(&self.hosts, self.connection_timeout).await;
+        let local = early.unwrap_or_else(route).await;
         let chroot = self.chroot.as_deref().filter(|chroot| *chroot != "/").unwrap_or_default();
         let session =
             Session::new(client, chroot, self.connection_timeout, lifeline, runtime.clone(), local)?;
