@@ -17,11 +17,13 @@ type Number = (u64, u64);
 pub(super) struct Connection {
     link: watch::Receiver<Link>,
     taken_up: Number,
-    /// The connection on which the last round was sent.
-    asked_on: Number,
     /// The last session beside which no node of an earlier one stands.
     settled: u64,
 }
+
+/// A connection on which a round was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked(Number);
 
 /// What became of a connection.
 pub(super) enum Turn {
@@ -46,7 +48,7 @@ pub(super) enum SameSession {
 
 impl Connection {
     pub(super) fn new(link: watch::Receiver<Link>) -> Self {
-        Self { link, taken_up: (0, 0), asked_on: (0, 0), settled: 0 }
+        Self { link, taken_up: (0, 0), settled: 0 }
     }
 
     /// Waits for a change; an error when the supervisor is gone, and the session with it.
@@ -80,15 +82,15 @@ impl Connection {
         link.store.clone().filter(|_| is_ours)
     }
 
-    /// A round is sent.
-    pub(super) fn asked(&mut self) {
-        self.asked_on = self.taken_up;
+    /// The connection on which a round is sent now.
+    pub(super) fn asked(&self) -> Asked {
+        Asked(self.taken_up)
     }
 
-    /// Whether the connection on which the round was sent still is the one that is up.
-    pub(super) fn is_current(&self) -> bool {
+    /// Whether the connection on which a round was sent still is the one that is up.
+    pub(super) fn is_current(&self, Asked(number): Asked) -> bool {
         let link = self.link.borrow();
-        link.phase == Phase::Up && (link.epoch, link.ups) == self.asked_on
+        link.phase == Phase::Up && (link.epoch, link.ups) == number
     }
 
     /// Which session was taken up.

@@ -12,6 +12,7 @@ use crate::format::Format;
 use crate::instance::BasePath;
 use crate::options::{Acl, LONGEST_AUDIT, LONGEST_SESSION, Mixing, Options, Source};
 use crate::session::Sessions;
+use crate::store::limits::MOST_PER_REQUEST;
 
 /// What a registrar needs to know of its registry.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) audit_interval: Duration,
     pub(crate) session_timeout: Duration,
     pub(crate) chroot_len: usize,
+    /// How many registrations fill a transaction, which then goes out beside the round that is under way.
+    pub(crate) full_transaction: usize,
     /// Where every jitter of this registry comes from.
     pub(crate) seed: u64,
     pub(crate) us: Arc<Identity>,
@@ -54,6 +57,8 @@ impl Context {
             audit_interval: options.audit_interval.min(LONGEST_AUDIT),
             session_timeout: options.session_timeout.min(LONGEST_SESSION),
             chroot_len,
+            // Every second schedule of the tests has more than one round under way at once.
+            full_transaction: if cfg!(test) && seed.is_multiple_of(2) { 2 } else { MOST_PER_REQUEST },
             seed,
             us: Arc::new(Identity::new(host::identity())),
             sessions: Arc::new(Sessions::default()),

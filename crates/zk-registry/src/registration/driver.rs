@@ -1,7 +1,7 @@
 //! The driver: one task per session keeps all its registrations true, in rounds.
 //!
 //! A round sends what is due, all at once; its answers make the next round. What arrives while a round is under way waits
-//! for the next one, so that a thousand registrations become a few requests. Nothing is remembered across a doubt: an
+//! for the next one, or until it fills a transaction, so that a thousand registrations become a few requests. Nothing is remembered across a doubt: an
 //! ambiguous answer, a reconnect or an audit means reading again.
 //!
 //! It never watches the parent: 10,000 registrants would each hear of every change. The audit finds what others did.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::future::OptionFuture;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::answers::{self, Circumstances};
 use super::audit::Audits;
-use super::connection::{Connection, SameSession, Turn};
+use super::connection::{Asked, Connection, SameSession, Turn};
 use super::context::Context;
 use super::entry::Entry;
 use super::holders::{Hold, Key};
@@ -32,6 +32,7 @@ use super::registrar::{Command, NewRegistration, Registrar, millis};
 use super::round::{Answer, Answers, Round, Write};
 use super::schedule::Schedule;
 use super::state::{OnConflict, RegistrationState};
+use super::under_way::{Room, UnderWay};
 use crate::backoff::jittered;
 use crate::error::{Error, ErrorKind};
 use crate::options::Mixing;
@@ -40,10 +41,9 @@ use crate::snapshot::Zxid;
 use crate::store::{Fault, Node, Stat};
 use crate::withdrawn::Withdrawn;
 
-/// How many registrations one round carries at most.
-const ROUND: usize = 4_000;
 /// The delay after which a registration that found a foreign node looks again.
 const CONFLICT_RECHECK: Duration = Duration::from_secs(1);
+
 /// The task behind a [`Registrar`]. `run` it once.
 pub(crate) struct Driver {
     context: Context,
@@ -62,7 +62,7 @@ pub(crate) struct Driver {
     parents: Parents,
     neighbours: Neighbours,
     markers: Markers,
-    round: Option<BoxFuture<'static, Answers>>,
+    under_way: UnderWay,
     audits: Audits,
 }
 
@@ -81,6 +81,7 @@ pub(crate) fn registrar(
         session_timeout: session_timeout.clone(),
         load: load.clone(),
     };
+    let under_way = UnderWay::new(context.full_transaction);
     let driver = Driver {
         rng: SmallRng::seed_from_u64(context.seed),
         audits: Audits::new(context.audit_interval),
@@ -97,7 +98,7 @@ pub(crate) fn registrar(
         parents: Parents::default(),
         neighbours: Neighbours::default(),
         markers: Markers::default(),
-        round: None,
+        under_way,
     };
     (registrar, driver)
 }
@@ -108,7 +109,6 @@ impl Driver {
         let mut commands = Vec::new();
         loop {
             self.begin_round();
-            let round = OptionFuture::from(self.round.as_mut());
             let timer = OptionFuture::from(self.schedule.next_timer().map(sleep_until));
             tokio::select! {
                 biased;
@@ -117,10 +117,7 @@ impl Driver {
                     // The supervisor is gone, and so is the session.
                     Err(_) => return self.end(),
                 },
-                Some(answers) = round => {
-                    self.round = None;
-                    self.learn(answers);
-                }
+                (asked, answers) = self.under_way.answers() => self.learn(asked, answers),
                 received = self.commands.recv_many(&mut commands, 4_096) => {
                     if received == 0 {
                         return;
@@ -134,25 +131,27 @@ impl Driver {
         }
     }
 
-    /// Sends what is due, if there is a connection and no round is under way.
+    /// Sends what is due, if there is a connection and room for it.
     fn begin_round(&mut self) {
-        if self.round.is_some() {
-            return;
-        }
+        let Some(room) = self.under_way.room(self.schedule.count()) else { return };
         let Some(store) = self.connection.store() else { return };
-        let owned = self.audits.take_owed();
-        let mut round = Round { writes: std::mem::take(&mut self.writes), owned, ..Round::default() };
-        self.parents.enlist(&mut round);
-        while round.creates.len() + round.reads.len() < ROUND
+        let mut round = Round::default();
+        if room == Room::Round {
+            round.writes = std::mem::take(&mut self.writes);
+            round.owned = self.audits.take_owed();
+            self.parents.enlist(&mut round);
+        }
+        while round.creates.len() + round.reads.len() < self.under_way.most(room)
             && let Some(key) = self.schedule.pop()
         {
             self.enlist(key, &mut round);
         }
-        round.looks.extend(self.neighbours.wanted().cloned());
-        round.markers.extend(self.markers.wanted());
+        if room == Room::Round {
+            round.looks.extend(self.neighbours.wanted().cloned());
+            round.markers.extend(self.markers.wanted());
+        }
         if !round.is_empty() {
-            self.connection.asked();
-            self.round = Some(round.send(store, self.context.acl));
+            self.under_way.sent(room, self.connection.asked(), round.send(store, self.context.acl));
         }
     }
 
@@ -210,9 +209,9 @@ impl Driver {
     }
 
     /// Takes up the answers of a round.
-    fn learn(&mut self, answers: Answers) {
+    fn learn(&mut self, asked: Asked, answers: Answers) {
         let orphans: HashMap<String, Fault> = answers.orphans.into_iter().collect();
-        let is_current = self.connection.is_current();
+        let is_current = self.connection.is_current(asked);
         for (directory, seen) in answers.looks {
             let (waiting, look) = self.neighbours.saw(directory.clone(), seen);
             for key in waiting {
@@ -478,7 +477,7 @@ impl Driver {
                 }
             }
             Turn::Failed => {
-                self.round = None;
+                self.under_way.forget();
                 let keys: Vec<_> = self.entries.keys().copied().collect();
                 keys.into_iter().for_each(|key| self.give_up_if_hopeless(key));
             }
@@ -499,7 +498,7 @@ impl Driver {
 
     /// A new session: whatever was under way in the last one is in doubt, and what we want is created at once.
     fn start_over(&mut self) {
-        self.round = None;
+        self.under_way.forget();
         self.writes.clear();
         self.audits.start_over();
         self.entries.values_mut().for_each(Entry::start_over);
@@ -595,7 +594,7 @@ impl Driver {
     fn end(mut self) {
         let gone_within = self.granted_timeout();
         let outcome = self.connection.closed().unwrap_or(Withdrawn::Unconfirmed { gone_within });
-        self.round = None;
+        self.under_way.forget();
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);

@@ -28,6 +28,7 @@ mod take_over;
 mod tandem;
 #[cfg(test)]
 mod tests;
+mod under_way;
 
 pub(crate) use self::context::{Context, path_load};
 pub(crate) use self::driver::registrar;

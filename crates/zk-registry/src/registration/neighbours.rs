@@ -29,6 +29,9 @@ pub(super) struct Neighbours {
     warned: HashSet<String>,
 }
 
+/// What a look at a directory saw: the records of a few children; `None`: there is no directory.
+pub(super) type Seen = Result<Option<Vec<Bytes>>, Fault>;
+
 /// What a look at a directory came to.
 #[derive(Debug)]
 pub(super) enum Look {
@@ -88,11 +91,7 @@ impl Neighbours {
     }
 
     /// What a look saw: who waited for it, and what it came to. What may not be read is not judged.
-    pub(super) fn saw(
-        &mut self,
-        directory: String,
-        seen: Result<Option<Vec<Bytes>>, Fault>,
-    ) -> (Vec<Key>, Look) {
+    pub(super) fn saw(&mut self, directory: String, seen: Seen) -> (Vec<Key>, Look) {
         let waiting = self.waiting.remove(&directory).unwrap_or_default();
         let (records, look) = match seen {
             Ok(Some(records)) => (records, Look::Known),
@@ -110,8 +109,8 @@ impl Neighbours {
     }
 }
 
-/// Reads a few children of a directory, none where it is too large; `None`: there is no directory.
-pub(super) async fn look(store: &dyn Store, directory: &str) -> Result<Option<Vec<Bytes>>, Fault> {
+/// Reads a few children of a directory, none where it is too large.
+pub(super) async fn look(store: &dyn Store, directory: &str) -> Seen {
     let above = store.read(&[directory.to_owned()]).await?.into_iter().next();
     match above {
         Some(Ok(node)) if (1..=MOST).contains(&node.stat.children) => {}

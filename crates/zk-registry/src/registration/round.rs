@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::holders::Key;
 use super::markers::{Ask, Found, settle};
-use super::neighbours::look;
+use super::neighbours::{Seen, look};
 use super::take_over::take_over;
 use crate::counters::WriteCounters;
 use crate::options::Acl;
@@ -97,8 +97,8 @@ pub(super) struct Answers {
     pub(super) orphans: Vec<(String, Fault)>,
     /// The parents whose ACL was asked for.
     pub(super) acls: Vec<(String, Result<Acl, Fault>)>,
-    /// The records of a few children of each directory that was looked at; `None`: there is no directory.
-    pub(super) looks: Vec<(String, Result<Option<Vec<Bytes>>, Fault>)>,
+    /// The directories that were looked at.
+    pub(super) looks: Vec<(String, Seen)>,
     /// What the markers said in the end.
     pub(super) markers: Vec<(String, Result<Found, Fault>)>,
     pub(super) owned: Option<Result<HashSet<String>, Fault>>,

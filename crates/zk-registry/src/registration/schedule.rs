@@ -35,6 +35,11 @@ impl Schedule {
         self.due.pop_first()
     }
 
+    /// How many registrations are due.
+    pub(super) fn count(&self) -> usize {
+        self.due.len()
+    }
+
     /// When the first timer ends.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
