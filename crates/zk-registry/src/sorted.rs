@@ -43,14 +43,19 @@ impl<T: Keyed> Sorted<T> {
     }
 
     pub(crate) fn get(&self, id: &InstanceId) -> Option<&T> {
+        self.find(id.as_str())
+    }
+
+    /// The value whose id reads like this.
+    pub(crate) fn find(&self, id: &str) -> Option<&T> {
         let leaf = self.leaves.get(self.leaf_of(id)?)?;
-        let at = leaf.binary_search_by(|value| value.key().cmp(id)).ok()?;
+        let at = leaf.binary_search_by(|value| value.key().as_str().cmp(id)).ok()?;
         leaf.get(at)
     }
 
     /// Puts the value in its place, and returns the one that it replaced.
     pub(crate) fn insert(&mut self, value: T) -> Option<T> {
-        let Some(leaf_at) = self.leaf_of(value.key()) else {
+        let Some(leaf_at) = self.leaf_of(value.key().as_str()) else {
             self.leaves.push(Arc::new(vec![value]));
             self.len = 1;
             return None;
@@ -71,7 +76,7 @@ impl<T: Keyed> Sorted<T> {
     }
 
     pub(crate) fn remove(&mut self, id: &InstanceId) -> Option<T> {
-        let leaf_at = self.leaf_of(id)?;
+        let leaf_at = self.leaf_of(id.as_str())?;
         let at = self.leaves[leaf_at].binary_search_by(|value| value.key().cmp(id)).ok()?;
         let leaf = Arc::make_mut(&mut self.leaves[leaf_at]);
         let removed = leaf.remove(at);
@@ -119,8 +124,9 @@ impl<T: Keyed> Sorted<T> {
     }
 
     /// The leaf that holds the id, or would; `None` when there is no leaf at all.
-    fn leaf_of(&self, id: &InstanceId) -> Option<usize> {
-        let after = self.leaves.partition_point(|leaf| leaf.first().is_some_and(|first| first.key() <= id));
+    fn leaf_of(&self, id: &str) -> Option<usize> {
+        let is_before = |leaf: &Arc<Vec<T>>| leaf.first().is_some_and(|first| first.key().as_str() <= id);
+        let after = self.leaves.partition_point(is_before);
         (!self.leaves.is_empty()).then(|| after.saturating_sub(1))
     }
 }

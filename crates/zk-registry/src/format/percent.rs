@@ -24,9 +24,10 @@ pub(super) fn encode(text: &str) -> String {
 
 /// Decodes `%XX` as UTF-8, and `+` as a blank. What is no escape stays as it is; bytes that are not UTF-8 become U+FFFD.
 pub(super) fn decode(text: &str) -> Cow<'_, str> {
-    let Some(first) = text.find(['%', '+']) else { return text.into() };
-    let mut bytes = text.as_bytes()[..first].to_vec();
-    let mut rest = &text.as_bytes()[first..];
+    let Some(first) = text.bytes().position(|byte| matches!(byte, b'%' | b'+')) else { return text.into() };
+    let (plain, mut rest) = text.as_bytes().split_at(first);
+    let mut bytes = Vec::with_capacity(text.len());
+    bytes.extend_from_slice(plain);
     while let Some((byte, later)) = rest.split_first() {
         rest = later;
         bytes.push(match byte {

@@ -363,7 +363,8 @@ impl Children {
     }
 
     fn member(&self, name: &str) -> Option<&Arc<Member>> {
-        self.members.get(&self.names.id(name)?).filter(|member| member.is_node(name))
+        let id = self.names.id(name).map_or(name, InstanceId::as_str);
+        self.members.find(id).filter(|member| member.is_node(name))
     }
 
     /// Whether an older child waits for room, so that this one does too.

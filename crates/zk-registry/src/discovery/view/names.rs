@@ -17,9 +17,9 @@ impl Names {
         names
     }
 
-    /// The id of the instance that the node of this name would be.
-    pub(super) fn id(&self, node: &str) -> Option<InstanceId> {
-        self.0.get(node).cloned().or_else(|| node.parse().ok())
+    /// The id of the instance that the node of this name is; `None`: if it is one, its id is the name.
+    pub(super) fn id(&self, node: &str) -> Option<&InstanceId> {
+        self.0.get(node)
     }
 
     /// The node of this instance has its name.
