@@ -34,6 +34,6 @@ pub(super) async fn read<T: Yield>(
         let Some((chunk, reply)) = in_flight.pop_front() else { return Ok(harvest.items()) };
         let nodes = reply.await?;
         portion.answered(&nodes);
-        harvest.add(chunk, nodes, &read);
+        harvest.add(chunk.iter().cloned(), nodes, &read);
     }
 }

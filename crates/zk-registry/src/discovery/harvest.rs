@@ -55,14 +55,14 @@ impl<T: Yield> Harvest<T> {
     /// large.
     pub(super) fn add(
         &mut self,
-        names: &[String],
+        names: impl IntoIterator<Item = String>,
         nodes: Vec<Result<Node, Fault>>,
         read: impl Fn(&str, Result<Node, Fault>) -> T,
     ) {
-        for (name, node) in names.iter().zip(nodes) {
-            let read = read(name, view::bounded(node, self.limits.record));
+        for (name, node) in names.into_iter().zip(nodes) {
+            let read = read(&name, view::bounded(node, self.limits.record));
             self.bytes += read.size();
-            self.items.push((name.clone(), read));
+            self.items.push((name, read));
         }
         // Sorting for every request would cost more than the bound is worth.
         if self.bytes > self.limits.service.saturating_mul(2) {
@@ -105,7 +105,7 @@ mod tests {
         for czxid in (0..100).rev() {
             let stat = Stat { czxid, ..Stat::default() };
             let node = Node { data: Bytes::from(vec![0; 500]), stat };
-            harvest.add(&[czxid.to_string()], vec![Ok(node)], |_, answer| answer);
+            harvest.add(vec![czxid.to_string()], vec![Ok(node)], |_, answer| answer);
             assert!(harvest.bytes <= 2_000);
             assert_eq!(harvest.bytes, harvest.items.iter().map(|(_, read)| read.size()).sum::<usize>());
         }

@@ -40,13 +40,13 @@ pub(super) async fn read_all(
         Err(fault) => return Ok(Err(fault)),
     };
     let mut harvest = Harvest::new(names.len(), keeper.settings.record_limits);
-    let mut left = names.as_slice();
+    let mut left = names.into_iter();
     let mut in_flight = VecDeque::new();
     loop {
-        while in_flight.len() < keeper.portion.in_flight() && !left.is_empty() {
-            let (chunk, later) = left.split_at(keeper.portion.count().min(left.len()));
-            left = later;
-            in_flight.push_back((chunk, Instant::now(), epoch.store.read(&keeper.paths(chunk))));
+        while in_flight.len() < keeper.portion.in_flight() && left.len() > 0 {
+            let chunk: Vec<_> = left.by_ref().take(keeper.portion.count()).collect();
+            let read = epoch.store.read(&keeper.paths(&chunk));
+            in_flight.push_back((chunk, Instant::now(), read));
         }
         let Some((chunk, sent, reply)) = in_flight.pop_front() else { break };
         let nodes = match keeper.answer_to(epoch, reply, sent).await? {
@@ -56,7 +56,7 @@ pub(super) async fn read_all(
             }
             Err(fault) if is_about_the_request(&fault) => {
                 keeper.portion.refused();
-                match read_apart(keeper, epoch, chunk).await? {
+                match read_apart(keeper, epoch, &chunk).await? {
                     Ok(nodes) => nodes,
                     Err(fault) => return Ok(Err(fault)),
                 }
