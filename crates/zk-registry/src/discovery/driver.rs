@@ -179,7 +179,12 @@ impl Driver {
                 break over;
             }
         };
-        self.last_root = epoch.parent.map(|parent| parent.czxid).or(self.last_root);
+        self.last_root = match epoch.parent {
+            // It may be another one by now.
+            _ if epoch.parent_due.is_some() => None,
+            Some(parent) => Some(parent.czxid),
+            None => self.last_root,
+        };
         over
     }
 
@@ -252,7 +257,8 @@ impl Driver {
                 }
                 epoch.reads.succeeded();
                 self.keeper.settings.counters.resyncs.add(1);
-                (epoch.parent, epoch.agreed_at) = (batch.parent, asked);
+                epoch.saw_parent(batch.parent);
+                epoch.agreed_at = asked;
                 let changed = self.keeper.view.listed(batch, Instant::now());
                 self.keeper.tell(&changed);
                 if epoch.is_gapless() {
@@ -310,7 +316,7 @@ impl Driver {
             }
         };
         epoch.checks.succeeded();
-        epoch.parent = parent;
+        epoch.saw_parent(parent);
         if self.look_for_marker(epoch, parent).await?.is_err() {
             epoch.need = epoch.need.max(Need::Parent);
         }
@@ -385,18 +391,20 @@ impl Driver {
         Ok(())
     }
 
-    /// Reads what is dirty; the parent comes last and says whether anything is missing.
+    /// Reads what is dirty; the parent, unless it was read a moment ago, comes last and says whether anything is missing.
     async fn read_marks(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         let names = self.keeper.view.take_marks(self.keeper.portion.count());
         let mut paths = self.keeper.paths(&names);
-        paths.push(self.keeper.settings.root.clone());
+        if self.waiters.want_more(&self.keeper.view) || !epoch.spares_parent(Instant::now()) {
+            paths.push(self.keeper.settings.root.clone());
+        }
         let read = epoch.store.read(&paths);
         match self.keeper.answer(epoch, read).await? {
             Ok(mut nodes) => {
                 epoch.reads.succeeded();
                 self.keeper.portion.answered(&nodes);
-                let parent = nodes.pop();
-                let parent = self.parent(epoch, parent);
+                let parent = if nodes.len() > names.len() { nodes.pop() } else { None };
+                let parent = parent.and_then(|parent| self.parent(epoch, Some(parent)));
                 let nodes = self.keeper.bounded(nodes).into_iter().map(Read::from);
                 let items = names.into_iter().zip(nodes).collect();
                 let batch = Batch { items, parent, gapless: epoch.is_gapless() };
@@ -462,7 +470,7 @@ impl Driver {
         if epoch.need == Need::Parent {
             epoch.need = Need::Nothing;
         }
-        let before = epoch.parent;
+        let (before, is_older) = (epoch.parent, epoch.parent_due.is_some());
         let root = &self.keeper.settings.root;
         let read = epoch.store.read(std::slice::from_ref(root));
         match self.keeper.answer(epoch, read).await? {
@@ -470,9 +478,9 @@ impl Driver {
                 epoch.checks.succeeded();
                 let parent = self.parent(epoch, nodes.pop());
                 let pzxid = |stat: Option<Stat>| stat.map(|stat| stat.pzxid);
+                let is_news = !is_older && pzxid(before) != pzxid(parent);
                 // A change that the parent shows and no mark has told of was missed.
-                if !self.keeper.view.is_dirty() && epoch.need < Need::Doubt && pzxid(before) != pzxid(parent)
-                {
+                if is_news && !self.keeper.view.is_dirty() && epoch.need < Need::Doubt {
                     info!(root = self.keeper.settings.root, "a change was found that no event told of");
                     self.keeper.settings.counters.repairs.add(1);
                     self.doubt(epoch);
@@ -501,14 +509,14 @@ impl Driver {
             }
             Some(Err(Fault::NoNode)) => None,
             // It may not be read any more; whether it may be listed, only listing it tells.
-            _ => return epoch.parent,
+            _ => epoch.parent,
         };
         let created = |stat: Option<Stat>| stat.map(|stat| stat.czxid);
         if created(parent) != created(epoch.parent) {
             // Another node of this name, whose children need not have been those of the last one.
             self.doubt(epoch);
         }
-        epoch.parent = parent;
+        epoch.saw_parent(parent);
         parent
     }
 
@@ -552,7 +560,7 @@ impl Driver {
     fn compare(&mut self, epoch: &mut Epoch) {
         let says = epoch.parent.map_or(0, |parent| parent.children as usize);
         let known = self.keeper.view.children();
-        if self.keeper.view.is_dirty() || epoch.need >= Need::Doubt {
+        if self.keeper.view.is_dirty() || epoch.need >= Need::Doubt || epoch.parent_due.is_some() {
             return;
         }
         if says == known {

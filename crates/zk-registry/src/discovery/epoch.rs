@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -10,6 +11,10 @@ use super::pace::Pace;
 use crate::session::{Link, Phase};
 use crate::snapshot::Zxid;
 use crate::store::{Listing, Stat, Store, Watch};
+
+/// How often the parent is read while marks keep coming. It says whether anything is missing, and up to where the view is
+/// complete: that is worth a fifth of the bytes of a change now and then, and not with each of a hundred a second.
+const PARENT_EVERY: Duration = Duration::from_millis(100);
 
 /// One session as a view lives through it.
 pub(super) struct Epoch {
@@ -34,6 +39,10 @@ pub(super) struct Epoch {
     pub(super) last: Option<Step>,
     /// The parent as it was last seen.
     pub(super) parent: Option<Stat>,
+    /// When it was last read.
+    pub(super) parent_read: Option<Instant>,
+    /// When it has to be read, because marks were read without it: until then it is older than the view.
+    pub(super) parent_due: Option<Instant>,
     /// When it last had as many children as the view.
     pub(super) agreed_at: Instant,
 }
@@ -138,6 +147,8 @@ impl Epoch {
             checks: Pace::new(),
             last: None,
             parent: None,
+            parent_read: None,
+            parent_due: None,
             agreed_at: Instant::now(),
         }
     }
@@ -158,6 +169,20 @@ impl Epoch {
         self.is_connected() && self.need < Need::Doubt && !doubts
     }
 
+    /// Whether marks that are read at `now` can do without the parent, which is due later then: its own data, in which there may be
+    /// a marker, are as they were.
+    pub(super) fn spares_parent(&mut self, now: Instant) -> bool {
+        let due = self.parent_read.map(|read| read + PARENT_EVERY);
+        let Some(due) = due.filter(|due| *due > now && self.need < Need::Parent) else { return false };
+        self.parent_due = Some(due);
+        true
+    }
+
+    /// The parent, as it was read just now.
+    pub(super) fn saw_parent(&mut self, parent: Option<Stat>) {
+        (self.parent, self.parent_read, self.parent_due) = (parent, Some(Instant::now()), None);
+    }
+
     /// What has to be asked of the server now, if anything. Nothing is put off for ever by marks that keep coming: an audit
     /// and a barrier have their own time, and a sweep takes turns with the marks.
     pub(super) fn next_step(&self, dirty: bool, wants_barrier: bool, now: Instant) -> Option<Step> {
@@ -175,7 +200,7 @@ impl Epoch {
             Some(Step::List)
         } else if may_check && self.sweep.is_some() && turn_of_sweep {
             Some(Step::Sweep)
-        } else if may_read && dirty {
+        } else if may_read && (dirty || self.parent_due.is_some_and(|due| due <= now)) {
             Some(Step::ReadMarks)
         } else {
             (may_check && self.need == Need::Parent).then_some(Step::Look)
@@ -190,7 +215,8 @@ impl Epoch {
         }
         let check_at = self.checks.until(now);
         let audit_at = check_at.map_or(self.audit_at, |check_at| check_at.max(self.audit_at));
-        [read_at, check_at, Some(audit_at)].into_iter().flatten().min()
+        let parent_at = self.parent_due.map(|due| read_at.map_or(due, |read_at| read_at.max(due)));
+        [read_at, check_at, Some(audit_at), parent_at].into_iter().flatten().min()
     }
 }
 
