@@ -15,6 +15,7 @@ use integration_tests::bench::{Row, Subject, World};
 use self::driver::Curator;
 pub(crate) use self::registrant::register_if_asked;
 use crate::fleet::LargeFleet;
+use crate::view::change::Pace;
 
 pub(crate) const SUBJECT: Subject = Subject {
     name: "curator",
@@ -34,7 +35,9 @@ async fn run(world: &World) -> Vec<Row> {
             starts.push(watch::cold(world, &fleet, size, &mut curator).await);
         }
         if size == 10 || size == 10_000 {
-            changes.push(watch::bytes(world, &fleet, size, &mut curator).await);
+            for pace in [Pace::Alone, Pace::Often] {
+                changes.push(watch::bytes(world, &fleet, size, pace, &mut curator).await);
+            }
         }
         if size == 10_000 {
             changes.extend(watch::latency(world, &fleet, size, &mut curator).await);

@@ -1,6 +1,6 @@
 //! To see a service, and to keep seeing it: a `ServiceCache` beside our watch.
 
-use integration_tests::bench::{Row, Samples, Unit, World};
+use integration_tests::bench::{Bound, Row, Samples, Unit, World};
 use integration_tests::proxy::Proxy;
 use zk_registry::{Registry, Resolve, ServiceWatch};
 
@@ -8,7 +8,7 @@ use super::driver::Curator;
 use super::rows::{SESSION, few, row, samples};
 use crate::fleet::{LargeFleet, SOON, open, time};
 use crate::grouped::grouped;
-use crate::view::change::{bytes_words, received, until_visible};
+use crate::view::change::{Pace, bytes_words, received, until_visible};
 use crate::view::cold;
 
 /// From the start of a watch, in a session that is there, to every instance with its data.
@@ -23,23 +23,33 @@ pub(super) async fn cold(world: &World, fleet: &LargeFleet, size: usize, curator
     row(format!("cold start, {} instances", grouped(size)), Unit::Time, found, curator)
 }
 
-pub(super) async fn bytes(world: &World, fleet: &LargeFleet, size: usize, curator: &mut Curator) -> Row {
+pub(super) async fn bytes(
+    world: &World,
+    fleet: &LargeFleet,
+    size: usize,
+    pace: Pace,
+    curator: &mut Curator,
+) -> Row {
     let server = world.zookeeper().await.address(1);
     let (proxy, their_proxy) = (Proxy::to(server).await, Proxy::to(server).await);
     let ours = async || {
         let (registry, mut watch) = live(&fleet.through(&proxy)).await;
-        let bytes = received(fleet, size, &mut watch, &proxy).await;
+        let bytes = received(fleet, size, &mut watch, &proxy, pace).await;
         registry.close(SOON).await;
         bytes
     };
     let theirs = async || {
         watching(curator, &fleet.through(&their_proxy), size).await;
-        let bytes = received(fleet, size, curator, &their_proxy).await;
+        let bytes = received(fleet, size, curator, &their_proxy, pace).await;
         curator.close().await;
         bytes
     };
     let found = samples(few(world).beside(ours, theirs).await);
-    row(bytes_words(fleet, size), Unit::Bytes, found, curator)
+    let most = match pace {
+        Pace::Alone => 1.3,
+        Pace::Often => 1.05,
+    };
+    row(bytes_words(fleet, size, pace), Unit::Bytes, found, curator).bound(Bound::RatioAtMost(most))
 }
 
 pub(super) async fn latency(

@@ -91,19 +91,32 @@ pub(super) async fn bytes(world: &World, fleet: &LargeFleet, size: usize) -> Row
         raw.list("/services/time").await.expect("the server is up");
         (raw_proxy.carried(Direction::ToClient) - before) as f64
     };
-    let ours = async || received(fleet, size, &mut watch, &proxy).await;
+    let ours = async || received(fleet, size, &mut watch, &proxy, Pace::Alone).await;
     let (ours, listing) = world.runs.beside(ours, listing).await;
     registry.close(SOON).await;
     raw.close().await;
-    Row::new(bytes_words(fleet, size), Unit::Bytes, ours.into_iter().collect())
+    Row::new(bytes_words(fleet, size, Pace::Alone), Unit::Bytes, ours.into_iter().collect())
         .beside("listing the names", listing.into_iter().collect())
         .bound(Bound::AtMost(250.0 + fleet.record(size).len() as f64 / 2.0))
 }
 
+/// How often an instance comes or goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// So seldom that no change has to do with another.
+    Alone,
+    /// A hundred times a second.
+    Often,
+}
+
 /// The name of the row that [`received`] measures.
-pub(crate) fn bytes_words(fleet: &LargeFleet, size: usize) -> String {
+pub(crate) fn bytes_words(fleet: &LargeFleet, size: usize, pace: Pace) -> String {
     let record = fleet.record(size).len();
-    format!("bytes received per change, of {} instances, records of {record} bytes", grouped(size))
+    let pace = match pace {
+        Pace::Alone => "alone",
+        Pace::Often => "a hundred a second",
+    };
+    format!("bytes received per change, {pace}, of {} instances, records of {record} bytes", grouped(size))
 }
 
 /// How many bytes per change come through `proxy` to the watcher.
@@ -112,13 +125,20 @@ pub(crate) async fn received(
     size: usize,
     watcher: &mut impl FleetWatcher,
     proxy: &Proxy,
+    pace: Pace,
 ) -> f64 {
+    let (changes, apart) = match pace {
+        Pace::Alone => (CHANGES / 5, Duration::from_millis(150)),
+        Pace::Often => (CHANGES, APART),
+    };
     let before = proxy.carried(Direction::ToClient);
-    for _ in 0..CHANGES / 2 {
+    for _ in 0..changes / 2 {
+        sleep(apart).await;
         come(fleet, size, watcher).await;
+        sleep(apart).await;
         go(fleet, size, watcher).await;
     }
-    (proxy.carried(Direction::ToClient) - before) as f64 / CHANGES as f64
+    (proxy.carried(Direction::ToClient) - before) as f64 / changes as f64
 }
 
 /// The processor time of a process that watches, and wakes for every snapshot, beside one that only reads what changed.
