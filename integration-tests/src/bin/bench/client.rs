@@ -32,7 +32,9 @@ async fn run(world: &World) -> Vec<Row> {
     let _server = three_listeners(&chroot).await;
     let registry = Registry::open(chroot.connect_string().parse().expect("it is one"), Default::default());
     let service = "time".parse().expect("it is a name");
-    registry.watch(&service).live().await.expect("the registry is open");
+    // Held, so that the client's own watch finds a view that is live.
+    let mut watch = registry.watch(&service);
+    watch.live().await.expect("the registry is open");
     let client =
         TimeClient::new(&registry, &service, Balancer::new(RoundRobin::default()), Options::default());
     let client = Arc::new(client);
