@@ -1,5 +1,6 @@
 //! Seeded fault schedules over the memory store: for any order of faults at most one node per registration, none after a
-//! withdrawal, always one at rest. A failure prints its seed; `SCHEDULE_SEED=n` replays it.
+//! withdrawal, always one at rest. A failure prints its seed; `SCHEDULE_SEED=n` replays it, or `RESHARD_SEED=n` where the number of
+//! shards changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
 
-use crate::format::shards::Shards;
+use crate::format::shards::{Marker, Shards, marker};
 use crate::instance::{Instance, Status};
 use crate::options::Options;
 use crate::registration::{Registering, Registration, RegistrationState};
@@ -27,6 +28,7 @@ const IDS: u16 = 6;
 /// Between these an operator switches the weight.
 const LIGHT: u16 = 2;
 const HEAVY: u16 = 9;
+const ROOT: &str = "/services/time";
 /// A session that is no registry's.
 const STRANGER: i64 = 0x99;
 
@@ -48,11 +50,27 @@ impl Process {
     }
 }
 
+/// Over how many nodes the processes spread what they register.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Spread {
+    Over(u16),
+    /// Each process was told of a number of its own, and the marker changes all the time.
+    Changing,
+}
+
+impl Spread {
+    /// The largest number of shards that there is.
+    fn most(self) -> u16 {
+        match self {
+            Self::Over(shards) => shards,
+            Self::Changing => 16,
+        }
+    }
+}
+
 /// What a schedule remembers to judge by.
-#[derive(Default)]
 struct World {
-    /// Over how many nodes the processes spread what they register.
-    shards: u16,
+    spread: Spread,
     /// Ports whose last withdrawal was confirmed, and that nobody registered again since.
     withdrawn: BTreeSet<u16>,
     /// Ports of which a withdrawal was not waited for: it may still be under way.
@@ -61,8 +79,8 @@ struct World {
     wished: BTreeMap<(usize, u16), Status>,
 }
 
-/// Where the node of an instance stands.
-fn path(port: u16, shards: u16) -> String {
+/// Where the node of an instance should stand.
+fn place(port: u16, shards: u16) -> String {
     let id = format!("h:{port}").parse().unwrap();
     match Shards::new(shards).of(&id) {
         Some(shard) => format!("/services/time~shard-{shard}/{id}"),
@@ -70,10 +88,39 @@ fn path(port: u16, shards: u16) -> String {
     }
 }
 
+/// Where nodes of an instance stand.
+fn standing(cluster: &Cluster, port: u16, spread: Spread) -> Vec<String> {
+    let shards = (0..spread.most()).map(|shard| format!("/services/time~shard-{shard}/h:{port}"));
+    let places = std::iter::once(format!("/services/time/h:{port}")).chain(shards);
+    places.filter(|path| cluster.node(path).is_some()).collect()
+}
+
+/// The number of shards that the marker names.
+fn marked(cluster: &Cluster) -> Shards {
+    cluster.node(ROOT).map_or(Shards::NONE, |node| Marker::read(&node.data).shards())
+}
+
+/// Somebody writes the marker.
+fn remark(rng: &mut SmallRng, cluster: &Cluster) {
+    let shards = marked(cluster);
+    match rng.random_range(0..8) {
+        0 if cluster.node(ROOT).is_some() => cluster.put(ROOT, b"10.0.0.1"),
+        1 => drop(cluster.delete(ROOT)),
+        2 if cluster.node(ROOT).is_some() => cluster.put(ROOT, b""),
+        _ => {
+            let count = [1, 2, 3, 5, 8, 16][rng.random_range(0..6)];
+            cluster.put(ROOT, &marker(shards.changed_to(count), rng.random()));
+        }
+    }
+}
+
 async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], world: &mut World) {
-    let shards = world.shards;
-    let path = |port| path(port, shards);
-    let choice = rng.random_range(0..24);
+    let spread = world.spread;
+    let path = |port| {
+        let standing = standing(cluster, port, spread).into_iter().next();
+        standing.unwrap_or_else(|| place(port, marked(cluster).count))
+    };
+    let choice = rng.random_range(0..if spread == Spread::Changing { 28 } else { 24 });
     let chosen = rng.random_range(0..processes.len());
     let port = rng.random_range(1..=IDS);
     let elsewhere =
@@ -160,6 +207,7 @@ async fn step(rng: &mut SmallRng, cluster: &Cluster, processes: &mut [Process], 
             let fault = Fault::Definite("throttled".to_owned());
             cluster.refuse_reads_for(Duration::from_millis(rng.random_range(1..2_000)), fault);
         }
+        24.. => remark(rng, cluster),
         _ => forge(cluster, &path(port), Duration::from_millis(rng.random_range(1..4_000))),
     }
     sleep(Duration::from_millis(rng.random_range(0..400))).await;
@@ -179,19 +227,31 @@ fn forge(cluster: &Cluster, path: &str, lifetime: Duration) {
     });
 }
 
-async fn run(seed: u64, shards: u16) {
-    let path = |port| path(port, shards);
+async fn run(seed: u64, spread: Spread) {
     let rng = &mut SmallRng::seed_from_u64(seed);
     let cluster = Cluster::new(seed);
-    let mut processes: Vec<_> =
-        (0..rng.random_range(1..=2)).map(|_| Process::start(&cluster, shards, rng.random())).collect();
+    let mut processes: Vec<_> = (0..rng.random_range(1..=2))
+        .map(|_| {
+            let shards = match spread {
+                Spread::Over(shards) => shards,
+                Spread::Changing => [2, 4, 8][rng.random_range(0..3)],
+            };
+            Process::start(&cluster, shards, rng.random())
+        })
+        .collect();
     // Some servers hand out another session in the place of an expired one.
     cluster.replace_sessions(rng.random_ratio(1, 8));
-    let mut world = World { shards, ..World::default() };
+    let mut world = World {
+        spread,
+        withdrawn: BTreeSet::new(),
+        unacknowledged: BTreeSet::new(),
+        wished: BTreeMap::new(),
+    };
     for _ in 0..rng.random_range(5..30) {
         step(rng, &cluster, &mut processes, &mut world).await;
         for port in &world.withdrawn {
-            assert!(cluster.node(&path(*port)).is_none(), "seed {seed}: {} came back", path(*port));
+            let standing = standing(&cluster, *port, spread);
+            assert!(standing.is_empty(), "seed {seed}: {standing:?} came back");
         }
     }
     for process in &processes {
@@ -203,9 +263,15 @@ async fn run(seed: u64, shards: u16) {
 
     let nodes = cluster.dump();
     for port in 1..=IDS {
-        let path = path(port);
         let wanting: Vec<&Registration> =
             processes.iter().filter_map(|process| process.held.get(&port)).collect();
+        let standing = standing(&cluster, port, spread);
+        assert!(standing.len() <= wanting.len(), "seed {seed}: {standing:?} for {wanting:?}");
+        let shards = match spread {
+            Spread::Over(shards) => shards,
+            Spread::Changing => marked(&cluster).count,
+        };
+        let path = place(port, shards);
         let owner = nodes.get(&path).map(|node| node.stat.owner);
         if wanting.is_empty() {
             assert_eq!(owner, None, "seed {seed}: {path} is listed and nobody registered it");
@@ -254,39 +320,47 @@ async fn run(seed: u64, shards: u16) {
 
 #[test]
 fn any_order_of_faults_ends_with_one_node_per_registration_and_none_per_withdrawal() {
-    let replay = std::env::var("SCHEDULE_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    if replay.is_some() {
-        tracing_subscriber::fmt()
-            .with_env_filter("zk_registry=trace")
-            .with_ansi(false)
-            .without_time()
-            .with_test_writer()
-            .init();
-    }
-    all(replay.map_or(0..10_000, |seed| seed..seed + 1), 1);
+    all(replayed("SCHEDULE_SEED").unwrap_or(0..10_000), Spread::Over(1));
 }
 
 #[test]
 fn any_order_of_faults_ends_with_one_node_per_registration_in_its_shard() {
-    all(0..2_000, 4);
+    all(0..2_000, Spread::Over(4));
 }
 
-fn all(seeds: std::ops::Range<u64>, shards: u16) {
+#[test]
+fn any_order_of_faults_and_of_changes_of_the_number_of_shards_ends_with_one_node_per_registration() {
+    all(replayed("RESHARD_SEED").unwrap_or(0..1_000), Spread::Changing);
+}
+
+/// The one schedule that is asked for, with a log.
+fn replayed(variable: &str) -> Option<std::ops::Range<u64>> {
+    let seed: u64 = std::env::var(variable).ok()?.parse().ok()?;
+    tracing_subscriber::fmt()
+        .with_env_filter("zk_registry=trace")
+        .with_ansi(false)
+        .without_time()
+        .with_test_writer()
+        .init();
+    Some(seed..seed + 1)
+}
+
+fn all(seeds: std::ops::Range<u64>, spread: Spread) {
     let halves = [seeds.clone().step_by(2), (seeds.start + 1..seeds.end).step_by(2)];
     std::thread::scope(|scope| {
         for half in halves {
-            scope.spawn(move || run_all(half, shards));
+            scope.spawn(move || run_all(half, spread));
         }
     });
 }
 
-fn run_all(seeds: impl Iterator<Item = u64>, shards: u16) {
+fn run_all(seeds: impl Iterator<Item = u64>, spread: Spread) {
     for seed in seeds {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let outcome =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed, shards))));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed, spread))));
         if let Err(panic) = outcome {
-            eprintln!("replay it with SCHEDULE_SEED={seed}");
+            eprintln!("replay seed {seed} of {spread:?}");
             std::panic::resume_unwind(panic);
         }
     }
