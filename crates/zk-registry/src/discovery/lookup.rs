@@ -9,7 +9,7 @@ use super::assembly::Assembly as _;
 use super::bulk;
 use super::join::Join;
 use super::merge::Merge;
-use super::shard_union::ShardUnion;
+use super::shard_union::{OWN, ShardUnion};
 use super::view::{Batch, View};
 use crate::error::Error;
 use crate::format::sealed::Sharding;
@@ -97,44 +97,99 @@ async fn read_directories(
 async fn read_shards(
     store: &dyn Store,
     service: &ServiceName,
-    Source { base, format, .. }: &Source,
+    source: &Source,
     limits: RecordLimits,
 ) -> Result<Snapshot, Error> {
-    let read = async |number: usize, root: String| {
-        let view = View::new(service.clone(), format.clone(), Suspicion::Forget, limits, Duration::ZERO);
-        let read = read_directory(store, &root, service, view.in_directory(number), limits).await?;
-        Ok::<_, Error>((number, root, read))
-    };
-    let root = base.service(service);
-    let (_, root, (own, parent)) = read(0, root).await?;
-    let shards = match parent {
+    let reading = ShardReading { store, service, source, limits };
+    let (root, own, parent) = reading.node(OWN, source.base.service(service)).await?;
+    let mut shards = match parent {
         Some(Stat { bytes: 1..=LONGEST_MARKER, .. }) => shards(store, &root).await?,
         _ => Shards::NONE,
     };
     if shards.read == 0 {
         return Ok(own);
     }
-    let mut union = ShardUnion::new(own, shards);
-    let roots =
-        shards.directories(service)?.into_iter().map(|directory| base.service(&directory)).enumerate();
+    let mut union = ShardUnion::new(own, Shards::NONE);
     let mut seen = vec![(root, parent)];
-    let mut reads = stream::iter(roots.skip(1).map(|(number, root)| read(number, root))).buffered(AT_ONCE);
-    while let Some(done) = reads.next().await {
-        let (number, root, (snapshot, parent)) = done?;
-        union.take_up(number, snapshot);
-        seen.push((root, parent));
-    }
-    // An instance that moved meanwhile may have been in neither place when it was read: what changed is read once more.
-    let paths: Vec<_> = seen.iter().map(|(root, _)| root.clone()).collect();
-    let now = nodes(store, &paths).await?;
-    for (number, ((root, before), (_, now))) in seen.into_iter().zip(now).enumerate() {
-        if before.map(|stat| stat.pzxid) != now.map(|stat| stat.pzxid) {
-            let (_, _, (snapshot, _)) = read(number, root).await?;
-            union.take_up(number, snapshot);
+    for _ in 0..CHANGES {
+        union.reshard(shards);
+        reading.add_new(shards, &mut union, &mut seen).await?;
+        // An instance that moved meanwhile may have been in neither place when it was read: what changed is read once more.
+        if reading.read_changed(&mut union, &mut seen).await? == OwnData::Same {
+            break;
         }
+        // It may have moved to a shard that was not read.
+        shards = self::shards(store, &seen[OWN].0).await?;
     }
     // What is in no place at the end went while it was read, and is listed.
     Ok(union.snapshot())
+}
+
+/// A service whose nodes are read one after the other.
+struct ShardReading<'a> {
+    store: &'a dyn Store,
+    service: &'a ServiceName,
+    source: &'a Source,
+    limits: RecordLimits,
+}
+
+/// Whether the data of the service's own node were written while its other nodes were read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum OwnData {
+    Same,
+    Written,
+}
+
+/// A node, and what ZooKeeper knew of it when it was read.
+type Seen = (String, Option<Stat>);
+
+impl ShardReading<'_> {
+    async fn node(&self, number: usize, root: String) -> Result<(String, Snapshot, Option<Stat>), Error> {
+        let Self { store, service, source, limits } = *self;
+        let view =
+            View::new(service.clone(), source.format.clone(), Suspicion::Forget, limits, Duration::ZERO);
+        let (snapshot, parent) =
+            read_directory(store, &root, service, view.in_directory(number), limits).await?;
+        Ok((root, snapshot, parent))
+    }
+
+    /// Reads the shards that were not read yet.
+    async fn add_new(
+        &self,
+        shards: Shards,
+        union: &mut ShardUnion,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), Error> {
+        let directories = shards.directories(self.service)?.into_iter().enumerate().skip(seen.len());
+        let reads =
+            directories.map(|(number, directory)| self.node(number, self.source.base.service(&directory)));
+        let mut reads = stream::iter(reads).buffered(AT_ONCE);
+        while let Some(read) = reads.next().await {
+            let (root, snapshot, parent) = read?;
+            union.take_up(seen.len(), snapshot);
+            seen.push((root, parent));
+        }
+        Ok(())
+    }
+
+    /// Reads the nodes again whose children are others than those that were read.
+    async fn read_changed(&self, union: &mut ShardUnion, seen: &mut [Seen]) -> Result<OwnData, Error> {
+        let paths: Vec<_> = seen.iter().map(|(root, _)| root.clone()).collect();
+        let mut own_data = OwnData::Same;
+        for (number, (root, now)) in nodes(self.store, &paths).await?.into_iter().enumerate() {
+            let before = std::mem::replace(&mut seen[number].1, now);
+            let written = |stat: Option<Stat>| stat.map(|stat| (stat.czxid, stat.mzxid));
+            if number == OWN && written(before) != written(now) {
+                own_data = OwnData::Written;
+            }
+            if before.map(|stat| stat.pzxid) != now.map(|stat| stat.pzxid) {
+                let (_, snapshot, parent) = self.node(number, root).await?;
+                union.take_up(number, snapshot);
+                seen[number].1 = parent;
+            }
+        }
+        Ok(own_data)
+    }
 }
 
 /// What ZooKeeper knows of each of these nodes; `None` of one that is not there, or may not be read.
@@ -156,6 +211,9 @@ pub(crate) async fn shards(store: &dyn Store, root: &str) -> Result<Shards, Erro
 
 /// How many shards are read at once.
 const AT_ONCE: usize = 16;
+
+/// How often the marker may be another one at the end than at the beginning. Beyond that it is written all the time.
+const CHANGES: usize = 8;
 
 async fn read_directory(
     store: &dyn Store,

@@ -12,6 +12,7 @@ mod fleet;
 mod mapping;
 mod promises;
 mod schedules;
+mod shard_corners;
 mod shards;
 mod sources;
 mod via;

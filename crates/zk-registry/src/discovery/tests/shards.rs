@@ -25,14 +25,14 @@ use crate::store::memory::{Cluster, Connector, Foreign};
 use crate::store::{Connect as _, Fault};
 
 /// A registry that spreads its registrations over so many nodes.
-fn writer(network: &Connector, shards: u16, seed: u64) -> Registry {
+pub(super) fn writer(network: &Connector, shards: u16, seed: u64) -> Registry {
     let options =
         Options::default().with_session_timeout(SESSION).with_audit_interval(AUDIT).with_shards(shards);
     Registry::over(Arc::new(network.clone()), 0, options, Ok(Background::on(Handle::current())), seed)
 }
 
 /// The ids of the instances that stand in each directory, the service's own first.
-fn standing(cluster: &Cluster, shards: u16) -> Vec<BTreeSet<String>> {
+pub(super) fn standing(cluster: &Cluster, shards: u16) -> Vec<BTreeSet<String>> {
     let nodes = cluster.dump();
     let below = |root: String| {
         let names = nodes.keys().filter_map(|path| path.strip_prefix(&root)?.strip_prefix('/'));
@@ -43,15 +43,15 @@ fn standing(cluster: &Cluster, shards: u16) -> Vec<BTreeSet<String>> {
 }
 
 /// Where an instance should stand.
-fn place(id: &InstanceId, shards: u16) -> usize {
+pub(super) fn place(id: &InstanceId, shards: u16) -> usize {
     Shards::new(shards).of(id).map_or(0, |shard| usize::from(shard) + 1)
 }
 
-fn mark(cluster: &Cluster, shards: Shards) {
+pub(super) fn mark(cluster: &Cluster, shards: Shards) {
     cluster.put(ROOT, &marker(shards, true));
 }
 
-async fn registered(registry: &Registry, ports: std::ops::Range<u16>) -> Vec<Registration> {
+pub(super) async fn registered(registry: &Registry, ports: std::ops::Range<u16>) -> Vec<Registration> {
     let mut all: Vec<_> = ports.map(|port| registry.register(&service(), Instance::new("h", port))).collect();
     for registration in &mut all {
         registration.registered().await.unwrap();

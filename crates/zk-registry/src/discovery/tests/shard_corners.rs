@@ -1,0 +1,48 @@
+//! A service with shards where others are at work as well: changes in the middle of a read, hostile markers, nodes that stand twice.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::schedules::{NO_AUDIT, ROOT, SESSION, record, registry, service};
+use super::shards::{mark, place};
+use crate::format::shards::Shards;
+use crate::instance::InstanceId;
+use crate::options::Suspicion;
+use crate::resolve::Resolve;
+use crate::store::memory::Cluster;
+
+/// Another number of shards is written, and everybody moves at once.
+fn change(cluster: &Cluster, ports: std::ops::Range<u16>, from: Shards, to: Shards) {
+    mark(cluster, to);
+    for port in ports {
+        let id: InstanceId = format!("h:{port}").parse().unwrap();
+        let (old, new) = (place(&id, from.count) - 1, place(&id, to.count) - 1);
+        if old != new {
+            cluster.put(&format!("{ROOT}~shard-{new}/{id}"), &record(port, 1));
+            assert!(cluster.delete(&format!("{ROOT}~shard-{old}/{id}")));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_in_the_middle_of_a_change_of_the_number_of_shards_misses_nobody() {
+    // From before the first request to after the last one.
+    for microseconds in (0..100_000).step_by(250) {
+        let cluster = Cluster::new(0);
+        mark(&cluster, Shards::new(2));
+        for port in 1..20 {
+            let id: InstanceId = format!("h:{port}").parse().unwrap();
+            cluster.put(&format!("{ROOT}~shard-{}/{id}", place(&id, 2) - 1), &record(port, 1));
+        }
+        cluster.set_latency(Duration::from_millis(10));
+        let reader = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0);
+        let changing = async {
+            sleep(Duration::from_micros(microseconds)).await;
+            change(&cluster, 1..20, Shards::new(2), Shards::new(8));
+        };
+        let service = service();
+        let (found, ()) = tokio::join!(reader.lookup(&service), changing);
+        assert_eq!(found.unwrap().len(), 19, "a change after {microseconds} us");
+    }
+}
