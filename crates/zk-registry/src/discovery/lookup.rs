@@ -17,7 +17,7 @@ use crate::format::shards::{LONGEST_MARKER, Marker, Shards};
 use crate::instance::ServiceName;
 use crate::options::{RecordLimits, Source, Suspicion};
 use crate::snapshot::Snapshot;
-use crate::store::{Fault, Stat, Store};
+use crate::store::{Fault, Node, Stat, Store};
 
 /// The service as it is now: everything that ZooKeeper acknowledged to any client before the call is in it.
 pub(crate) async fn read(
@@ -177,6 +177,7 @@ impl ShardReading<'_> {
         let paths: Vec<_> = seen.iter().map(|(root, _)| root.clone()).collect();
         let mut own_data = OwnData::Same;
         for (number, (root, now)) in nodes(self.store, &paths).await?.into_iter().enumerate() {
+            let now = now.map_err(|fault| fault.while_reading(&root))?;
             let before = std::mem::replace(&mut seen[number].1, now);
             let written = |stat: Option<Stat>| stat.map(|stat| (stat.czxid, stat.mzxid));
             if number == OWN && written(before) != written(now) {
@@ -192,12 +193,20 @@ impl ShardReading<'_> {
     }
 }
 
-/// What ZooKeeper knows of each of these nodes; `None` of one that is not there, or may not be read.
-pub(crate) async fn nodes(store: &dyn Store, paths: &[String]) -> Result<Vec<(String, Option<Stat>)>, Error> {
+/// What ZooKeeper knows of each of these nodes; `None` of one that is not there.
+pub(crate) async fn nodes(
+    store: &dyn Store,
+    paths: &[String],
+) -> Result<Vec<(String, Result<Option<Stat>, Fault>)>, Error> {
     let limits = RecordLimits::default();
     let nodes = bulk::read(store, paths, String::clone, limits, |_, answer| answer).await;
     let nodes = nodes.map_err(|fault| fault.while_reading(paths.first().map_or("/", String::as_str)))?;
-    Ok(nodes.into_iter().map(|(path, node)| (path, node.ok().map(|node| node.stat))).collect())
+    let stat = |node: Result<Node, Fault>| match node {
+        Ok(node) => Ok(Some(node.stat)),
+        Err(Fault::NoNode) => Ok(None),
+        Err(fault) => Err(fault),
+    };
+    Ok(nodes.into_iter().map(|(path, node)| (path, stat(node))).collect())
 }
 
 /// The shards that the marker on a service's own node names.

@@ -70,6 +70,7 @@ impl Operator {
             let dropped = shards.directories(&service)?.into_iter().skip(1 + usize::from(changed.read));
             let dropped: Vec<_> = dropped.map(|directory| base.service(&directory)).collect();
             for (path, node) in lookup::nodes(&*store, &dropped).await? {
+                let node = node.map_err(|fault| fault.while_reading(&path))?;
                 if node.is_some_and(|stat| stat.children > 0) {
                     return Err(Error::new(ErrorKind::Conflict, format!("{path}: there are nodes below it")));
                 }

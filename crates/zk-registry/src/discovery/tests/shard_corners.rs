@@ -6,11 +6,13 @@ use tokio::time::sleep;
 
 use super::schedules::{NO_AUDIT, ROOT, SESSION, record, registry, service};
 use super::shards::{mark, place};
+use crate::error::ErrorKind;
 use crate::format::shards::Shards;
 use crate::instance::InstanceId;
-use crate::options::Suspicion;
+use crate::operate::{Operator, Unused};
+use crate::options::{Acl, Suspicion};
 use crate::resolve::Resolve;
-use crate::store::memory::Cluster;
+use crate::store::memory::{Cluster, Foreign};
 
 /// Another number of shards is written, and everybody moves at once.
 fn change(cluster: &Cluster, ports: std::ops::Range<u16>, from: Shards, to: Shards) {
@@ -45,4 +47,16 @@ async fn a_lookup_in_the_middle_of_a_change_of_the_number_of_shards_misses_nobod
         let (found, ()) = tokio::join!(reader.lookup(&service), changing);
         assert_eq!(found.unwrap().len(), 19, "a change after {microseconds} us");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_may_not_be_read_is_not_dropped() {
+    let cluster = Cluster::new(0);
+    mark(&cluster, Shards::new(2));
+    let secret = Foreign { user: Some("else"), acl: Acl::Creator, ..Foreign::default() };
+    cluster.put_as(&format!("{ROOT}~shard-1"), b"", secret);
+    cluster.put_as(&format!("{ROOT}~shard-1/h:1"), &record(1, 1), secret);
+    let operator = Operator::new(&registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0));
+    let error = operator.set_shards(&service(), 1, Unused::Drop).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().contains("~shard-1")), (ErrorKind::NoAuth, true), "{error}");
 }
