@@ -36,7 +36,6 @@ use crate::discovery::lookup;
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
 use crate::format::sealed::{Amendment, Sharding};
-use crate::format::shards::Shards;
 use crate::instance::{NodeName, ServiceName, Status};
 use crate::registry::Registry;
 use crate::store::{Fault, Store};
@@ -70,32 +69,50 @@ impl Operator {
         }
         let snapshot = self.0.lookup(service).await?;
         match snapshot.get(&name.to_id()).map(|member| member.node_name()) {
-            Some(other) if other != name => self.named(service, other).await,
-            _ => Ok(None),
+            // It may have moved from one shard to another while it was looked for.
+            Some(node) => self.named(service, node).await,
+            None => Ok(None),
         }
     }
 
-    /// Looks at the node of this name in each of the service's directories.
+    /// Looks at the node of this name: of several directories in the first one that has it, of shards in the one that readers go by.
     async fn named(&self, service: &ServiceName, name: NodeName) -> Result<Option<Inspection>, Error> {
-        let context = self.0.context();
-        let directories = context.format.directories(service)?;
-        let found = self.named_in(service, &name, directories.into_iter().enumerate()).await?;
-        if found.is_some() || context.format.sharding() == Sharding::Never {
-            return Ok(found);
-        }
-        // Its place, and then wherever it may be on its way.
-        let shards = self.shards(service).await?;
-        let mut directories: Vec<_> = shards.directories(service)?.into_iter().enumerate().skip(1).collect();
-        let place = shards.of(&name.to_id()).map(|shard| usize::from(shard) + 1);
-        directories.sort_by_key(|(number, _)| Some(*number) != place);
+        let format = &self.0.context().format;
+        let directories: Vec<_> = match format.sharding() {
+            Sharding::Never => format.directories(service)?.into_iter().enumerate().collect(),
+            Sharding::Read | Sharding::ReadAndWrite => vec![self.youngest(service, &name).await?],
+        };
         self.named_in(service, &name, directories.into_iter()).await
     }
 
-    /// The shards of a service, as its marker names them.
-    async fn shards(&self, service: &ServiceName) -> Result<Shards, Error> {
-        let root = self.0.context().base.service(service);
-        let read = move |store: Arc<dyn Store>| async move { lookup::shards(&*store, &root).await };
-        self.0.ask("looking at the service", read).await
+    /// Which of a service's own node and its shards has the youngest node of this name: readers list that one. The service's own if
+    /// there is none.
+    async fn youngest(&self, service: &ServiceName, name: &NodeName) -> Result<(usize, ServiceName), Error> {
+        let base = self.0.context().base.clone();
+        let (service, name) = (service.clone(), name.clone());
+        let look = move |store: Arc<dyn Store>| async move {
+            let root = base.service(&service);
+            store.sync(&root).await.map_err(|fault| fault.while_reading(&root))?;
+            let shards = lookup::shards(&*store, &root).await?;
+            if shards.read == 0 {
+                return Ok((0, service));
+            }
+            let directories = shards.directories(&service)?;
+            let paths = directories.iter().map(|directory| base.instance(directory, &name));
+            let paths: Vec<_> = paths.collect::<Result<_, _>>()?;
+            let mut found = (None, (0, service));
+            for (directory, (path, node)) in
+                directories.into_iter().enumerate().zip(lookup::nodes(&*store, &paths).await?)
+            {
+                let node = node.map_err(|fault| fault.while_reading(&path))?;
+                let created = node.map(|stat| stat.czxid);
+                if created > found.0 {
+                    found = (created, directory);
+                }
+            }
+            Ok(found.1)
+        };
+        self.0.ask("looking for the node", look).await
     }
 
     async fn named_in(

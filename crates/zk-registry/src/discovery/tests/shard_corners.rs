@@ -1,14 +1,15 @@
 //! A service with shards where others are at work as well: changes in the middle of a read, hostile markers, nodes that stand twice.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::schedules::{NO_AUDIT, ROOT, SESSION, record, registry, service};
-use super::shards::{mark, place};
+use super::shards::{mark, place, registered, standing, writer};
 use crate::error::ErrorKind;
 use crate::format::shards::Shards;
-use crate::instance::InstanceId;
+use crate::instance::{InstanceId, Status};
 use crate::operate::{Operator, Unused};
 use crate::options::{Acl, Suspicion};
 use crate::resolve::Resolve;
@@ -50,6 +51,23 @@ async fn a_lookup_in_the_middle_of_a_change_of_the_number_of_shards_misses_nobod
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_operator_changes_the_node_that_readers_list_where_an_id_stands_twice() {
+    let cluster = Cluster::new(0);
+    let network = cluster.connector(SESSION);
+    let _crashed = registered(&registry(&network, NO_AUDIT, Suspicion::Keep, 0), 1..2).await;
+    network.cut();
+    let successor = registered(&writer(&cluster.connector(SESSION), 4, 1), 1..2).await;
+    assert_eq!(standing(&cluster, 4).iter().map(BTreeSet::len).sum::<usize>(), 2);
+    let reader = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 2);
+    let operator = Operator::new(&reader);
+    let seen = operator.inspect(&service(), "h:1").await.unwrap().unwrap();
+    assert_eq!(seen.path(), successor[0].path());
+    operator.set_status(&seen, Status::Draining, None).await.unwrap();
+    let listed = reader.lookup(&service()).await.unwrap();
+    assert_eq!(listed.instances().next().unwrap().status(), Status::Draining);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shard_that_may_not_be_read_is_not_dropped() {
     let cluster = Cluster::new(0);
     mark(&cluster, Shards::new(2));
@@ -59,4 +77,6 @@ async fn a_shard_that_may_not_be_read_is_not_dropped() {
     let operator = Operator::new(&registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0));
     let error = operator.set_shards(&service(), 1, Unused::Drop).await.unwrap_err();
     assert_eq!((error.kind(), error.to_string().contains("~shard-1")), (ErrorKind::NoAuth, true), "{error}");
+    let error = operator.inspect(&service(), "h:1").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoAuth, "{error}");
 }
