@@ -61,7 +61,7 @@ pub(super) enum Found {
 enum Step {
     /// There is none: it is made, to stay.
     Make(Shards),
-    /// It has no children, and may be a container, which would go: another one takes its place, to stay.
+    /// It has no children, and may be a container, which would go: another one takes its place, to stay. We may write it.
     Replace {
         shards: Shards,
         version: i32,
@@ -139,7 +139,7 @@ impl Found {
     fn differs_from(self, wish: Wish) -> Option<&'static str> {
         match (self, wish) {
             (Self::Foreign, _) => {
-                Some("the data of the service's node are somebody else's: it has no shards")
+                Some("the service's node or its data are somebody else's: it has no shards")
             }
             (Self::Forbidden(_), _) => {
                 Some("the marker of the service may not be read or written: its shards are as it says")
@@ -172,14 +172,17 @@ impl Wish {
 impl Step {
     /// What follows from what stands there; `None`: no node does.
     fn of(seen: Option<(&Bytes, Stat)>, wish: Wish) -> Self {
-        let Some((data, Stat { version, children, .. })) = seen else { return Self::Make(wish.anew()) };
+        let Some((data, Stat { version, children, owner, .. })) = seen else {
+            return Self::Make(wish.anew());
+        };
         match Marker::read(data) {
             Marker::Foreign => Self::Rest(Found::Foreign),
-            Marker::Absent if children == 0 => Self::Replace { shards: wish.anew(), version },
+            // It goes with the session that owns it.
+            Marker::Absent if owner != 0 => Self::Rest(Found::Foreign),
             Marker::Absent => Self::Write { shards: wish.anew(), kept: false, version },
             Marker::Shards { shards, kept } => match wish.on(shards) {
                 wanted if wanted != shards => Self::Write { shards: wanted, kept, version },
-                _ if !kept && children == 0 => Self::Replace { shards, version },
+                _ if !kept && children == 0 && owner == 0 => Self::Replace { shards, version },
                 _ => Self::Rest(Found::Shards(shards)),
             },
         }
@@ -223,6 +226,13 @@ pub(super) async fn settle(store: &dyn Store, root: &str, ask: &Ask, acl: Acl) -
                 written.map(drop)
             }
             Step::Replace { shards, version } => {
+                match store.acl(root).await {
+                    Ok(found) if found == acl => {}
+                    // It would be ours to give away, and not its owner's.
+                    Ok(_) | Err(Fault::NoAuth) => return Ok(Found::Shards(shards)),
+                    Err(Fault::NoNode) => continue,
+                    Err(fault) => return Err(fault),
+                }
                 let delete = Op::Delete { path: root.to_owned(), version: Some(version) };
                 let data = Bytes::from(marker(shards, true));
                 let create = Op::Create { path: root.to_owned(), data, kind: Kind::Persistent, acl };
@@ -254,7 +264,7 @@ mod tests {
 
     use super::*;
     use crate::store::Connect as _;
-    use crate::store::memory::Cluster;
+    use crate::store::memory::{Cluster, Foreign};
 
     const ROOT: &str = "/services/time";
 
@@ -271,7 +281,7 @@ mod tests {
         let (four, eight) = (Shards::new(4), Shards::new(8));
         let at_least = Wish::AtLeast(8);
         assert_eq!(Step::of(None, at_least), Step::Make(eight));
-        assert_eq!(step(b"", 0, at_least), Step::Replace { shards: eight, version: 3 });
+        assert_eq!(step(b"", 0, at_least), Step::Write { shards: eight, kept: false, version: 3 });
         assert_eq!(step(b"", 5, at_least), Step::Write { shards: eight, kept: false, version: 3 });
         assert_eq!(step(b"10.0.0.1", 5, at_least), Step::Rest(Found::Foreign));
         let kept = marker(four, true);
@@ -321,5 +331,33 @@ mod tests {
         let found = settle(&*store, ROOT, &ask(Wish::AtLeast(4)), Acl::Open).await.unwrap();
         assert_eq!(found, Found::Foreign);
         assert_eq!(&cluster.node(ROOT).unwrap().data[..], b"10.0.0.1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_of_others_is_not_taken_away_from_them() {
+        let cluster = Cluster::new(0);
+        let session = 0x77;
+        cluster.put_as(ROOT, b"", Foreign { session, ..Foreign::default() });
+        let store = cluster.connector(Duration::from_secs(4)).connect().await.unwrap();
+        let found = settle(&*store, ROOT, &ask(Wish::AtLeast(4)), Acl::Open).await.unwrap();
+        assert_eq!((found, cluster.node(ROOT).unwrap().stat.owner), (Found::Foreign, session));
+
+        let cluster = Cluster::new(0);
+        let theirs = Foreign { user: Some("admin"), acl: Acl::ReadOnly, ..Foreign::default() };
+        cluster.put_as(ROOT, b"", theirs);
+        let czxid = cluster.node(ROOT).unwrap().stat.czxid;
+        for user in [None, Some("admin")] {
+            let store = cluster.connector_as(user, Duration::from_secs(4)).connect().await.unwrap();
+            let found = settle(&*store, ROOT, &ask(Wish::AtLeast(4)), Acl::Open).await.unwrap();
+            let written =
+                if user.is_some() { Found::Shards(Shards::new(4)) } else { Found::Forbidden(Shards::NONE) };
+            assert_eq!((found, cluster.node(ROOT).unwrap().stat.czxid), (written, czxid));
+        }
+        // One that is as ours would be is replaced.
+        let store = cluster.connector_as(Some("admin"), Duration::from_secs(4)).connect().await.unwrap();
+        settle(&*store, ROOT, &ask(Wish::AtLeast(4)), Acl::ReadOnly).await.unwrap();
+        let node = cluster.node(ROOT).unwrap();
+        assert!(node.stat.czxid > czxid);
+        assert_eq!(Marker::read(&node.data), Marker::Shards { shards: Shards::new(4), kept: true });
     }
 }
