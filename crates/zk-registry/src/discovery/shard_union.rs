@@ -24,6 +24,8 @@ pub(super) struct ShardUnion {
     members: Members,
     /// Instances that are gone from a part, and listed until it is known that they are gone from all.
     missed: BTreeMap<InstanceId, Missed>,
+    /// Suspects of a part that were seen in another one since, in a node that was created then.
+    moved: BTreeMap<InstanceId, Zxid>,
     stage: Stage,
     revision: u64,
     watermark: Zxid,
@@ -90,6 +92,7 @@ impl ShardUnion {
             shards: Shards::NONE,
             members: own.0.members.clone(),
             missed: BTreeMap::new(),
+            moved: BTreeMap::new(),
             stage,
             revision: own.revision(),
             watermark: own.watermark(),
@@ -218,14 +221,29 @@ impl ShardUnion {
         }
     }
 
+    /// The suspects of the parts, but for those that have only moved: what became of them later was seen elsewhere.
+    fn suspects(&mut self) -> Members {
+        let (mut suspects, mut moved) = (BTreeMap::new(), BTreeMap::new());
+        for suspect in self.parts.iter().flat_map(Snapshot::suspects) {
+            let member = self.members.get(&suspect.id);
+            let created = member.map(|member| member.created).or(self.moved.get(&suspect.id).copied());
+            if let Some(created) = created.filter(|created| *created > suspect.created) {
+                moved.insert(suspect.id.clone(), created);
+            } else if member.is_none() {
+                suspects.insert(&suspect.id, suspect.clone());
+            }
+        }
+        let suspects = Members::from_sorted(suspects.into_values().collect());
+        self.moved = moved;
+        suspects
+    }
+
     /// What the parts make.
     pub(super) fn snapshot(&mut self) -> Snapshot {
         self.revision += 1;
         let freshness = self.freshness();
+        let suspects = self.suspects();
         let parts = || self.parts.iter();
-        let is_lost = |suspect: &&Arc<Member>| self.members.get(&suspect.id).is_none();
-        let suspects: BTreeMap<_, _> =
-            parts().flat_map(Snapshot::suspects).filter(is_lost).map(|one| (&one.id, one.clone())).collect();
         let mut rejected: Vec<Arc<Rejected>> = parts().flat_map(Snapshot::rejected).cloned().collect();
         rejected.sort_by(|a, b| a.id.cmp(&b.id));
         // A part that was never there has no point of history to speak of; one that came later was first read after the others.
@@ -237,7 +255,7 @@ impl ShardUnion {
         Snapshot::new(Contents {
             service: self.service.clone(),
             members: self.members.clone(),
-            suspects: Members::from_sorted(suspects.into_values().collect()),
+            suspects,
             rejected: rejected.into(),
             rules: Arc::default(),
             shadows: parts().map(Snapshot::shadows).sum(),

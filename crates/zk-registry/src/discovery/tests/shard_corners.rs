@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::schedules::{NO_AUDIT, ROOT, SESSION, record, registry, service};
+use super::schedules::{NO_AUDIT, ROOT, SESSION, becomes, record, registry, service};
 use super::shards::{mark, place, registered, standing, writer};
 use crate::error::ErrorKind;
 use crate::format::shards::Shards;
@@ -79,4 +79,25 @@ async fn a_shard_that_may_not_be_read_is_not_dropped() {
     assert_eq!((error.kind(), error.to_string().contains("~shard-1")), (ErrorKind::NoAuth, true), "{error}");
     let error = operator.inspect(&service(), "h:1").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoAuth, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_has_left_after_it_moved_with_all_others_is_no_suspect() {
+    let cluster = Cluster::new(0);
+    let writers: Vec<_> = (0..4).map(|n| writer(&cluster.connector(SESSION), 2, n)).collect();
+    let mut all = Vec::new();
+    for (writer, first) in writers.iter().zip((1..).step_by(5)) {
+        all.extend(registered(writer, first..first + 5).await);
+    }
+    let reader = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 9);
+    let mut watch = reader.watch(&service());
+    assert_eq!(watch.live().await.unwrap().len(), 20);
+    mark(&cluster, Shards::new(2).changed_to(1));
+    while standing(&cluster, 0)[0].len() < 20 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    all.pop().unwrap().withdraw(SESSION).await;
+    becomes(&mut watch, 19).await;
+    let now = watch.current();
+    assert_eq!(now.suspects().len(), 0, "{now:?}");
 }
