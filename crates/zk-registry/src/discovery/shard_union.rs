@@ -27,6 +27,7 @@ pub(super) struct ShardUnion {
     /// Suspects of a part that were seen in another one since, in a node that was created then.
     moved: BTreeMap<InstanceId, Zxid>,
     stage: Stage,
+    marker: Steadiness,
     revision: u64,
     watermark: Zxid,
 }
@@ -38,6 +39,14 @@ enum Stage {
     Gathering(Freshness),
     /// Every part was read once. A part that is added later counts from its first read on.
     Known,
+}
+
+/// Whether the marker says how it is, or another thing whenever it is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Steadiness {
+    /// It changed while a question was under way: the next one is put to all parts, so that it holds whatever the marker says.
+    Changing,
+    Steady,
 }
 
 /// An instance that is gone from a part.
@@ -94,6 +103,7 @@ impl ShardUnion {
             missed: BTreeMap::new(),
             moved: BTreeMap::new(),
             stage,
+            marker: Steadiness::Steady,
             revision: own.revision(),
             watermark: own.watermark(),
             parts: vec![own],
@@ -143,6 +153,7 @@ impl ShardUnion {
         }
         let (mut parts, mut cause): (Vec<usize>, _) = match is_first {
             true => ((0..self.parts.len()).collect(), Cause::First),
+            false if self.marker == Steadiness::Changing => ((0..self.parts.len()).collect(), Cause::Moving),
             false => {
                 // Of several changes some may have called it to a node that is not known yet, or not any more.
                 let unsure = |part: &usize| self.parts[*part].freshness() != Freshness::Live;
@@ -182,10 +193,12 @@ impl ShardUnion {
             Answered::Overdue(question) if question.parts.iter().any(can_be_asked) => return false,
             Answered::Overdue(question) => question,
         };
-        // With another marker there is another place to look.
-        if question.shards != self.shards {
+        // With another marker there is another place to look, unless that was done.
+        if question.shards != self.shards && question.parts.len() < self.parts.len() {
+            self.marker = Steadiness::Changing;
             return false;
         }
+        self.marker = Steadiness::Steady;
         let mut news = question.cause == Cause::First;
         if news {
             self.stage = Stage::Known;

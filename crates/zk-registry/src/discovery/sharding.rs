@@ -90,7 +90,8 @@ pub(crate) struct ShardedService {
     start: StartShard,
     snapshots: watch::Sender<Snapshot>,
     waiters: mpsc::UnboundedReceiver<Waiter>,
-    waiting: FuturesUnordered<BoxFuture<'static, (Shards, Waiter)>>,
+    /// Waiters, each with how many parts were asked.
+    waiting: FuturesUnordered<BoxFuture<'static, (usize, Waiter)>>,
     subscriptions: Arc<Subscriptions>,
     counters: Arc<ViewCounters>,
     file: Option<SnapshotFile>,
@@ -168,9 +169,8 @@ impl ShardedService {
                 }
                 Some((asked, waiter)) = self.waiting.next(), if !self.waiting.is_empty() => {
                     self.catch_up();
-                    // With another marker there is more to ask.
-                    if asked != *self.markers.borrow() {
-                        self.reshard();
+                    // With another marker there may be more to ask.
+                    if asked < self.union.parts() {
                         self.ask(waiter);
                     } else {
                         self.publish();
@@ -233,11 +233,11 @@ impl ShardedService {
 
     /// Answers the waiter once every part holds what is waited for; of a view that has ended there is nothing to wait for.
     fn ask(&mut self, waiter: Waiter) {
-        let shards = *self.markers.borrow();
-        let answers = known_up_to(&self.wanted, 0..self.wanted.len(), waiter.zxid);
+        let asked = self.wanted.len();
+        let answers = known_up_to(&self.wanted, 0..asked, waiter.zxid);
         self.waiting.push(Box::pin(async move {
             answers.await;
-            (shards, waiter)
+            (asked, waiter)
         }));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::schedules::{NO_AUDIT, ROOT, SESSION, becomes, record, registry, service};
 use super::shards::{mark, place, registered, standing, writer};
@@ -13,6 +13,7 @@ use crate::instance::{InstanceId, Status};
 use crate::operate::{Operator, Unused};
 use crate::options::{Acl, Suspicion};
 use crate::resolve::Resolve;
+use crate::snapshot::Zxid;
 use crate::store::memory::{Cluster, Foreign};
 
 /// Another number of shards is written, and everybody moves at once.
@@ -100,4 +101,45 @@ async fn one_that_has_left_after_it_moved_with_all_others_is_no_suspect() {
     becomes(&mut watch, 19).await;
     let now = watch.current();
     assert_eq!(now.suspects().len(), 0, "{now:?}");
+}
+
+/// What is to come comes, however often the marker is written.
+async fn under_a_flapping_marker(every: Duration) {
+    let cluster = Cluster::new(0);
+    mark(&cluster, Shards::new(4));
+    let path = |port: u16| {
+        let id: InstanceId = format!("h:{port}").parse().unwrap();
+        format!("{ROOT}~shard-{}/{id}", place(&id, 4) - 1)
+    };
+    (1..20).for_each(|port| cluster.put(&path(port), &record(port, 1)));
+    let reader = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 1);
+    let mut watch = reader.watch(&service());
+    assert_eq!(watch.live().await.unwrap().len(), 19);
+    cluster.set_latency(Duration::from_millis(30));
+    let flapping = tokio::spawn({
+        let cluster = cluster.clone();
+        async move {
+            for shards in [Shards { count: 2, read: 4 }, Shards::new(4)].into_iter().cycle() {
+                mark(&cluster, shards);
+                sleep(every).await;
+            }
+        }
+    });
+    for port in 1..10 {
+        cluster.delete(&path(port));
+        becomes(&mut watch, usize::from(19 - port)).await;
+        let zxid = Zxid(cluster.node(ROOT).unwrap().stat.mzxid);
+        timeout(SESSION, watch.wait_for(zxid)).await.expect("it is not waited for for ever").unwrap();
+        sleep(SESSION / 4).await;
+    }
+    let fresh = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 2);
+    assert_eq!(timeout(SESSION, fresh.watch(&service()).live()).await.expect("live").unwrap().len(), 10);
+    flapping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_a_marker_that_is_written_all_the_time_what_goes_is_unlisted_and_who_waits_is_told() {
+    for milliseconds in [1, 20, 30, 60] {
+        under_a_flapping_marker(Duration::from_millis(milliseconds)).await;
+    }
 }
