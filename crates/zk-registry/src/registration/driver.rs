@@ -167,7 +167,8 @@ impl Driver {
         if self.context.shards > 1 && entry.may_shard() && entry.intent.record.is_some() {
             let wish = Wish::AtLeast(self.context.shards);
             let (parents, kind) = (entry.parents(), parents::kind(&*entry.source.format));
-            let shards = self.markers.judge(&entry.root(), key, || Ask { parents, kind, wish });
+            let due = (key, entry.stage);
+            let shards = self.markers.judge(&entry.root(), due, || Ask { parents, kind, wish });
             let Some(shards) = shards else { return };
             if let Err(error) = entry.reshard(shards, &self.context) {
                 return self.fail(key, error);

@@ -1,7 +1,7 @@
 //! The markers of services with shards: how many there are, as the nodes say and as this registry was asked for.
 //!
 //! A registrar does not watch them: ten thousand would each hear of every change. It looks before the first registration of a service,
-//! and with every audit. A pure step decides what is written; each write is guarded by what was seen.
+//! with every audit, and before anything else in a new session. A pure step decides what is written; each write is guarded by what was seen.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tracing::{info, warn};
 
 use super::holders::Key;
+use super::next::Stage;
 use crate::format::shards::{Marker, Shards, marker};
 use crate::options::Acl;
 use crate::store::{Fault, Kind, Op, Stat, Store};
@@ -75,9 +76,16 @@ enum Step {
 }
 
 impl Markers {
-    /// The shards of the service at this node; `None`: the registration is due again once they are known.
-    pub(super) fn judge(&mut self, root: &str, key: Key, ask: impl FnOnce() -> Ask) -> Option<Shards> {
-        if let Some((_, found)) = self.known.get(root) {
+    /// The shards of the service at this node; `None`: the registration is due again once they are known. One that makes its node next
+    /// waits for a look that is due: in a new session the marker may be another one than in the last.
+    pub(super) fn judge(
+        &mut self,
+        root: &str,
+        (key, stage): (Key, Stage),
+        ask: impl FnOnce() -> Ask,
+    ) -> Option<Shards> {
+        let is_due = self.waiting.contains_key(root);
+        if let Some((_, found)) = self.known.get(root).filter(|_| !is_due || stage != Stage::Create) {
             return Some(found.shards());
         }
         self.waiting.entry(root.to_owned()).or_insert_with(|| (ask(), Vec::new())).1.push(key);

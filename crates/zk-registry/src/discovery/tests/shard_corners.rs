@@ -143,3 +143,27 @@ async fn under_a_marker_that_is_written_all_the_time_what_goes_is_unlisted_and_w
         under_a_flapping_marker(Duration::from_millis(milliseconds)).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_away_for_longer_than_its_session_is_back_where_the_marker_says_by_then() {
+    let cluster = Cluster::new(0);
+    let network = cluster.connector(SESSION);
+    let mut all = registered(&writer(&network, 8, 0), 1..20).await;
+    network.cut();
+    sleep(SESSION * 2).await;
+    let operator = Operator::new(&registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 1));
+    assert_eq!(operator.set_shards(&service(), 1, Unused::Drop).await.unwrap(), 0, "all are gone");
+    let reader = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 2);
+    let mut watch = reader.watch(&service());
+    assert!(watch.live().await.unwrap().is_empty());
+    network.heal();
+    while standing(&cluster, 8).iter().all(BTreeSet::is_empty) {
+        sleep(Duration::from_micros(100)).await;
+        assert!(
+            standing(&cluster, 8)[1..].iter().all(BTreeSet::is_empty),
+            "one is where no new reader looks"
+        );
+    }
+    let zxid = all[0].registered().await.unwrap();
+    assert!(watch.wait_for(zxid).await.unwrap().get(all[0].id()).is_some());
+}
