@@ -133,7 +133,9 @@ impl ShardUnion {
         let older = mem::replace(older, newer.clone());
         for change in older.diff(&newer) {
             match change {
-                Change::Added(member) | Change::Updated { new: member, .. } => self.settle(&member.id),
+                Change::Added(member) | Change::Updated { new: member, .. } => self.stands(member),
+                // A younger node of it is known, which counts.
+                Change::Removed(member) if self.listed(&member.id) > Some(member.created) => {}
                 Change::Removed(member) => {
                     let id = member.id.clone();
                     self.missed.insert(id.clone(), Missed { member, part, gone: newer.watermark() });
@@ -213,6 +215,20 @@ impl ShardUnion {
         news
     }
 
+    /// When the node was created by which an instance is listed.
+    fn listed(&self, id: &InstanceId) -> Option<Zxid> {
+        self.members.get(id).map(|member| member.created)
+    }
+
+    /// A part has this instance. Whether others have it too is of interest where theirs may be younger: there may be a thousand.
+    fn stands(&mut self, member: Arc<Member>) {
+        if self.listed(&member.id) > Some(member.created) {
+            return self.settle(&member.id);
+        }
+        self.missed.remove(&member.id);
+        drop(self.members.insert(member));
+    }
+
     fn settle(&mut self, id: &InstanceId) {
         // The youngest node counts: the others are on their way, or what a crashed process left.
         let standing = self.parts.iter().filter_map(|part| part.get(id)).max_by_key(|member| member.created);
@@ -283,6 +299,7 @@ impl ShardUnion {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::instance::Instance;
@@ -375,5 +392,25 @@ mod tests {
         union.reshard(Shards::new(4));
         assert_eq!(union.snapshot().freshness(), Freshness::Live);
         assert_eq!(union.snapshot().watermark(), Zxid(3));
+    }
+
+    /// How long it takes until the first part has thousands of instances, beside so many others.
+    fn taking_up(shards: u16) -> Duration {
+        let mut union = ShardUnion::new(part(&[], 1), Shards::new(shards));
+        for (shard, port) in (1..=usize::from(shards)).zip(1..) {
+            union.take_up(shard, part(&[&member(port, 2)], 2));
+        }
+        let members: Vec<_> = (10_000..14_000).map(|port| member(port, 5)).collect();
+        let full = part(&members.iter().collect::<Vec<_>>(), 5);
+        let began = Instant::now();
+        union.take_up(1, full);
+        began.elapsed()
+    }
+
+    #[test]
+    fn instances_cost_as_much_beside_a_thousand_shards_as_beside_two() {
+        let best = |shards| (0..5).map(|_| taking_up(shards)).min().unwrap();
+        let (two, thousand) = (best(2), best(1_000));
+        assert!(thousand < two * 5, "{thousand:?}, and {two:?} beside two");
     }
 }
