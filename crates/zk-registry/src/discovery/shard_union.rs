@@ -255,7 +255,8 @@ impl ShardUnion {
         let (mut suspects, mut moved) = (BTreeMap::new(), BTreeMap::new());
         for suspect in self.parts.iter().flat_map(Snapshot::suspects) {
             let member = self.members.get(&suspect.id);
-            let created = member.map(|member| member.created).or(self.moved.get(&suspect.id).copied());
+            let created =
+                member.map(|member| member.created).or_else(|| self.moved.get(&suspect.id).copied());
             if let Some(created) = created.filter(|created| *created > suspect.created) {
                 moved.insert(suspect.id.clone(), created);
             } else if member.is_none() {

@@ -42,11 +42,16 @@ pub(crate) enum Marker {
     /// Somebody else's data, which are left alone: the service has no shards.
     Foreign,
     /// The service has shards.
-    Shards {
-        shards: Shards,
-        /// Whether the node was made to stay. Another one may be a container, which goes with its last child.
-        kept: bool,
-    },
+    Shards { shards: Shards, node: OwnNode },
+}
+
+/// How a service's own node was made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum OwnNode {
+    /// To stay.
+    Kept,
+    /// Perhaps as a container, which goes with its last child.
+    Passing,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -117,7 +122,8 @@ impl Marker {
             Some(Document { ours: Fields { shards: count @ 1..=MOST, read: read @ 0..=MOST, kept, .. } })
                 if count == 1 || read >= count =>
             {
-                Self::Shards { shards: Shards { count, read }, kept }
+                let node = if kept { OwnNode::Kept } else { OwnNode::Passing };
+                Self::Shards { shards: Shards { count, read }, node }
             }
             _ => Self::Foreign,
         }
@@ -133,7 +139,8 @@ impl Marker {
 }
 
 /// The data that say so.
-pub(crate) fn marker(Shards { count, read }: Shards, kept: bool) -> Vec<u8> {
+pub(crate) fn marker(Shards { count, read }: Shards, node: OwnNode) -> Vec<u8> {
+    let kept = node == OwnNode::Kept;
     let document = Document { ours: Fields { v: 1, shards: count, read, kept } };
     // Numbers and a boolean can always be written.
     serde_json::to_vec(&document).unwrap_or_default()
@@ -309,12 +316,17 @@ mod tests {
 
     #[test]
     fn a_marker_says_what_it_was_written_for_and_what_others_wrote_says_nothing() {
-        for (count, read, kept) in [(2, 2, false), (8, 16, true), (1, 8, true), (MOST, MOST, false)] {
+        for (count, read, node) in [
+            (2, 2, OwnNode::Passing),
+            (8, 16, OwnNode::Kept),
+            (1, 8, OwnNode::Kept),
+            (MOST, MOST, OwnNode::Passing),
+        ] {
             let shards = Shards { count, read };
-            assert_eq!(Marker::read(&marker(shards, kept)), Marker::Shards { shards, kept });
+            assert_eq!(Marker::read(&marker(shards, node)), Marker::Shards { shards, node });
         }
         assert_eq!(
-            String::from_utf8(marker(Shards { count: 8, read: 16 }, true)).unwrap(),
+            String::from_utf8(marker(Shards { count: 8, read: 16 }, OwnNode::Kept)).unwrap(),
             r#"{"zk-registry":{"v":1,"shards":8,"read":16,"kept":true}}"#
         );
         assert_eq!(Marker::read(b""), Marker::Absent);

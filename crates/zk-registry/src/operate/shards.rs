@@ -60,7 +60,7 @@ impl Operator {
                 Ok(Some(Err(Fault::NoNode)) | None) => return Err(conflict("it is not there")),
                 Ok(Some(Err(fault))) | Err(fault) => return Err(fault.while_reading(&root)),
             };
-            let Marker::Shards { shards, kept } = Marker::read(&node.data) else {
+            let Marker::Shards { shards, node: made } = Marker::read(&node.data) else {
                 return Err(conflict("its data are no marker: register with shards first"));
             };
             let changed = match unused {
@@ -75,7 +75,7 @@ impl Operator {
                     return Err(Error::new(ErrorKind::Conflict, format!("{path}: there are nodes below it")));
                 }
             }
-            let written = store.set(&root, &marker(changed, kept), Some(node.stat.version)).await;
+            let written = store.set(&root, &marker(changed, made), Some(node.stat.version)).await;
             written.map_err(|fault| refused(&root, fault))?;
             Ok(changed.read)
         };

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::holders::Key;
 use super::next::Stage;
-use crate::format::shards::{Marker, Shards, marker};
+use crate::format::shards::{Marker, OwnNode, Shards, marker};
 use crate::options::Acl;
 use crate::store::{Fault, Kind, Op, Stat, Store};
 
@@ -70,7 +70,7 @@ enum Step {
     Rest(Found),
     Write {
         shards: Shards,
-        kept: bool,
+        node: OwnNode,
         version: i32,
     },
 }
@@ -187,10 +187,12 @@ impl Step {
             Marker::Foreign => Self::Rest(Found::Foreign),
             // It goes with the session that owns it.
             Marker::Absent if owner != 0 => Self::Rest(Found::Foreign),
-            Marker::Absent => Self::Write { shards: wish.anew(), kept: false, version },
-            Marker::Shards { shards, kept } => match wish.on(shards) {
-                wanted if wanted != shards => Self::Write { shards: wanted, kept, version },
-                _ if !kept && children == 0 && owner == 0 => Self::Replace { shards, version },
+            Marker::Absent => Self::Write { shards: wish.anew(), node: OwnNode::Passing, version },
+            Marker::Shards { shards, node } => match wish.on(shards) {
+                wanted if wanted != shards => Self::Write { shards: wanted, node, version },
+                _ if node == OwnNode::Passing && children == 0 && owner == 0 => {
+                    Self::Replace { shards, version }
+                }
                 _ => Self::Rest(Found::Shards(shards)),
             },
         }
@@ -214,15 +216,15 @@ pub(super) async fn settle(store: &dyn Store, root: &str, ask: &Ask, acl: Acl) -
             Step::Make(shards) => {
                 let above: Vec<_> =
                     ask.parents.iter().map(|path| store.create(path, b"", ask.kind, acl)).collect();
-                let made = store.create(root, &marker(shards, true), Kind::Persistent, acl);
+                let made = store.create(root, &marker(shards, OwnNode::Kept), Kind::Persistent, acl);
                 for parent in above {
                     // One that is there, or that may not be made, tells with the node itself.
                     drop(parent.await);
                 }
                 made.await.map(drop)
             }
-            Step::Write { shards, kept, version } => {
-                let written = store.set(root, &marker(shards, kept), Some(version)).await;
+            Step::Write { shards, node, version } => {
+                let written = store.set(root, &marker(shards, node), Some(version)).await;
                 if written.is_ok() {
                     info!(
                         root,
@@ -242,7 +244,7 @@ pub(super) async fn settle(store: &dyn Store, root: &str, ask: &Ask, acl: Acl) -
                     Err(fault) => return Err(fault),
                 }
                 let delete = Op::Delete { path: root.to_owned(), version: Some(version) };
-                let data = Bytes::from(marker(shards, true));
+                let data = Bytes::from(marker(shards, OwnNode::Kept));
                 let create = Op::Create { path: root.to_owned(), data, kind: Kind::Persistent, acl };
                 store.multi(vec![delete, create]).await.map(drop)
             }
@@ -289,21 +291,24 @@ mod tests {
         let (four, eight) = (Shards::new(4), Shards::new(8));
         let at_least = Wish::AtLeast(8);
         assert_eq!(Step::of(None, at_least), Step::Make(eight));
-        assert_eq!(step(b"", 0, at_least), Step::Write { shards: eight, kept: false, version: 3 });
-        assert_eq!(step(b"", 5, at_least), Step::Write { shards: eight, kept: false, version: 3 });
+        assert_eq!(step(b"", 0, at_least), Step::Write { shards: eight, node: OwnNode::Passing, version: 3 });
+        assert_eq!(step(b"", 5, at_least), Step::Write { shards: eight, node: OwnNode::Passing, version: 3 });
         assert_eq!(step(b"10.0.0.1", 5, at_least), Step::Rest(Found::Foreign));
-        let kept = marker(four, true);
-        assert_eq!(step(&kept, 0, at_least), Step::Write { shards: eight, kept: true, version: 3 });
+        let kept = marker(four, OwnNode::Kept);
+        assert_eq!(step(&kept, 0, at_least), Step::Write { shards: eight, node: OwnNode::Kept, version: 3 });
         assert_eq!(step(&kept, 0, Wish::AtLeast(2)), Step::Rest(Found::Shards(four)), "the larger holds");
         assert_eq!(
             step(&kept, 0, Wish::AsItIs(eight)),
             Step::Rest(Found::Shards(four)),
             "what is lowered holds"
         );
-        let passing = marker(four, false);
+        let passing = marker(four, OwnNode::Passing);
         assert_eq!(step(&passing, 0, Wish::AtLeast(4)), Step::Replace { shards: four, version: 3 });
         assert_eq!(step(&passing, 1, Wish::AtLeast(4)), Step::Rest(Found::Shards(four)));
-        assert_eq!(step(b"", 1, Wish::AsItIs(four)), Step::Write { shards: four, kept: false, version: 3 });
+        assert_eq!(
+            step(b"", 1, Wish::AsItIs(four)),
+            Step::Write { shards: four, node: OwnNode::Passing, version: 3 }
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -322,13 +327,13 @@ mod tests {
             assert!(shards.read >= shards.count);
         }
         let stands = Marker::read(&cluster.node(ROOT).unwrap().data);
-        assert_eq!(stands, Marker::Shards { shards: Shards::new(16), kept: false });
+        assert_eq!(stands, Marker::Shards { shards: Shards::new(16), node: OwnNode::Passing });
         // Its children are gone: from now on it stays without any.
         cluster.delete(&format!("{ROOT}/h:1"));
         let store = cluster.connector(Duration::from_secs(4)).connect().await.unwrap();
         settle(&*store, ROOT, &ask(Wish::AsItIs(Shards::new(16))), Acl::Open).await.unwrap();
         let stands = Marker::read(&cluster.node(ROOT).unwrap().data);
-        assert_eq!(stands, Marker::Shards { shards: Shards::new(16), kept: true });
+        assert_eq!(stands, Marker::Shards { shards: Shards::new(16), node: OwnNode::Kept });
     }
 
     #[tokio::test(start_paused = true)]
@@ -366,6 +371,6 @@ mod tests {
         settle(&*store, ROOT, &ask(Wish::AtLeast(4)), Acl::ReadOnly).await.unwrap();
         let node = cluster.node(ROOT).unwrap();
         assert!(node.stat.czxid > czxid);
-        assert_eq!(Marker::read(&node.data), Marker::Shards { shards: Shards::new(4), kept: true });
+        assert_eq!(Marker::read(&node.data), Marker::Shards { shards: Shards::new(4), node: OwnNode::Kept });
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::schedules::{AUDIT, NO_AUDIT, ROOT, SESSION, becomes, record, registry, service};
 use crate::error::ErrorKind;
-use crate::format::shards::{Marker, Shards, marker};
+use crate::format::shards::{Marker, OwnNode, Shards, marker};
 use crate::instance::{Instance, InstanceId, Status};
 use crate::operate::{Operator, Unused};
 use crate::options::{Acl, Credentials, Options, Suspicion};
@@ -48,7 +48,7 @@ pub(super) fn place(id: &InstanceId, shards: u16) -> usize {
 }
 
 pub(super) fn mark(cluster: &Cluster, shards: Shards) {
-    cluster.put(ROOT, &marker(shards, true));
+    cluster.put(ROOT, &marker(shards, OwnNode::Kept));
 }
 
 pub(super) async fn registered(registry: &Registry, ports: std::ops::Range<u16>) -> Vec<Registration> {
@@ -65,7 +65,7 @@ async fn registrations_stand_in_the_shards_that_the_marker_names_and_a_reader_wi
     let writer = writer(&cluster.connector(SESSION), 4, 0);
     let all = registered(&writer, 1..41).await;
     let found = Marker::read(&cluster.node(ROOT).unwrap().data);
-    assert_eq!(found, Marker::Shards { shards: Shards::new(4), kept: true });
+    assert_eq!(found, Marker::Shards { shards: Shards::new(4), node: OwnNode::Kept });
     let standing = standing(&cluster, 4);
     assert!(standing[0].is_empty());
     for registration in &all {
@@ -271,7 +271,7 @@ async fn under_an_acl_everything_that_is_made_has_it_and_what_may_not_be_written
     // Somebody who may not write the marker registers where it says, as far as he may read it.
     let cluster = Cluster::new(0);
     let theirs = Foreign { user: Some("else"), acl: Acl::ReadOnly, ..Foreign::default() };
-    cluster.put_as(ROOT, &marker(Shards::new(2), true), theirs);
+    cluster.put_as(ROOT, &marker(Shards::new(2), OwnNode::Kept), theirs);
     let _all = registered(&writer(&cluster.connector(SESSION), 4, 0), 1..9).await;
     assert_eq!(standing(&cluster, 4).iter().map(BTreeSet::len).collect::<Vec<_>>()[3..], [0, 0]);
     assert_eq!(standing(&cluster, 4)[0].len(), 0);

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
 
-use crate::format::shards::{Marker, Shards, marker};
+use crate::format::shards::{Marker, OwnNode, Shards, marker};
 use crate::instance::{Instance, Status};
 use crate::options::Options;
 use crate::registration::{Registering, Registration, RegistrationState};
@@ -109,7 +109,8 @@ fn remark(rng: &mut SmallRng, cluster: &Cluster) {
         2 if cluster.node(ROOT).is_some() => cluster.put(ROOT, b""),
         _ => {
             let count = [1, 2, 3, 5, 8, 16][rng.random_range(0..6)];
-            cluster.put(ROOT, &marker(shards.changed_to(count), rng.random()));
+            let node = if rng.random() { OwnNode::Kept } else { OwnNode::Passing };
+            cluster.put(ROOT, &marker(shards.changed_to(count), node));
         }
     }
 }
