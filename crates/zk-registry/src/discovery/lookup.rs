@@ -144,12 +144,16 @@ enum OwnData {
 type Seen = (String, Option<Stat>);
 
 impl ShardReading<'_> {
+    /// Reads the service's own node, or a shard: our server has caught up, and the chroot is there, since the first was read.
     async fn node(&self, number: usize, root: String) -> Result<(String, Snapshot, Option<Stat>), Error> {
         let Self { store, service, source, limits } = *self;
         let view =
-            View::new(service.clone(), source.format.clone(), Suspicion::Forget, limits, Duration::ZERO);
-        let (snapshot, parent) =
-            read_directory(store, &root, service, view.in_directory(number), limits).await?;
+            View::new(service.clone(), source.format.clone(), Suspicion::Forget, limits, Duration::ZERO)
+                .in_directory(number);
+        let (snapshot, parent) = match number {
+            OWN => read_directory(store, &root, service, view, limits).await?,
+            _ => read_listed(store, (&root, store.list(&root).await), service, view, limits).await?,
+        };
         Ok((root, snapshot, parent))
     }
 
@@ -228,19 +232,32 @@ async fn read_directory(
     store: &dyn Store,
     root: &str,
     service: &ServiceName,
-    mut view: View,
+    view: View,
     limits: RecordLimits,
 ) -> Result<(Snapshot, Option<Stat>), Error> {
     let failed = |fault: Fault| fault.while_reading(root);
     // Both are sent at once; the server answers in order.
     let (synced, listed) = (store.sync(root), store.list(root));
     synced.await.map_err(failed)?;
-    let (names, parent) = match listed.await {
+    let listed = listed.await;
+    if let Err(Fault::NoNode) = listed {
+        exists(store).await.map_err(failed)?;
+    }
+    read_listed(store, (root, listed), service, view, limits).await
+}
+
+/// Reads the children of a node that was listed; one that is not there has none.
+async fn read_listed(
+    store: &dyn Store,
+    (root, listed): (&str, Result<(Vec<String>, Stat), Fault>),
+    service: &ServiceName,
+    mut view: View,
+    limits: RecordLimits,
+) -> Result<(Snapshot, Option<Stat>), Error> {
+    let failed = |fault: Fault| fault.while_reading(root);
+    let (names, parent) = match listed {
         Ok((names, parent)) => (names, Some(parent)),
-        Err(Fault::NoNode) => {
-            exists(store).await.map_err(failed)?;
-            (Vec::new(), None)
-        }
+        Err(Fault::NoNode) => (Vec::new(), None),
         Err(fault) => return Err(failed(fault)),
     };
     let path = |name: &String| format!("{root}/{name}");

@@ -167,3 +167,15 @@ async fn who_was_away_for_longer_than_its_session_is_back_where_the_marker_says_
     let zxid = all[0].registered().await.unwrap();
     assert!(watch.wait_for(zxid).await.unwrap().get(all[0].id()).is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_asks_once_for_each_shard_and_together_whether_they_are_as_they_were() {
+    let cluster = Cluster::new(0);
+    mark(&cluster, Shards::new(1_000));
+    let reader = registry(&cluster.connector(SESSION), NO_AUDIT, Suspicion::Keep, 0);
+    reader.lookup(&"other".parse().unwrap()).await.unwrap();
+    let before = cluster.counts().reads;
+    assert!(reader.lookup(&service()).await.unwrap().is_empty());
+    let reads = cluster.counts().reads - before;
+    assert!((1_000..1_020).contains(&reads), "{reads} requests");
+}
