@@ -50,9 +50,14 @@ impl Audits {
         self.due = Due::Owed(self.next());
     }
 
+    /// Whether the next round has to list what the session owns.
+    pub(super) fn is_owed(&self) -> bool {
+        matches!(self.due, Due::Owed(_))
+    }
+
     /// A round is sent. Whether it has to list what the session owns.
     pub(super) fn take_owed(&mut self) -> bool {
-        let is_owed = matches!(self.due, Due::Owed(_));
+        let is_owed = self.is_owed();
         self.due = Due::At(self.next());
         is_owed
     }

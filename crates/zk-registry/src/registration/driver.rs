@@ -133,7 +133,7 @@ impl Driver {
 
     /// Sends what is due, if there is a connection and room for it.
     fn begin_round(&mut self) {
-        let Some(room) = self.under_way.room(self.schedule.count()) else { return };
+        let Some(room) = self.under_way.room(self.due_beside()) else { return };
         let Some(store) = self.connection.store() else { return };
         let mut round = Round::default();
         if room == Room::Round {
@@ -152,6 +152,16 @@ impl Driver {
         }
         if !round.is_empty() {
             self.under_way.sent(room, self.connection.asked(), round.send(store, self.context.acl));
+        }
+    }
+
+    /// How many registrations may be sent beside the round under way: none while the next round has to ask for more than
+    /// registrations. Beside it they would meet what it is to cure, and be sent again and again without what it finds.
+    fn due_beside(&self) -> usize {
+        if self.writes.is_empty() && !self.audits.is_owed() && !self.parents.are_missing() {
+            self.schedule.count()
+        } else {
+            0
         }
     }
 

@@ -25,6 +25,11 @@ impl Parents {
         self.missing.insert(source.base.service(directory), (source.base.parents(directory), kind));
     }
 
+    /// Whether the next round has to make parents.
+    pub(super) fn are_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// A node below this parent stands: under a narrow ACL the parent is examined, once.
     pub(super) fn registered(&mut self, parent: String, asked: Acl) {
         if asked != Acl::Open && !self.examined.contains(&parent) {

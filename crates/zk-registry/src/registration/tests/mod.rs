@@ -12,6 +12,7 @@ mod promises;
 mod resting;
 mod schedules;
 mod sources;
+mod under_way;
 
 use super::desired::Desired;
 use super::take_over::largest_record;
