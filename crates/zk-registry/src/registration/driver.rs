@@ -374,8 +374,11 @@ impl Driver {
         }
     }
 
+    /// Has the parents made in the next round, unless no node is wanted any more.
     fn make_parents(&mut self, key: Key) {
-        if let Some(entry) = self.entries.get(&key) {
+        if let Some(entry) = self.entries.get(&key)
+            && entry.intent.record.is_some()
+        {
             self.parents.missing(&entry.source, &entry.places.wanted.directory);
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::time;
 use crate::format::named;
-use crate::instance::Instance;
+use crate::instance::{Instance, Status};
 use crate::options::{Mixing, Options};
 use crate::registration::Registration;
 use crate::testing::Registry;
@@ -71,6 +71,19 @@ async fn a_lost_answer_is_asked_for_again_and_a_withdrawal_meanwhile_leaves_noth
     registration.withdraw(Duration::from_secs(5)).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(world.data(OURS), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_drains_before_a_look_is_answered_makes_no_directory() {
+    let options = Options::default().with_format(named("curator-strict").unwrap());
+    let world = Registry::with(options, 1);
+    world.connected().await.unwrap();
+    world.delay(Duration::from_millis(50));
+    let registration = register(&world);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    registration.update(|attributes| attributes.status = Status::Draining).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.data("/services/time"), None);
 }
 
 #[tokio::test(start_paused = true)]
