@@ -231,6 +231,8 @@ fn forge(cluster: &Cluster, path: &str, lifetime: Duration) {
 async fn run(seed: u64, spread: Spread) {
     let rng = &mut SmallRng::seed_from_u64(seed);
     let cluster = Cluster::new(seed);
+    // Long enough for much to happen while a request is under way.
+    cluster.set_latency(Duration::from_millis(rng.random_range(1..200)));
     let mut processes: Vec<_> = (0..rng.random_range(1..=2))
         .map(|_| {
             let shards = match spread {
