@@ -9,6 +9,7 @@ use tokio::time::{Instant, advance, sleep, timeout};
 mod consumers;
 mod dialects;
 mod fleet;
+mod greeting;
 mod mapping;
 mod promises;
 mod schedules;
