@@ -9,6 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::connection::Asked;
 use super::round::Answers;
+
 /// How many registrations a round carries at most.
 const ROUND: usize = 4_000;
 /// How many full transactions are under way at once beside the round.
