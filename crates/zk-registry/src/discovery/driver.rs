@@ -403,8 +403,12 @@ impl Driver {
             Ok(mut nodes) => {
                 epoch.reads.succeeded();
                 self.keeper.portion.answered(&nodes);
-                let parent = if nodes.len() > names.len() { nodes.pop() } else { None };
-                let parent = parent.and_then(|parent| self.parent(epoch, Some(parent)));
+                let parent = if paths.len() > names.len() {
+                    let last = nodes.split_off(names.len().min(nodes.len())).pop();
+                    self.parent(epoch, last)
+                } else {
+                    None
+                };
                 let nodes = self.keeper.bounded(nodes).into_iter().map(Read::from);
                 let items = names.into_iter().zip(nodes).collect();
                 let batch = Batch { items, parent, gapless: epoch.is_gapless() };

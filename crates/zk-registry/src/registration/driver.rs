@@ -1,8 +1,8 @@
 //! The driver: one task per session keeps all its registrations true, in rounds.
 //!
 //! A round sends what is due, all at once; its answers make the next round. What arrives while a round is under way waits
-//! for the next one, or until it fills a transaction, so that a thousand registrations become a few requests. Nothing is remembered across a doubt: an
-//! ambiguous answer, a reconnect or an audit means reading again.
+//! for the next one, or until it fills a transaction, so that a thousand registrations become a few requests. Nothing is
+//! remembered across a doubt: an ambiguous answer, a reconnect or an audit means reading again.
 //!
 //! It never watches the parent: 10,000 registrants would each hear of every change. The audit finds what others did.
 
