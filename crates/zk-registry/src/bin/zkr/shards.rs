@@ -61,7 +61,8 @@ pub(crate) async fn run(
 /// The text that `--help` shows below the flags.
 pub(crate) const HELP: &str = "\
 The service has to have a marker already: a writer with --shards makes it. Registrations move within an audit interval, 30 s by
-default, and are listed all the while. Shards that were read are read on, until --drop says that they are empty for good.
+default, and are listed all the while. Shards that were read are read on, until --drop says that they are empty for good. A writer
+that starts later with a larger --shards raises the number again.
 
 Examples:
   zkr shards time 4
