@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tracing::{info, warn};
 
 use super::holders::Key;
-use super::next::Stage;
+use super::stage::Stage;
 use crate::format::shards::{Marker, OwnNode, Shards, marker};
 use crate::options::Acl;
 use crate::store::{Fault, Kind, Op, Stat, Store};

@@ -23,6 +23,7 @@ mod reader;
 mod registrar;
 mod round;
 mod schedule;
+mod stage;
 mod state;
 mod take_over;
 mod tandem;
