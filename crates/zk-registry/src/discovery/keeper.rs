@@ -30,7 +30,8 @@ use crate::session::last_heard::LastHeard;
 use crate::snapshot::{Freshness, Snapshot};
 use crate::store::{Event, Fault, Node, Reply};
 
-/// The least time between two publications, but for the first of a burst.
+/// The least time between two publications of other instances, and between two that tell of progress alone: those hold up none of
+/// the first.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
 
 /// What a view needs to know of its registry.
@@ -74,6 +75,8 @@ pub(super) struct Keeper {
     subscriptions: Arc<Subscriptions>,
     snapshots: watch::Sender<Snapshot>,
     published_at: Option<Instant>,
+    /// When the last snapshot went out that has the instances of the one before.
+    progressed_at: Option<Instant>,
     /// After which moment something of the server was received.
     received_at: Option<Instant>,
     /// How many connections in a row were lost before everything was read.
@@ -107,6 +110,7 @@ impl Keeper {
             subscriptions,
             snapshots,
             published_at: None,
+            progressed_at: None,
             received_at: None,
             in_vain: 0,
         }
@@ -319,7 +323,12 @@ impl Keeper {
     }
 
     fn next_publication(&self) -> Instant {
-        self.published_at.map_or_else(Instant::now, |at| at + PUBLISH_EVERY)
+        let last = if self.view.has_other_instances() {
+            self.published_at
+        } else {
+            self.published_at.max(self.progressed_at)
+        };
+        last.map_or_else(Instant::now, |at| at + PUBLISH_EVERY)
     }
 
     /// Publishes what is new, if the last publication is long enough ago.
@@ -331,8 +340,10 @@ impl Keeper {
 
     /// Publishes what is new.
     pub(super) fn publish(&mut self) {
+        let at =
+            if self.view.has_other_instances() { &mut self.published_at } else { &mut self.progressed_at };
         let Some(snapshot) = self.view.publish() else { return };
-        self.published_at = Some(Instant::now());
+        *at = Some(Instant::now());
         debug!(
             root = self.settings.root,
             revision = snapshot.revision(),

@@ -113,6 +113,29 @@ async fn under_endless_churn_an_audit_finds_what_no_event_tells_of() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn progress_that_was_told_a_moment_ago_holds_up_no_change() {
+    let cluster = Cluster::new(0);
+    let (_network, mut watch) = watching(&cluster, Suspicion::Keep).await;
+    sleep(Duration::from_secs(1)).await;
+    cluster.put(&format!("{ROOT}/h:2"), &record(2, 1));
+    becomes(&mut watch, 2).await;
+    sleep(Duration::from_millis(50)).await;
+    cluster.delete(&format!("{ROOT}/h:2"));
+    becomes(&mut watch, 1).await;
+    // Only the service's own node tells of the zxid of a removal, and it was read with the change before.
+    let removed = Zxid(cluster.node(ROOT).unwrap().stat.pzxid);
+    assert!(watch.current().watermark() < removed);
+    while watch.current().watermark() < removed {
+        watch.changed().await.unwrap();
+    }
+    let told = Instant::now();
+    sleep(Duration::from_millis(1)).await;
+    cluster.put(&format!("{ROOT}/h:3"), &record(3, 1));
+    becomes(&mut watch, 2).await;
+    assert!(told.elapsed() < Duration::from_millis(5), "{:?}", told.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_known_is_published_while_a_reply_is_awaited() {
     let cluster = Cluster::new(0);
     cluster.set_latency(Duration::from_millis(2));

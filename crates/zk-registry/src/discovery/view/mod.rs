@@ -344,7 +344,12 @@ impl View {
 
     /// Whether [`publish`](Self::publish) would give something.
     pub(crate) fn has_news(&self) -> bool {
-        self.changed || self.shown != self.children.version()
+        self.changed || self.has_other_instances()
+    }
+
+    /// Whether the next snapshot would have other instances than the last one, or other reasons why children are none.
+    pub(crate) fn has_other_instances(&self) -> bool {
+        self.shown != self.children.version()
     }
 
     /// The next snapshot, if it differs from the last one.
