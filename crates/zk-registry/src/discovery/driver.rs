@@ -149,8 +149,8 @@ impl Driver {
         }
     }
 
-    /// Waits until the session is up by this greeting: what was asked behind a greeting that failed may be older than what
-    /// an earlier session had seen.
+    /// Waits until the session is up by this greeting. A listing that was sent behind a greeting that failed may be older than the
+    /// last view of an earlier session.
     async fn greeted(&mut self, number: u64, greetings: u64) -> Result<(), Over> {
         loop {
             {

@@ -156,8 +156,8 @@ impl Driver {
         }
     }
 
-    /// How many registrations may be sent beside the round under way: none while the next round has to ask for more than
-    /// registrations. Beside it they would meet what it is to cure, and be sent again and again without what it finds.
+    /// How many registrations may be sent beside the round under way: none while the next round has more to ask than registrations.
+    /// Only that one makes missing parents, for instance: without it the same refusal would come again and again.
     fn due_beside(&self) -> usize {
         if self.writes.is_empty() && !self.audits.is_owed() && !self.parents.are_missing() {
             self.schedule.count()

@@ -103,7 +103,7 @@ async fn one_that_has_left_after_it_moved_with_all_others_is_no_suspect() {
     assert_eq!(now.suspects().len(), 0, "{now:?}");
 }
 
-/// What is to come comes, however often the marker is written.
+/// Registrations, removals and waiting calls are answered in time, however often the marker is written.
 async fn under_a_flapping_marker(every: Duration) {
     let cluster = Cluster::new(0);
     mark(&cluster, Shards::new(4));
