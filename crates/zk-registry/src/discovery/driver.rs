@@ -391,7 +391,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Reads what is dirty; the parent, unless it was read a moment ago, comes last and says whether anything is missing.
+    /// Reads the children that are marked and, unless it was read a moment ago, the parent last: its count says whether one is missing.
     async fn read_marks(&mut self, epoch: &mut Epoch) -> Result<(), Over> {
         let names = self.keeper.view.take_marks(self.keeper.portion.count());
         let mut paths = self.keeper.paths(&names);

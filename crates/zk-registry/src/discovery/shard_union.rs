@@ -44,7 +44,7 @@ enum Stage {
 /// Whether the marker says how it is, or another thing whenever it is looked at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Steadiness {
-    /// It changed while a question was under way: the next one is put to all parts, so that it holds whatever the marker says.
+    /// The marker changed while a question was under way. The next question is put to all parts, so that its answer holds for any marker.
     Changing,
     Steady,
 }

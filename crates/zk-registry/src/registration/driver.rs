@@ -132,7 +132,7 @@ impl Driver {
         }
     }
 
-    /// Sends what is due, if there is a connection and room for it.
+    /// Sends the registrations that are due, if there is a connection and room for them.
     fn begin_round(&mut self) {
         let Some(room) = self.under_way.room(self.due_beside()) else { return };
         let Some(store) = self.connection.store() else { return };

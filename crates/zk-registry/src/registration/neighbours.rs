@@ -37,7 +37,7 @@ pub(super) type Seen = Result<Option<Vec<Bytes>>, Fault>;
 pub(super) enum Look {
     /// It is known who stands there.
     Known,
-    /// There is no such directory, and nobody to disturb.
+    /// The directory does not exist: no instance stands there that a record of ours could disturb.
     NoDirectory,
     /// It has to be tried again.
     Failed(Fault),
@@ -90,7 +90,8 @@ impl Neighbours {
         self.waiting.keys()
     }
 
-    /// What a look saw: who waited for it, and what it came to. What may not be read is not judged.
+    /// Takes up the answer to a look; returns the registrations that waited for it, and what follows. A directory that may not be read
+    /// is not judged.
     pub(super) fn saw(&mut self, directory: String, seen: Seen) -> (Vec<Key>, Look) {
         let waiting = self.waiting.remove(&directory).unwrap_or_default();
         let (records, look) = match seen {

@@ -1,4 +1,4 @@
-//! What a view shows while a session is greeted, whatever becomes of that.
+//! The snapshots of a view while its session is greeted, and after greetings that fail or are cut off.
 
 use std::time::Duration;
 
