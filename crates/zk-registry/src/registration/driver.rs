@@ -54,7 +54,8 @@ pub(crate) struct Driver {
     session_timeout: Arc<AtomicU64>,
     load: Arc<AtomicUsize>,
     rng: SmallRng,
-    entries: HashMap<Key, Entry>,
+    /// Boxed: a table that grows moves what is in it.
+    entries: HashMap<Key, Box<Entry>>,
     schedule: Schedule,
     /// Registrations whose path has become free.
     freed: (mpsc::UnboundedSender<Key>, mpsc::UnboundedReceiver<Key>),
@@ -317,7 +318,7 @@ impl Driver {
         if !self.connection.is_unsettled()
             || !self.writes.is_empty()
             || self.audits.has_leftovers()
-            || !self.entries.values().all(stands)
+            || !self.entries.values().all(|entry| stands(entry))
         {
             return;
         }
@@ -484,9 +485,9 @@ impl Driver {
                 self.begin_audit();
                 self.settle_session();
             }
-            Turn::Suspended => self.entries.values().for_each(Entry::suspended),
+            Turn::Suspended => self.entries.values().for_each(|entry| entry.suspended()),
             Turn::Connecting { refused } => {
-                self.entries.values().for_each(Entry::unlisted);
+                self.entries.values().for_each(|entry| entry.unlisted());
                 if let Some(refused) = refused {
                     self.entries.values_mut().for_each(|entry| entry.refused(&refused));
                 }
@@ -516,15 +517,15 @@ impl Driver {
         self.under_way.forget();
         self.writes.clear();
         self.audits.start_over();
-        self.entries.values_mut().for_each(Entry::start_over);
-        self.entries.values().for_each(Entry::unlisted);
+        self.entries.values_mut().for_each(|entry| entry.start_over());
+        self.entries.values().for_each(|entry| entry.unlisted());
     }
 
     /// Everything is read again, and what the session owns is listed.
     fn begin_audit(&mut self) {
         self.audits.begin(!self.entries.is_empty(), &mut self.rng);
         if self.context.shards > 1 {
-            let roots: HashSet<String> = self.entries.values().map(Entry::root).collect();
+            let roots: HashSet<String> = self.entries.values().map(|entry| entry.root()).collect();
             self.markers.look_again(|root| roots.contains(root));
         }
         for (key, entry) in &mut self.entries {
@@ -562,7 +563,7 @@ impl Driver {
     fn register(&mut self, new: NewRegistration) {
         let key = new.key;
         let may_inherit = self.context.holders.may_inherit(&new.held);
-        self.entries.insert(key, Entry::new(new, may_inherit));
+        self.entries.insert(key, Box::new(Entry::new(new, may_inherit)));
         self.rewrite(key);
         if let Some(refused) = self.connection.refused()
             && let Some(entry) = self.entries.get_mut(&key)

@@ -15,7 +15,8 @@ use super::place::{Elsewhere, Places, Spot};
 use super::registrar::NewRegistration;
 use super::round::Write;
 use super::stage::{Stage, Trouble, Written};
-use super::state::{FencingToken, RegistrationState, closed};
+use super::state::{RegistrationState, closed};
+use super::token::{FencingToken, TokenCell};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
@@ -56,7 +57,7 @@ pub(super) struct Entry {
     pub(super) stage: Stage,
     written: Written,
     pub(super) states: watch::Sender<RegistrationState>,
-    tokens: watch::Sender<Option<FencingToken>>,
+    token: TokenCell,
     /// The session that owns a copy of our record, once the server did not list the node as ours.
     stranger: Option<i64>,
     /// The last write that made our node what it should be; 0 if there was none.
@@ -116,7 +117,7 @@ impl Entry {
             stage: Stage::Create,
             written: Written::Never,
             states: new.states,
-            tokens: new.tokens,
+            token: new.token,
             stranger: None,
             last_write: Zxid::default(),
             doubts: 0,
@@ -236,7 +237,7 @@ impl Entry {
             // The caller may have stopped waiting.
             let _ = done.send(Ok(zxid));
         }
-        self.tokens.send_replace(None);
+        self.token.set(None);
         self.say(RegistrationState::Drained { zxid })
     }
 
@@ -410,7 +411,7 @@ impl Entry {
         let zxid = Zxid(stat.mzxid);
         let token = FencingToken { created: Zxid(stat.czxid), session: stat.owner };
         // An answer without a stat leaves the token to the next read.
-        self.tokens.send_replace((stat.owner != 0).then_some(token));
+        self.token.set((stat.owner != 0).then_some(token));
         self.say(match is_connected {
             true => RegistrationState::Registered { zxid },
             false => RegistrationState::Suspended { zxid },
@@ -428,14 +429,14 @@ impl Entry {
     /// Says that our node does not stand any more.
     pub(super) fn unlisted(&self) {
         if self.standing().is_some() {
-            self.tokens.send_replace(None);
+            self.token.set(None);
             self.say(RegistrationState::Pending);
         }
     }
 
     /// Says whose node is in the place; `true` when that is news.
     pub(super) fn conflict(&self, with: &str) -> bool {
-        self.tokens.send_replace(None);
+        self.token.set(None);
         self.say(RegistrationState::Conflict { with: with.to_owned() })
     }
 
@@ -570,7 +571,7 @@ impl Entry {
             // The caller may have stopped waiting.
             let _ = done.send(Err(error.clone()));
         }
-        self.tokens.send_replace(None);
+        self.token.set(None);
         self.states.send_replace(RegistrationState::Failed(error.clone()));
     }
 
@@ -580,7 +581,7 @@ impl Entry {
             // The caller may have stopped waiting.
             let _ = done.send(Err(closed()));
         }
-        self.tokens.send_replace(None);
+        self.token.set(None);
         self.states.send_replace(RegistrationState::Withdrawn(outcome));
         for done in self.withdrawals {
             // The caller may have stopped waiting.

@@ -11,7 +11,8 @@ use tokio::sync::{oneshot, watch};
 use super::desired::Desired;
 use super::holders::Key;
 use super::registrar::{Command, Goodbye, Registrar};
-use super::state::{FencingToken, ForeignWrites, RegistrationState, closed};
+use super::state::{ForeignWrites, RegistrationState, closed};
+use super::token::{FencingToken, TokenCell};
 use crate::error::{Error, ErrorKind};
 use crate::instance::{Attributes, InstanceId};
 use crate::snapshot::Zxid;
@@ -40,7 +41,7 @@ pub(super) struct Node {
     pub(super) held: String,
     pub(super) key: Key,
     pub(super) states: watch::Receiver<RegistrationState>,
-    pub(super) token: watch::Receiver<Option<FencingToken>>,
+    pub(super) token: TokenCell,
 }
 
 impl Registration {
@@ -91,7 +92,7 @@ impl Registration {
     /// The fencing token of the node that stands for the instance, while it is registered or its connection is lost; `None`
     /// otherwise. With several sources it is the first one's.
     pub fn token(&self) -> Option<FencingToken> {
-        self.nodes.first().and_then(|node| *node.token.borrow())
+        self.nodes.first().and_then(|node| node.token.get())
     }
 
     /// Waits until the instance is registered, and returns the write that made it so. One that drains without a node

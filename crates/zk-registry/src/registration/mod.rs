@@ -29,6 +29,7 @@ mod take_over;
 mod tandem;
 #[cfg(test)]
 mod tests;
+mod token;
 mod under_way;
 
 pub(crate) use self::context::{Context, path_load};
@@ -36,4 +37,5 @@ pub(crate) use self::driver::registrar;
 pub use self::guard::Registration;
 pub(crate) use self::prepare::Prepared;
 pub(crate) use self::registrar::Registrar;
-pub use self::state::{FencingToken, ForeignWrites, OnConflict, Registering, RegistrationState};
+pub use self::state::{ForeignWrites, OnConflict, Registering, RegistrationState};
+pub use self::token::FencingToken;

@@ -15,6 +15,7 @@ use super::registrar::{NewRegistration, Registrar};
 use super::state::{Registering, RegistrationState};
 use super::take_over::largest_record;
 use super::tandem::Tandem;
+use super::token::TokenCell;
 use crate::error::{Error, ErrorKind};
 use crate::format::sealed::{Codec as _, Place, Sharding};
 use crate::format::shards::{Sharded, Shards};
@@ -63,7 +64,7 @@ impl Prepared {
             how,
             desired: desired.clone(),
             states: watch::Sender::new(RegistrationState::Pending),
-            tokens: watch::Sender::new(None),
+            token: TokenCell::default(),
         };
         let news = places.into_iter().map(new).collect();
         Self::Ready { id, desired, news }
@@ -97,7 +98,7 @@ impl Prepared {
             held: new.held.clone(),
             key: new.key,
             states: new.states.subscribe(),
-            token: new.tokens.subscribe(),
+            token: new.token.clone(),
         };
         let nodes: Vec<Node> = news.iter().map(node).collect();
         news.into_iter().for_each(|new| registrar.register(new));

@@ -12,6 +12,7 @@ use super::place::Spot;
 use super::prepare::Prepared;
 use super::registrar::NewRegistration;
 use super::state::{Registering, RegistrationState};
+use super::token::TokenCell;
 use crate::error::Error;
 use crate::format::Readers;
 use crate::format::sealed::Place;
@@ -53,7 +54,7 @@ impl Prepared {
             how: Registering::default(),
             desired: desired.clone(),
             states: watch::Sender::new(RegistrationState::Pending),
-            tokens: watch::Sender::new(None),
+            token: TokenCell::default(),
         };
         Some(Ok(Self::Ready { id, desired, news: vec![new] }))
     }

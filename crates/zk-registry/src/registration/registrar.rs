@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use super::desired::Desired;
 use super::holders::{Holders, Key};
 use super::place::Spot;
-use super::state::{FencingToken, Registering, RegistrationState};
+use super::state::{Registering, RegistrationState};
+use super::token::TokenCell;
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, ServiceName};
 use crate::options::Source;
@@ -91,7 +92,7 @@ pub(crate) struct NewRegistration {
     pub(crate) how: Registering,
     pub(crate) desired: Arc<Desired>,
     pub(crate) states: watch::Sender<RegistrationState>,
-    pub(crate) tokens: watch::Sender<Option<FencingToken>>,
+    pub(crate) token: TokenCell,
 }
 
 /// The handle to one session's registrar.

@@ -96,21 +96,6 @@ pub enum RegistrationState {
     Withdrawn(Withdrawn),
 }
 
-/// What a resource outside ZooKeeper can fence an instance by: a write that carries a smaller token than an earlier one comes
-/// from an instance that has lost its place.
-///
-/// Tokens of one (service, id) compare by `created`: of two processes that registered it one after the other, the later one
-/// has the larger token. The token changes when the node is created anew, after the session was lost or the node deleted.
-/// Source: Kleppmann, "How to do distributed locking" (2016).
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-#[non_exhaustive]
-pub struct FencingToken {
-    /// The transaction that created the node (its czxid).
-    pub created: Zxid,
-    /// The session that owns the node.
-    pub session: i64,
-}
-
 /// Counts of the foreign writes to the node of a registration, by what became of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
