@@ -81,7 +81,7 @@ impl Balancer {
     ///
     /// [`PickError`] says why there is nothing to pick.
     pub fn pick(&self) -> Result<Lease, PickError> {
-        self.pick_with(&mut Pick::new(Instant::now(), &mut rand::random::<u64>))
+        self.pick_with(&mut Pick::by_clock(&mut rand::random::<u64>))
     }
 
     /// Picks an instance for a key, now: what the hashing strategies need, and the others ignore.
@@ -90,7 +90,7 @@ impl Balancer {
     ///
     /// [`PickError`] says why there is nothing to pick.
     pub fn pick_for(&self, key: impl Into<Key>) -> Result<Lease, PickError> {
-        self.pick_with(&mut Pick::new(Instant::now(), &mut rand::random::<u64>).with_key(key))
+        self.pick_with(&mut Pick::by_clock(&mut rand::random::<u64>).with_key(key))
     }
 
     /// Picks an instance now that is not among those already tried.
@@ -99,7 +99,7 @@ impl Balancer {
     ///
     /// [`PickError::AllExcluded`] when there is no other; else as [`pick`](Self::pick).
     pub fn pick_avoiding(&self, tried: &[InstanceId]) -> Result<Lease, PickError> {
-        self.pick_with(&mut Pick::new(Instant::now(), &mut rand::random::<u64>).avoiding(tried))
+        self.pick_with(&mut Pick::by_clock(&mut rand::random::<u64>).avoiding(tried))
     }
 
     /// Picks an instance; time and chance are the caller's.
@@ -110,7 +110,6 @@ impl Balancer {
     // A lease that is returned through memory is written in pieces and read in one, which costs as much as the pick.
     #[inline(always)]
     pub fn pick_with(&self, pick: &mut Pick<'_>) -> Result<Lease, PickError> {
-        let began = pick.now;
         let best = self.listed().and_then(|candidates| {
             let choice = candidates.choose(pick)?;
             Some((candidates, choice))
@@ -119,7 +118,7 @@ impl Balancer {
             Some(best) => best,
             None => self.without_the_best(pick)?,
         };
-        Ok(Lease::new(candidates, choice, began, pick.at))
+        Ok(Lease::new(candidates, choice, pick.known_now(), pick.at))
     }
 
     /// Nothing that is listed is available: a suspect, or else whatever is listed.

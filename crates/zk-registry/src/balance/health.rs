@@ -86,8 +86,8 @@ impl Health {
 
     /// `now` by our clock, if a call that begins then must know it; else 0.
     #[inline]
-    pub(super) fn beginning(&self, now: Instant) -> u64 {
-        if self.tracking.latency { self.clock.at(now) } else { 0 }
+    pub(super) fn beginning(&self, now: impl FnOnce() -> Instant) -> u64 {
+        if self.tracking.latency { self.clock.at(now()) } else { 0 }
     }
 
     /// A call to `endpoint` begins.
@@ -174,6 +174,15 @@ impl Health {
     #[inline]
     pub(super) fn learns_time(&self, kind: PickedAs, outcome: Outcome) -> bool {
         self.tracking.latency || kind != PickedAs::Plain || outcome != Outcome::Success
+    }
+
+    /// A call to `endpoint` is over that [teaches no time](Self::learns_time).
+    #[inline]
+    pub(super) fn succeed(&self, endpoint: &Endpoint) {
+        self.leave(endpoint);
+        if endpoint.life == endpoint.vitals.life() {
+            endpoint.vitals.succeeded();
+        }
     }
 
     /// A call to `endpoint` is over.

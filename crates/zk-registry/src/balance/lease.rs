@@ -22,7 +22,8 @@ pub struct Lease {
     // several waits for them, as long as for the rest of a pick.
     candidates: Arc<Candidates>,
     choice: Choice,
-    began: Instant,
+    /// The time of the pick; `None`: it was not looked at.
+    began: Option<Instant>,
     /// `began` by the balancer's clock; 0 if that does not matter.
     at: u64,
     stage: Stage,
@@ -40,9 +41,9 @@ enum Stage {
 }
 
 impl Lease {
-    /// The lease of a call to one of the candidates, which began at `began`.
+    /// The lease of a call to one of the candidates, which began at `began` where that is known.
     #[inline]
-    pub(super) fn new(candidates: Arc<Candidates>, choice: Choice, began: Instant, at: u64) -> Self {
+    pub(super) fn new(candidates: Arc<Candidates>, choice: Choice, began: Option<Instant>, at: u64) -> Self {
         Self { candidates, choice, began, at, stage: Stage::UnderWay }
     }
 
@@ -53,6 +54,7 @@ impl Lease {
     }
 
     /// The instance to call and what ZooKeeper knows of its node.
+    #[inline]
     pub fn member(&self) -> &Arc<Member> {
         self.endpoint().member()
     }
@@ -78,17 +80,22 @@ impl Lease {
         self.set().len()
     }
 
-    /// The time of the pick.
-    pub fn began(&self) -> Instant {
+    /// The time of the pick. `None` where neither the caller told it nor the strategy, nor an ejection, asked for it: a look at the
+    /// clock costs as much as a pick.
+    pub fn began(&self) -> Option<Instant> {
         self.began
     }
 
     /// Ends the call now, by tokio's clock. The time since the pick is the latency that is learned.
-    pub fn finish(self, outcome: Outcome) {
+    #[inline]
+    pub fn finish(mut self, outcome: Outcome) {
         // The clock costs as much as a pick, and most strategies learn nothing from the time of a success.
-        let matters = self.candidates.learns_time(self.choice, outcome);
-        let now = if matters { Instant::now() } else { self.began };
-        self.finish_at(outcome, now);
+        if self.stage == Stage::UnderWay && !self.candidates.learns_time(self.choice, outcome) {
+            self.stage = Stage::Over;
+            self.candidates.succeed(self.choice);
+        } else {
+            self.finish_at(outcome, Instant::now());
+        }
     }
 
     /// Ends the call at `now`.

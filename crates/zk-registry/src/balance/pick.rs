@@ -13,14 +13,14 @@ use crate::instance::InstanceId;
 pub struct Pick<'a> {
     /// The key that calls which belong together share; strategies that do not hash ignore it.
     pub key: Option<Key>,
-    /// The time.
-    pub now: Instant,
+    /// The time; `None`: tokio's clock was not looked at, because most picks need no time, and the clock costs as much as a pick.
+    now: Option<Instant>,
     /// The source of chance. A small generator of the calling thread is fastest.
     pub rng: &'a mut dyn Entropy,
     /// The instances that must not be picked, because this call tried them already.
     pub avoid: &'a [InstanceId],
     pub(super) attempt: u32,
-    /// `now` by the balancer's clock; 0 = not worked out, because most picks do not need it.
+    /// The time by the balancer's clock; 0 = not worked out, because most picks do not need it.
     pub(super) at: u64,
 }
 
@@ -28,9 +28,15 @@ pub struct Pick<'a> {
 const ATTEMPTS: u32 = 4;
 
 impl<'a> Pick<'a> {
-    /// A pick without key that avoids nothing.
+    /// A pick at `now`, without key, that avoids nothing.
     pub fn new(now: Instant, rng: &'a mut dyn Entropy) -> Self {
-        Self { key: None, now, rng, avoid: &[], attempt: 0, at: 0 }
+        Self { now: Some(now), ..Self::by_clock(rng) }
+    }
+
+    /// A pick by tokio's clock, which is looked at if the time matters; without key, it avoids nothing.
+    #[inline]
+    pub fn by_clock(rng: &'a mut dyn Entropy) -> Self {
+        Self { key: None, now: None, rng, avoid: &[], attempt: 0, at: 0 }
     }
 
     /// Sets the key.
@@ -47,6 +53,18 @@ impl<'a> Pick<'a> {
         self
     }
 
+    /// The time of this pick.
+    #[inline]
+    pub fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(Instant::now)
+    }
+
+    /// The time of this pick, if anything has asked for it.
+    #[inline]
+    pub(super) fn known_now(&self) -> Option<Instant> {
+        self.now
+    }
+
     /// The number of the picker's proposals for this call that were rejected so far: 0 the first time. A picker that would propose
     /// the same endpoint again must take it into account.
     pub fn attempt(&self) -> u32 {
@@ -58,9 +76,9 @@ impl<'a> Pick<'a> {
         self.attempt + 1 == ATTEMPTS
     }
 
-    /// `now` by `clock`.
-    pub(super) fn at(&self, clock: Clock) -> u64 {
-        if self.at == 0 { clock.at(self.now) } else { self.at }
+    /// The time by `clock`.
+    pub(super) fn at(&mut self, clock: Clock) -> u64 {
+        if self.at == 0 { clock.at(self.now()) } else { self.at }
     }
 
     /// A random number below `len`, which must not be 0: one call of the generator.

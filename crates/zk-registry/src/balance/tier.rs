@@ -158,13 +158,13 @@ impl Candidates {
     #[cold]
     fn due_probe(&self, pick: &mut Pick<'_>) -> Option<Choice> {
         let health = &self.health;
-        let at = health.clock.at(pick.now);
+        let at = health.clock.at(pick.now());
         if !pick.avoid.is_empty() || at < health.next_due() {
             return None;
         }
         let place_of =
             |endpoint: &Endpoint| self.set.place_of(endpoint).filter(|_| !health.is_full(endpoint));
-        let index = health.claim_due(place_of, at, pick.now)?;
+        let index = health.claim_due(place_of, at, pick.now())?;
         pick.at = at; // that of a probe matters
         Some(self.begin(index, &self.endpoints[index], PickedAs::Probe, Why::DUE))
     }
@@ -213,7 +213,7 @@ impl Candidates {
 
     #[inline]
     fn first_proposal(&self, pick: &mut Pick<'_>) -> Index {
-        pick.at = self.health.beginning(pick.now);
+        pick.at = self.health.beginning(|| pick.now());
         pick.attempt = 0;
         self.picker.pick(pick)
     }
@@ -312,7 +312,7 @@ impl Candidates {
                 !tried.has(endpoint) && Gate::is_due(endpoint.vitals.gate(), at) && !health.is_full(endpoint)
             };
             self.scan(last, pick, why.because(Reason::MayProbe), |endpoint, pick| {
-                (is_due(endpoint) && health.claim_probe(endpoint, at, pick.now)).then_some(PickedAs::Probe)
+                (is_due(endpoint) && health.claim_probe(endpoint, at, pick.now())).then_some(PickedAs::Probe)
             })
         })
     }
@@ -338,6 +338,12 @@ impl Candidates {
             Some(word) => hash::mix(word ^ hash::bytes(endpoint.id().as_str().as_bytes())),
             None => pick.rng.next_u64(),
         }
+    }
+
+    /// A plain call is over that succeeded, of which no time is learned.
+    #[inline]
+    pub(super) fn succeed(&self, choice: Choice) {
+        self.health.succeed(self.endpoint(choice));
     }
 
     /// A call was given up, now.

@@ -52,7 +52,9 @@ pub(super) type Failed<C, Request> = <<C as Connect>::Client as Service<Request>
 /// One call.
 pub(super) struct Call<C: Connect, K, R, Request> {
     pub(super) inner: Arc<Inner<C, K, R>>,
-    began: Instant,
+    /// The time of its beginning, where that matters: it may be tried again, or has to wait. A look at the clock costs as much
+    /// as the pick.
+    began: Option<Instant>,
     key: Option<Key>,
     /// The instances that failed it.
     avoid: Vec<InstanceId>,
@@ -91,14 +93,14 @@ where
 {
     #[inline]
     pub(super) fn new(inner: &Arc<Inner<C, K, R>>, request: &Request) -> Self {
-        let began = Instant::now();
+        let began = inner.rules.replays().then(Instant::now);
         Self {
             inner: Arc::clone(inner),
             began,
             key: inner.rules.key(request),
             avoid: Vec::new(),
             unreached: Vec::new(),
-            again: inner.rules.begin(request, began),
+            again: began.and_then(|now| inner.rules.begin(request, now)),
             attempts: 0,
         }
     }
@@ -106,12 +108,6 @@ where
     /// Whether there may be another attempt after the next one.
     pub(super) fn may_go_on(&self) -> bool {
         self.again.is_some()
-    }
-
-    /// Picks the first instance, whose client may be ready.
-    #[inline]
-    pub(super) fn pick_first(&self) -> Result<Lease, PickError> {
-        self.pick_at(self.began)
     }
 
     /// The client of a lease's instance if it is ready now.
@@ -123,6 +119,11 @@ where
             Poll::Ready(Ok(())) => Some(dialled),
             _ => None,
         }
+    }
+
+    /// The call has to wait for something: the time of that counts from now on, unless it did before.
+    pub(super) fn begin_to_wait(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
     }
 
     /// Makes the call, and again as often as it may. `picked` is the instance of the next attempt, if there is one.
@@ -218,14 +219,10 @@ where
     }
 
     /// Picks an instance that has not failed this call.
-    fn pick(&self) -> Result<Lease, PickError> {
-        self.pick_at(Instant::now())
-    }
-
     #[inline]
-    fn pick_at(&self, now: Instant) -> Result<Lease, PickError> {
+    pub(super) fn pick(&self) -> Result<Lease, PickError> {
         let mut chance = rand::random::<u64>;
-        let mut pick = Pick::new(now, &mut chance).avoiding(&self.avoid);
+        let mut pick = Pick::by_clock(&mut chance).avoiding(&self.avoid);
         pick.key = self.key;
         self.inner.balancer.pick_with(&mut pick)
     }
@@ -244,7 +241,8 @@ where
                 _ = alive.changed() => {}
             }
         };
-        let _ = tokio::time::timeout_at(self.began + self.inner.wait, usable).await;
+        let until = self.began.unwrap_or_else(Instant::now) + self.inner.wait;
+        let _ = tokio::time::timeout_at(until, usable).await;
         match self.pick() {
             Ok(lease) => Ok(lease),
             Err(PickError::AllExcluded) => self.start_over(),

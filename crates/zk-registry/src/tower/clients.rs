@@ -28,10 +28,11 @@ pub(super) struct Clients<C: Connect> {
     dials: AtomicU64,
 }
 
-/// The slots by id and, while they are few, in a row besides: looking at each costs less than a hash of an id.
+/// The slots by id and, while they are few, in a row besides, each with its member: comparing their addresses costs less than a
+/// hash of an id.
 struct Slots<T> {
     by_id: HashMap<InstanceId, Arc<Slot<T>>>,
-    few: Vec<Arc<Slot<T>>>,
+    few: Vec<(Arc<Member>, Arc<Slot<T>>)>,
 }
 
 /// The most slots that are in a row.
@@ -45,7 +46,8 @@ impl<T> Default for Slots<T> {
 
 impl<T> From<HashMap<InstanceId, Arc<Slot<T>>>> for Slots<T> {
     fn from(by_id: HashMap<InstanceId, Arc<Slot<T>>>) -> Self {
-        let few = if by_id.len() <= FEW { by_id.values().cloned().collect() } else { Vec::new() };
+        let row = by_id.values().filter(|_| by_id.len() <= FEW);
+        let few = row.map(|slot| (Arc::clone(&slot.member), Arc::clone(slot))).collect();
         Self { by_id, few }
     }
 }
@@ -85,7 +87,7 @@ impl<C: Connect> Clients<C> {
     #[inline]
     pub(super) fn ready(&self, member: &Arc<Member>) -> Option<Dialled<C::Client>> {
         let slots = self.slots.load();
-        let as_it_is = slots.few.iter().find(|slot| Arc::ptr_eq(&slot.member, member));
+        let as_it_is = slots.few.iter().find(|(known, _)| Arc::ptr_eq(known, member)).map(|(_, slot)| slot);
         let slot = as_it_is.or_else(|| {
             slots.by_id.get(member.id()).filter(|slot| self.connect.is_reusable(&slot.member, member))
         })?;

@@ -73,7 +73,7 @@ where
         let span = debug_span!("call", zk_registry.service = %inner.service);
         let entered = span.enter();
         let mut call = Call::new(inner, &request);
-        let picked = call.pick_first();
+        let picked = call.pick();
         let ready = picked.as_ref().ok().and_then(|lease| call.ready(lease));
         let stage = match (picked, ready) {
             (Ok(lease), Some(Dialled { mut client, dial })) => {
@@ -87,7 +87,10 @@ where
                 };
                 Stage::First { called, span: MaybeSpan::of(span), attempt, call }
             }
-            (picked, _) => Stage::Rest { rest: Box::pin(call.run(picked, request)) },
+            (picked, _) => {
+                call.begin_to_wait();
+                Stage::Rest { rest: Box::pin(call.run(picked, request)) }
+            }
         };
         drop(entered);
         Self { stage, span: MaybeSpan::of(span) }

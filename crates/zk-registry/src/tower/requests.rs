@@ -13,6 +13,10 @@ pub trait RequestRules<Request>: sealed::Sealed + Clone + Send + Sync + 'static 
     #[doc(hidden)]
     fn key(&self, request: &Request) -> Option<Key>;
 
+    /// Whether a request may be sent again.
+    #[doc(hidden)]
+    fn replays(&self) -> bool;
+
     /// The attempts that a call has and the request for the next one; `None` if it has only one.
     #[doc(hidden)]
     fn begin(&self, request: &Request, now: Instant) -> Option<(Attempts, Request)>;
@@ -55,6 +59,10 @@ impl<Request> RequestRules<Request> for AnyRequest {
         None
     }
 
+    fn replays(&self) -> bool {
+        false
+    }
+
     fn begin(&self, _: &Request, _: Instant) -> Option<(Attempts, Request)> {
         None
     }
@@ -67,6 +75,10 @@ impl<Request> RequestRules<Request> for AnyRequest {
 impl<Request: 'static> RequestRules<Request> for Requests<Request> {
     fn key(&self, request: &Request) -> Option<Key> {
         self.key.as_ref().and_then(|key| key(request))
+    }
+
+    fn replays(&self) -> bool {
+        self.retry.is_some()
     }
 
     fn begin(&self, request: &Request, now: Instant) -> Option<(Attempts, Request)> {

@@ -49,6 +49,6 @@ impl Picker for Cycle {
         if pick.attempt() > 0 {
             return Index::new(pick.below(self.len));
         }
-        Index::new((self.turns.next(pick.now) % self.len as u64) as usize)
+        Index::new((self.turns.next(|| pick.now()) % self.len as u64) as usize)
     }
 }

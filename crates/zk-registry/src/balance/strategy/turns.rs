@@ -47,7 +47,7 @@ impl Turns {
     }
 
     #[inline]
-    pub(super) fn next(&self, now: Instant) -> u64 {
+    pub(super) fn next(&self, now: impl FnOnce() -> Instant) -> u64 {
         let stripe = stripe();
         let (word, last) = (self.blocks[stripe].0.load(Relaxed), self.shared.0.stripe.load(Relaxed));
         if word & LEFT == 0 && last == stripe {
@@ -57,13 +57,13 @@ impl Turns {
     }
 
     /// Another stripe asked last, or did when this one took its block.
-    fn next_among_others(&self, stripe: usize, word: u64, now: Instant) -> u64 {
+    fn next_among_others(&self, stripe: usize, word: u64, now: impl FnOnce() -> Instant) -> u64 {
         let block = &self.blocks[stripe].0;
         // Two threads of the same stripe may be in each other's way here.
         if word & LEFT > 0 && block.compare_exchange(word, word + TURN - 1, Relaxed, Relaxed).is_ok() {
             return word / TURN;
         }
-        if self.is_crowded(stripe, now) {
+        if self.is_crowded(stripe, now()) {
             self.take_block(block, word);
         }
         self.shared.0.next.fetch_add(1, Relaxed) & HIGHEST
@@ -99,7 +99,7 @@ mod tests {
         let turns = Turns::starting_at(7);
         for turn in 7..300 {
             let now = turns.epoch + Duration::from_micros(10 * turn);
-            let taken = std::thread::scope(|scope| scope.spawn(|| turns.next(now)).join().unwrap());
+            let taken = std::thread::scope(|scope| scope.spawn(|| turns.next(|| now)).join().unwrap());
             assert_eq!(taken, turn);
         }
     }
@@ -108,7 +108,7 @@ mod tests {
     fn a_crowd_shares_out_the_turns() {
         let turns = Turns::starting_at(7);
         let now = turns.epoch;
-        let take = || (0..100_000).map(|_| turns.next(now)).collect::<Vec<_>>();
+        let take = || (0..100_000).map(|_| turns.next(|| now)).collect::<Vec<_>>();
         let mut taken = std::thread::scope(|scope| {
             let other = scope.spawn(take);
             let mut taken = take();

@@ -40,7 +40,7 @@ impl Picker for Schedule {
         let turn = if pick.attempt() > 0 {
             pick.below(len)
         } else {
-            (self.taken.next(pick.now) % len as u64) as usize
+            (self.taken.next(|| pick.now()) % len as u64) as usize
         };
         Index::new(self.turns[turn] as usize)
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use super::world::{alive, instance, instances, listing};
-use crate::balance::strategy::Random;
-use crate::balance::{Balancer, Lease, Outcome, Phase};
+use crate::balance::strategy::{LeastLoaded, PeakEwma, Random};
+use crate::balance::{Balancer, Lease, Outcome, Phase, Pick};
 
 fn pick_until(balancer: &Balancer, id: &str) -> Lease {
     let mut picks = std::iter::repeat_with(|| balancer.pick().unwrap()).take(10_000);
@@ -58,4 +58,29 @@ async fn a_new_instance_takes_ten_seconds_to_get_its_share() {
     assert!((0.01..0.05).contains(&shares[0]), "{shares:?}");
     assert!((0.09..0.16).contains(&shares[1]), "{shares:?}");
     assert!((0.18..0.22).contains(&shares[2]), "{shares:?}");
+}
+
+#[test]
+fn the_clock_is_looked_at_only_where_the_time_matters() {
+    let began = |balancer: &Balancer| {
+        let lease = balancer.pick().unwrap();
+        let began = lease.began();
+        lease.finish(Outcome::Success);
+        began
+    };
+    let snapshot = listing(instances(3)).build();
+    let learns = Balancer::new(PeakEwma::default());
+    learns.update(&snapshot);
+    assert!(began(&learns).is_some());
+
+    let balancer = Balancer::new(LeastLoaded);
+    balancer.update(&snapshot);
+    assert_eq!(began(&balancer), None);
+    assert!(balancer.eject(&"i-0".parse().unwrap(), Duration::from_secs(60)));
+    // From now on a probe may be due.
+    let before = Instant::now();
+    assert!(began(&balancer).is_some_and(|began| began >= before));
+    let told = before - Duration::from_secs(1);
+    let lease = balancer.pick_with(&mut Pick::new(told, &mut rand::random::<u64>)).unwrap();
+    assert_eq!(lease.began(), Some(told));
 }

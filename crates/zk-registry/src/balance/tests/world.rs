@@ -65,7 +65,7 @@ impl Listing {
                 .map(|(instance, incarnation)| {
                     let id = instance.id().unwrap();
                     let (created, modified) = (Zxid(0), Zxid(0));
-                    let incarnation = Incarnation(incarnation);
+                    let incarnation = Incarnation::from(incarnation);
                     Arc::new(Member {
                         id,
                         node: None,
