@@ -7,14 +7,14 @@ use super::portion::Portion;
 use crate::options::RecordLimits;
 use crate::store::{Fault, Node, Store, limits};
 
-/// The nodes of these names, each with what a read of it said, as `read` makes it. `path` makes a path of a name.
+/// What reads of the nodes of these names said, as `read` makes it of a name and an answer. `path` makes a path of a name.
 pub(super) async fn read<T: Yield>(
     store: &dyn Store,
     names: &[String],
     path: impl Fn(&String) -> String,
     limits: RecordLimits,
-    read: impl Fn(&str, Result<Node, Fault>) -> T,
-) -> Result<Vec<(String, T)>, Fault> {
+    mut read: impl FnMut(String, Result<Node, Fault>) -> T,
+) -> Result<Vec<T>, Fault> {
     let mut portion = Portion::new();
     let mut harvest = Harvest::new(names.len(), limits);
     let (mut left, mut in_flight) = (names, VecDeque::new());
@@ -34,6 +34,6 @@ pub(super) async fn read<T: Yield>(
         let Some((chunk, reply)) = in_flight.pop_front() else { return Ok(harvest.items()) };
         let nodes = reply.await?;
         portion.answered(&nodes);
-        harvest.add(chunk.iter().cloned(), nodes, &read);
+        harvest.add(chunk.iter().cloned(), nodes, &mut read);
     }
 }

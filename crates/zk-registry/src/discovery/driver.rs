@@ -374,7 +374,7 @@ impl Driver {
             }
         };
         epoch.checks.succeeded();
-        let items = names.into_iter().zip(nodes.into_iter().map(Read::from)).collect();
+        let items = names.into_iter().zip(nodes).map(|(name, node)| Read::answer(name, node)).collect();
         let batch = Batch { items, parent: None, gapless: false };
         sweep.reach = sweep.reach.max(batch.reach());
         let (reach, asked) = (sweep.reach, sweep.asked);
@@ -409,8 +409,8 @@ impl Driver {
                 } else {
                     None
                 };
-                let nodes = self.keeper.bounded(nodes).into_iter().map(Read::from);
-                let items = names.into_iter().zip(nodes).collect();
+                let answers = names.into_iter().zip(self.keeper.bounded(nodes));
+                let items = answers.map(|(name, answer)| Read::answer(name, answer)).collect();
                 let batch = Batch { items, parent, gapless: epoch.is_gapless() };
                 let changed = self.keeper.view.loaded(batch, Instant::now());
                 self.keeper.tell(&changed);

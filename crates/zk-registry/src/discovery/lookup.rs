@@ -203,7 +203,7 @@ pub(crate) async fn nodes(
     paths: &[String],
 ) -> Result<Vec<(String, Result<Option<Stat>, Fault>)>, Error> {
     let limits = RecordLimits::default();
-    let nodes = bulk::read(store, paths, String::clone, limits, |_, answer| answer).await;
+    let nodes = bulk::read(store, paths, String::clone, limits, |name, answer| (name, answer)).await;
     let nodes = nodes.map_err(|fault| fault.while_reading(paths.first().map_or("/", String::as_str)))?;
     let stat = |node: Result<Node, Fault>| match node {
         Ok(node) => Ok(Some(node.stat)),
@@ -261,7 +261,7 @@ async fn read_listed(
         Err(fault) => return Err(failed(fault)),
     };
     let path = |name: &String| format!("{root}/{name}");
-    let ahead = |name: &str, answer| view.decode_ahead(name, answer);
+    let ahead = |name, answer| view.decode_ahead(name, answer);
     let items = bulk::read(store, &names, path, limits, ahead).await.map_err(failed)?;
     view.listed(Batch { items, parent, gapless: false }, Instant::now());
     view.live();

@@ -19,7 +19,7 @@ pub(super) async fn is_another_zookeeper(
     if let Some(parent) = batch.parent {
         // A node that was created again has a zxid of its own, above everything before.
         let replaced = last_root.is_some_and(|last| last != parent.czxid);
-        let is_whole = batch.items.iter().all(|(_, read)| read.identity().is_some());
+        let is_whole = batch.items.iter().all(|read| read.identity().is_some());
         return Ok((replaced && parent.czxid <= watermark) || (is_whole && batch.reach().0 < watermark));
     }
     // The service's node went: its parent, or the next node above that is there, shows when.

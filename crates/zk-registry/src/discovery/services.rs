@@ -45,7 +45,7 @@ pub(crate) async fn walk(
             }
         }
         let paths: Vec<_> = children.iter().map(|(n, name)| base.child(level[*n].as_ref(), name)).collect();
-        let nodes = bulk::read(store, &paths, String::clone, limits, |_, answer| answer).await;
+        let nodes = bulk::read(store, &paths, String::clone, limits, |name, answer| (name, answer)).await;
         let nodes = nodes.map_err(|fault| fault.while_reading(&base.to_string()))?;
         let mut witnesses = vec![None; level.len()];
         let mut below = Vec::new();
@@ -86,7 +86,8 @@ pub(super) async fn witness(
     let path = |name: &String| format!("{root}/{name}");
     let stands = |(name, node): &(String, Result<Node, Fault>)| is_witness(format, Some(service), name, node);
     if let Some(known) = known {
-        let nodes = bulk::read(store, &[known], path, limits, |_, answer| answer).await.map_err(failed)?;
+        let nodes =
+            bulk::read(store, &[known], path, limits, |name, answer| (name, answer)).await.map_err(failed)?;
         if let Some((known, _)) = nodes.into_iter().find(stands) {
             return Ok(Some(known));
         }
@@ -97,7 +98,8 @@ pub(super) async fn witness(
         Err(fault) => return Err(failed(fault)),
     };
     for some in names.chunks(AT_ONCE) {
-        let nodes = bulk::read(store, some, path, limits, |_, answer| answer).await.map_err(failed)?;
+        let nodes =
+            bulk::read(store, some, path, limits, |name, answer| (name, answer)).await.map_err(failed)?;
         if let Some((name, _)) = nodes.into_iter().find(stands) {
             return Ok(Some(name));
         }

@@ -4,6 +4,7 @@
 //! [`Attributes`] (weight, zone, status, metadata), which may be updated in place.
 
 pub(crate) mod address;
+mod host;
 mod name;
 mod path;
 pub(crate) mod warm_up;
@@ -12,8 +13,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use self::host::Host;
 pub(crate) use self::name::check_segment;
 pub use self::name::{InstanceId, NodeName, ServiceName};
 pub use self::path::BasePath;
@@ -24,10 +26,11 @@ use crate::error::Error;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Instance {
     id: Option<InstanceId>,
-    host: Arc<str>,
+    host: Host,
     port: u16,
     ssl_port: Option<u16>,
-    attributes: Attributes,
+    /// Shared: many instances say the same.
+    attributes: Arc<Attributes>,
     /// Boxed: few have one.
     warm_up: Option<Box<WarmUp>>,
 }
@@ -41,13 +44,19 @@ impl Instance {
         let host = host.into();
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&host);
         let host = bare.parse::<IpAddr>().map_or_else(|_| host.as_str().into(), |ip| ip.to_string().into());
-        Self { id: None, host, port, ssl_port: None, attributes: Attributes::default(), warm_up: None }
+        let attributes = USUAL.clone();
+        Self { id: None, host: Host::Here(host), port, ssl_port: None, attributes, warm_up: None }
     }
 
     /// Sets the id. Defaults to `host:port`, with IPv6 as `[canonical]:port`, so that a reader which only lists names
     /// gets dialable ones.
     #[must_use]
     pub fn with_id(mut self, id: InstanceId) -> Self {
+        let host = match self.host {
+            Host::Here(host) => host,
+            Host::InId => self.host().into(),
+        };
+        self.host = Host::beside(&id, host);
         self.id = Some(id);
         self
     }
@@ -62,28 +71,28 @@ impl Instance {
     /// Sets the share of traffic relative to the other instances. Defaults to 1.
     #[must_use]
     pub fn with_weight(mut self, weight: NonZeroU16) -> Self {
-        self.attributes.weight = weight;
+        Arc::make_mut(&mut self.attributes).weight = weight;
         self
     }
 
     /// Sets the zone (rack, data centre, availability zone). Defaults to none.
     #[must_use]
     pub fn with_zone(mut self, zone: impl Into<String>) -> Self {
-        self.attributes.zone = Some(zone.into());
+        Arc::make_mut(&mut self.attributes).zone = Some(zone.into());
         self
     }
 
     /// Adds one key of metadata; the last value of a key wins.
     #[must_use]
     pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.attributes.metadata.insert(key.into(), value.into());
+        Arc::make_mut(&mut self.attributes).metadata.insert(key.into(), value.into());
         self
     }
 
     /// Replaces everything that may change in place.
     #[must_use]
     pub fn with_attributes(mut self, attributes: Attributes) -> Self {
-        self.attributes = attributes;
+        self.attributes = if attributes == **USUAL { USUAL.clone() } else { Arc::new(attributes) };
         self
     }
 
@@ -101,7 +110,7 @@ impl Instance {
 
     /// The host: an IP address without brackets, or a DNS name. Empty when the record in ZooKeeper has none.
     pub fn host(&self) -> &str {
-        &self.host
+        self.host.as_str(self.id.as_ref())
     }
 
     /// The port, 0 when the record in ZooKeeper has none.
@@ -118,16 +127,14 @@ impl Instance {
     /// spellings) are none: who dialled them would reach its own machine. A balancer never picks such an instance. What a name
     /// resolves to is judged by a [`DialPolicy`](crate::DialPolicy).
     pub fn is_dialable(&self) -> bool {
-        !self.host.is_empty() && self.port != 0 && !address::is_unspecified(&self.host)
+        let host = self.host();
+        !host.is_empty() && self.port != 0 && !address::is_unspecified(host)
     }
 
     /// `host:port`, with IPv6 as `[address]:port`: what one dials.
     pub fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        let (host, port) = (self.host(), self.port);
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     /// The id that was set, else the [`address`](Self::address).
@@ -142,6 +149,16 @@ impl Instance {
     /// What may change in place.
     pub fn attributes(&self) -> &Attributes {
         &self.attributes
+    }
+
+    /// The attributes, for other instances to [share](Self::share_attributes).
+    pub(crate) fn shared_attributes(&self) -> Arc<Attributes> {
+        self.attributes.clone()
+    }
+
+    /// Replaces the attributes by equal ones that another instance has too.
+    pub(crate) fn share_attributes(&mut self, equal: &Arc<Attributes>) {
+        self.attributes = equal.clone();
     }
 
     /// The share of traffic relative to the other instances.
@@ -183,6 +200,9 @@ pub struct Attributes {
     /// Whatever else there is to say. Defaults to empty.
     pub metadata: BTreeMap<String, String>,
 }
+
+/// What most instances say.
+static USUAL: LazyLock<Arc<Attributes>> = LazyLock::new(Arc::default);
 
 impl Default for Attributes {
     fn default() -> Self {

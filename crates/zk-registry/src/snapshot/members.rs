@@ -45,7 +45,7 @@ mod tests {
             id: instance.id().unwrap(),
             instance,
             format: None,
-            incarnation: Incarnation(0),
+            incarnation: Incarnation::from(0),
             session: 1,
             created: Zxid(zxid),
             modified: Zxid(zxid),

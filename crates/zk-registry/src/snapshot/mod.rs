@@ -96,7 +96,7 @@ impl Snapshot {
             .into_iter()
             .filter_map(|instance| {
                 let id = instance.id().ok()?;
-                let incarnation = Incarnation(0);
+                let incarnation = Incarnation::from(0);
                 let (created, modified) = (Zxid(0), Zxid(0));
                 let member = Member {
                     id: id.clone(),

@@ -30,7 +30,7 @@ pub mod behaviours {
 ///
 /// When there is to be no instance.
 pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
-    use crate::discovery::view::{Batch, View};
+    use crate::discovery::view::{Batch, Read, View};
     use crate::format::Format;
     use crate::format::sealed::Owner;
     use crate::store::{Fault, Node, Stat};
@@ -60,7 +60,7 @@ pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
     };
     let mut now = tokio::time::Instant::now();
     let parent = |children| Some(Stat { children, ..Stat::default() });
-    let items = (0..instances).map(&mut node).map(|(name, node)| (name, Ok(node).into())).collect();
+    let items = (0..instances).map(&mut node).map(|(name, node)| Read::answer(name, Ok(node))).collect();
     view.listed(Batch { items, parent: parent(children), gapless: true }, now);
     let (mut next, mut gone) = (0, false);
     move || {
@@ -72,7 +72,7 @@ pub fn publications(instances: usize) -> impl FnMut() -> crate::Snapshot {
         let answer = if gone { Err(Fault::NoNode) } else { Ok(node) };
         let children = if gone { children - 1 } else { children };
         view.mark(&name, now);
-        let items = view.take_marks(1).into_iter().zip([answer.into()]).collect();
+        let items = view.take_marks(1).pop().map(|name| Read::answer(name, answer)).into_iter().collect();
         view.loaded(Batch { items, parent: parent(children), gapless: true }, now);
         view.publish().expect("every call changes one instance")
     }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, Status};
 use crate::snapshot::members::Members;
-use crate::snapshot::{Incarnation, Member, Snapshot, Zxid};
+use crate::snapshot::{Member, Snapshot, Zxid};
 
 /// The contents of a file.
 #[derive(Debug)]
@@ -221,7 +221,7 @@ fn line_of(member: &Member) -> Line<'_> {
         zone: member.zone().map(Cow::from),
         draining: member.status() == Status::Draining,
         metadata: member.metadata().iter().map(borrowed).collect(),
-        incarnation: format!("{:x}", member.incarnation.0),
+        incarnation: format!("{:x}", member.incarnation.as_u128()),
         session: member.session,
         created: member.created.0,
         modified: member.modified.0,
@@ -249,7 +249,7 @@ fn member_of(line: Line<'_>) -> io::Result<Member> {
             None => instance,
         },
         id,
-        incarnation: Incarnation(u128::from_str_radix(&line.incarnation, 16).map_err(io::Error::other)?),
+        incarnation: u128::from_str_radix(&line.incarnation, 16).map_err(io::Error::other)?.into(),
         session: line.session,
         created: Zxid(line.created),
         modified: Zxid(line.modified),

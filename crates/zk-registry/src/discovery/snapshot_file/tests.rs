@@ -37,7 +37,7 @@ fn snapshot(ports: impl IntoIterator<Item = u16>) -> Snapshot {
                 format: None,
                 instance: instance(port).with_id(id.clone()),
                 id,
-                incarnation: Incarnation(u128::MAX - u128::from(port)),
+                incarnation: Incarnation::from(u128::MAX - u128::from(port)),
                 session: -1,
                 created: Zxid(1 << 40),
                 modified: Zxid(i64::from(port)),

@@ -38,8 +38,8 @@ pub(super) struct Known<'a> {
 /// What a read said of a child.
 #[derive(Debug)]
 pub(crate) enum Read {
-    /// As it was answered.
-    Answer(Result<Node, Fault>),
+    /// The answer about the child of this name. Boxed: of a whole service nearly all are members.
+    Answer(Box<(String, Result<Node, Fault>)>),
     /// The instance that the answer was decoded to, while the next ones were on their way; and the bytes of its record.
     Member(Arc<Member>, usize),
 }
@@ -77,18 +77,25 @@ pub(super) struct Other {
 }
 
 impl Read {
+    /// The answer about the child of this name.
+    pub(crate) fn answer(name: String, answer: Result<Node, Fault>) -> Self {
+        Self::Answer(Box::new((name, answer)))
+    }
+
+    /// The name of the child.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Answer(answer) => &answer.0,
+            Self::Member(member, _) => member.node.as_ref().map_or(member.id.as_str(), NodeName::as_str),
+        }
+    }
+
     /// Which node was read, and which write of it; `None`: there was none.
     pub(crate) fn identity(&self) -> Option<Identity> {
         match self {
-            Self::Answer(answer) => answer.as_ref().ok().map(|node| (node.stat.czxid, node.stat.mzxid)),
+            Self::Answer(answer) => answer.1.as_ref().ok().map(|node| (node.stat.czxid, node.stat.mzxid)),
             Self::Member(member, _) => Some(identity(member)),
         }
-    }
-}
-
-impl From<Result<Node, Fault>> for Read {
-    fn from(answer: Result<Node, Fault>) -> Self {
-        Self::Answer(answer)
     }
 }
 
@@ -156,28 +163,31 @@ impl Judge {
     }
 
     /// Decodes the record of an instance that is not known yet. Everything else is left to [`judge`](Self::judge).
-    pub(super) fn decode_ahead(&self, known: Known<'_>, name: &str, answer: Result<Node, Fault>) -> Read {
-        let Ok(node) = &answer else { return answer.into() };
+    pub(super) fn decode_ahead(&self, known: Known<'_>, name: String, answer: Result<Node, Fault>) -> Read {
+        let Ok(node) = &answer else { return Read::answer(name, answer) };
         let (identity, bytes) = ((node.stat.czxid, node.stat.mzxid), node.data.len());
         if known.is_member(identity) || known.has_judged(identity) {
-            return answer.into();
+            return Read::answer(name, answer);
         }
-        match self.judge(Known::NOTHING, name, answer.clone().into()) {
+        match self.judge_answer(Known::NOTHING, &name, &answer) {
             Judged::Member(member) => Read::Member(member, bytes),
-            _ => answer.into(),
+            _ => Read::answer(name, answer),
         }
     }
 
     /// What a child turned out to be.
-    pub(super) fn judge(&self, known: Known<'_>, name: &str, read: Read) -> Judged {
-        let answer = match read {
-            Read::Answer(answer) => answer,
+    pub(super) fn judge(&self, known: Known<'_>, read: &Read) -> Judged {
+        match read {
+            Read::Answer(answer) => self.judge_answer(known, &answer.0, &answer.1),
             Read::Member(member, _) => {
-                let identity = identity(&member);
+                let identity = identity(member);
                 let is_as_it_was = known.has_judged(identity) || known.is_member(identity);
-                return if is_as_it_was { Judged::Kept } else { Judged::Member(member) };
+                if is_as_it_was { Judged::Kept } else { Judged::Member(member.clone()) }
             }
-        };
+        }
+    }
+
+    fn judge_answer(&self, known: Known<'_>, name: &str, answer: &Result<Node, Fault>) -> Judged {
         let other = |other: Other| {
             if known.other == Some(&other) { Judged::Kept } else { Judged::Other(other) }
         };
@@ -231,8 +241,8 @@ impl Judge {
                 instance: decoded.instance,
                 format: Some(self.format.name()),
                 incarnation: decoded.owner.map_or_else(
-                    || Incarnation(u128::from(node.stat.czxid.unsigned_abs())),
-                    |owner| Incarnation(owner.incarnation.as_u128()),
+                    || Incarnation::from(u128::from(node.stat.czxid.unsigned_abs())),
+                    |owner| Incarnation::from(owner.incarnation.as_u128()),
                 ),
                 session: node.stat.owner,
                 created: Zxid(node.stat.czxid),

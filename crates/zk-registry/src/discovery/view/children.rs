@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::alike::Alike;
 use super::child::{Judge, Judged, Known, Other, Read};
 use super::names::Names;
 use super::others::Others;
@@ -14,13 +15,11 @@ use crate::snapshot::members::Members;
 use crate::snapshot::{Change, Member, Rejected};
 use crate::store::{Fault, Node};
 
-/// Children by name, each with what a read of it said.
-pub(super) type Reads = Vec<(String, Read)>;
-
 /// The children of a service.
 #[derive(Debug)]
 pub(super) struct Children {
     pub(super) judge: Judge,
+    alike: Alike,
     members: Members,
     names: Names,
     /// The bytes that the members count with.
@@ -51,6 +50,7 @@ impl Children {
     pub(super) fn new(judge: Judge) -> Self {
         Self {
             judge,
+            alike: Alike::default(),
             members: Members::default(),
             names: Names::default(),
             used: 0,
@@ -148,26 +148,38 @@ impl Children {
     }
 
     /// Decodes the record of an instance that is not known yet, for when all are read.
-    pub(super) fn decode_ahead(&self, name: &str, answer: Result<Node, Fault>) -> Read {
-        self.judge.decode_ahead(self.known(name), name, answer)
+    pub(super) fn decode_ahead(&mut self, name: String, answer: Result<Node, Fault>) -> Read {
+        let mut read = self.judge.decode_ahead(self.known(&name), name, answer);
+        if let Read::Member(member, _) = &mut read {
+            self.share_attributes(member);
+        }
+        read
+    }
+
+    /// Lets an instance that was just decoded have the attributes of an earlier one, if they are equal.
+    fn share_attributes(&mut self, decoded: &mut Arc<Member>) {
+        if let Some(member) = Arc::get_mut(decoded) {
+            self.alike.share(&mut member.instance);
+        }
     }
 
     /// All children were listed and read: these, and no others, are the service's.
-    pub(super) fn replace(&mut self, reads: Reads) -> Effect {
+    pub(super) fn replace(&mut self, reads: Vec<Read>) -> Effect {
         let mut members = Vec::with_capacity(reads.len());
         let (mut others, mut overgrown) = (Others::default(), BTreeMap::new());
         let mut effect = Effect::default();
         let mut is_news = false;
-        for (name, read) in reads {
-            match self.judge.judge(self.known(&name), &name, read) {
+        for read in reads {
+            let name = read.name();
+            match self.judge.judge(self.known(name), &read) {
                 Judged::Gone => {}
                 Judged::Kept => {
-                    if let Some(other) = self.others.remove(&name) {
-                        others.insert(name, other);
-                    } else if let Some(member) = self.member(&name) {
+                    if let Some(other) = self.others.remove(name) {
+                        others.insert(name.to_owned(), other);
+                    } else if let Some(member) = self.member(name) {
                         members.push(member.clone());
-                        if let Some(other) = self.overgrown.remove(&name) {
-                            overgrown.insert(name, other);
+                        if let Some(other) = self.overgrown.remove(name) {
+                            overgrown.insert(name.to_owned(), other);
                         }
                     }
                 }
@@ -176,13 +188,13 @@ impl Children {
                     members.push(member);
                 }
                 Judged::Other(other) => {
-                    is_news |= other.is_news_after(self.others.remove(&name).as_ref());
-                    others.insert(name, other);
+                    is_news |= other.is_news_after(self.others.remove(name).as_ref());
+                    others.insert(name.to_owned(), other);
                 }
                 Judged::Overgrown(other) => {
-                    members.extend(self.member(&name).cloned());
-                    is_news |= other.is_news_after(self.overgrown.remove(&name).as_ref());
-                    overgrown.insert(name, other);
+                    members.extend(self.member(name).cloned());
+                    is_news |= other.is_news_after(self.overgrown.remove(name).as_ref());
+                    overgrown.insert(name.to_owned(), other);
                 }
             }
         }
@@ -249,10 +261,15 @@ impl Children {
     }
 
     /// Some children were read.
-    pub(super) fn apply(&mut self, reads: Reads) -> Effect {
+    pub(super) fn apply(&mut self, reads: Vec<Read>) -> Effect {
         let mut effect = Effect::default();
-        for (name, read) in reads {
-            match self.judge.judge(self.known(&name), &name, read) {
+        for read in reads {
+            let judged = self.judge.judge(self.known(read.name()), &read);
+            if matches!(judged, Judged::Kept) {
+                continue;
+            }
+            let name = read.name().to_owned();
+            match judged {
                 Judged::Kept => {}
                 Judged::Overgrown(other) => {
                     if other.is_news_after(self.overgrown.get(&name)) {
@@ -266,7 +283,8 @@ impl Children {
                     let other = room::rejected(&name, &member, self.judge.limits.service);
                     self.put_other(name, other, &mut effect);
                 }
-                Judged::Member(member) => {
+                Judged::Member(mut member) => {
+                    self.share_attributes(&mut member);
                     self.put_member(&name, member, &mut effect);
                     effect.changed.push(name);
                 }

@@ -3,6 +3,7 @@
 //! Events are dirty marks and reads are the truth, so the inputs are marks, listings, batches of reads and losses of the
 //! connection; the output is the next snapshot. It never asks for anything: the driver does.
 
+mod alike;
 mod child;
 mod children;
 mod marks;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 
 use self::child::Judge;
 pub(crate) use self::child::Read;
-use self::children::{Children, Effect, Reads};
+use self::children::{Children, Effect};
 pub(crate) use self::marks::Barrier;
 use self::marks::{Marks, Watermark};
 use self::suspects::Suspects;
@@ -63,7 +64,7 @@ pub(crate) struct View {
 /// The answer to one batch of reads.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    pub(crate) items: Reads,
+    pub(crate) items: Vec<Read>,
     /// The service's own node; `None`: it does not exist.
     pub(crate) parent: Option<Stat>,
     /// Whether the watch was armed all the while. What was read is true anyway, but only then is the batch a point of
@@ -74,8 +75,7 @@ pub(crate) struct Batch {
 impl Batch {
     /// The highest zxid that the batch speaks of.
     pub(super) fn reach(&self) -> Zxid {
-        let of_item =
-            |(_, read): &(String, Read)| read.identity().map_or(0, |(czxid, mzxid)| mzxid.max(czxid));
+        let of_item = |read: &Read| read.identity().map_or(0, |(czxid, mzxid)| mzxid.max(czxid));
         let items = self.items.iter().map(of_item).max().unwrap_or(0);
         Zxid(items.max(self.parent.map_or(0, |parent| parent.pzxid)))
     }
@@ -217,7 +217,7 @@ impl View {
     }
 
     /// Decodes one answer of several, while the next ones are on their way to be [`listed`](Self::listed) with it.
-    pub(crate) fn decode_ahead(&self, name: &str, answer: Result<Node, Fault>) -> Read {
+    pub(crate) fn decode_ahead(&mut self, name: String, answer: Result<Node, Fault>) -> Read {
         self.children.decode_ahead(name, answer)
     }
 
@@ -244,7 +244,7 @@ impl View {
                 self.marks.push(name, now);
             }
         }
-        self.apply(gone.into_iter().map(|name| (name, Err(Fault::NoNode).into())).collect(), now)
+        self.apply(gone.into_iter().map(|name| Read::answer(name, Err(Fault::NoNode))).collect(), now)
     }
 
     /// Some children are read that no mark stands for; the answer is [`swept`](Self::swept), with nothing if it failed.
@@ -253,7 +253,7 @@ impl View {
     }
 
     /// Children were read that no mark stands for; returns the names of those that changed.
-    pub(crate) fn swept(&mut self, items: Reads, now: Instant) -> Vec<String> {
+    pub(crate) fn swept(&mut self, items: Vec<Read>, now: Instant) -> Vec<String> {
         let changed = self.apply(items, now);
         self.end_reading();
         changed
@@ -267,7 +267,7 @@ impl View {
     }
 
     /// Takes up what reads said; returns the names of the children that changed.
-    fn apply(&mut self, items: Reads, now: Instant) -> Vec<String> {
+    fn apply(&mut self, items: Vec<Read>, now: Instant) -> Vec<String> {
         let effect = self.children.apply(items);
         self.suspect(&effect, now);
         self.read_again(effect, now)

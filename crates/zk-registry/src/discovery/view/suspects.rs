@@ -277,7 +277,7 @@ mod tests {
             id: instance.id().unwrap(),
             instance,
             format: None,
-            incarnation: Incarnation(0),
+            incarnation: Incarnation::from(0),
             session,
             created: Zxid(0),
             modified: Zxid(0),

@@ -43,8 +43,8 @@ fn node(czxid: i64, data: Bytes) -> Node {
 type Items = Vec<(&'static str, Result<Node, Fault>)>;
 
 /// Answers that nobody has decoded.
-fn answers(items: Vec<(String, Result<Node, Fault>)>) -> Vec<(String, Read)> {
-    items.into_iter().map(|(name, answer)| (name, answer.into())).collect()
+fn answers(items: Vec<(String, Result<Node, Fault>)>) -> Vec<Read> {
+    items.into_iter().map(|(name, answer)| Read::answer(name, answer)).collect()
 }
 
 /// A full listing of these children, by a server that was never cut off.
@@ -58,7 +58,7 @@ fn list_again(view: &mut View, items: impl Into<Items>) -> Vec<String> {
     view.begin_resync(Instant::now());
     let items = items.into().into_iter();
     // As the driver does it.
-    let ahead = |(name, answer): (&str, _)| (name.to_owned(), view.decode_ahead(name, answer));
+    let ahead = |(name, answer): (&str, _)| view.decode_ahead(name.to_owned(), answer);
     let items = items.map(ahead).collect();
     let changed = view.listed(Batch { items, parent: Some(Stat::default()), gapless: true }, Instant::now());
     view.live();

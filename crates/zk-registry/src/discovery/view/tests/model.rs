@@ -258,14 +258,14 @@ impl World {
         self.view.begin_sweep();
         let (before, after) = writes.split_at(writes.len() / 2);
         before.iter().for_each(|write| self.server.write(write));
-        let items: Vec<_> = names.iter().map(|name| (name.clone(), self.server.read(name).into())).collect();
+        let read = |name: &String| Read::answer(name.clone(), self.server.read(name));
+        let items: Vec<_> = names.iter().map(read).collect();
         let (heard, later) = after.split_at(after.len() / 2);
         heard.iter().for_each(|write| self.server.write(write));
         match fate {
             Fate::Answered => {
                 self.hear();
-                let zxids =
-                    items.iter().filter_map(|(_, read): &(_, Read)| read.identity()).map(|(_, mzxid)| mzxid);
+                let zxids = items.iter().filter_map(Read::identity).map(|(_, mzxid)| mzxid);
                 reach = zxids.fold(reach, i64::max);
                 self.view.swept(items, self.now);
                 if left.is_empty() {
@@ -315,8 +315,7 @@ impl World {
         let read = |name: String| {
             let answer = self.server.read(&name);
             // As the driver does it.
-            let read = if resync { self.view.decode_ahead(&name, answer) } else { answer.into() };
-            (name, read)
+            if resync { self.view.decode_ahead(name, answer) } else { Read::answer(name, answer) }
         };
         let items = names.into_iter().map(read).collect();
         // A listing shows the parent before the children are read, a batch of marks after.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::discovery::view::{Batch, View};
+use crate::discovery::view::{Batch, Read, View};
 use crate::error::Error;
 use crate::format::sealed::{Carries, Codec, Decoded, NodeKind, Owner};
 use crate::format::{Curator, Format};
@@ -60,7 +60,7 @@ fn node(port: u16, zxid: i64) -> Node {
 }
 
 fn batch(items: Vec<(&str, Result<Node, Fault>)>, children: u32) -> Batch {
-    let items = items.into_iter().map(|(name, answer)| (name.to_owned(), answer.into())).collect();
+    let items = items.into_iter().map(|(name, answer)| Read::answer(name.to_owned(), answer)).collect();
     Batch { items, parent: Some(Stat { children, ..Stat::default() }), gapless: true }
 }
 
