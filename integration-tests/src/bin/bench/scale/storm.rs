@@ -11,30 +11,29 @@ use crate::fleet::LargeFleet;
 use crate::grouped::grouped;
 
 const INSTANCES: usize = 1_000;
-/// How many readers lose the one server that there is, and how many the leader of three.
-const READERS: usize = 3_000;
-const READERS_OF_ENSEMBLE: usize = 1_000;
+/// How many readers lose the one server that there is, with which session timeout.
+const READERS: [(usize, Duration); 2] = [(3_000, Duration::from_secs(30)), (10_000, Duration::from_secs(60))];
+/// How many lose the leader of three.
+const READERS_OF_ENSEMBLE: (usize, Duration) = (1_000, Duration::from_secs(10));
 /// How often the server is asked how many requests it had.
 const EVERY: Duration = Duration::from_millis(50);
-/// The session timeouts of the many readers, and of the few.
-const SESSION: Duration = Duration::from_secs(30);
-const SESSION_OF_ENSEMBLE: Duration = Duration::from_secs(10);
+/// A heap for so many connections, and a compiler that optimises as it likes.
+const JVM: &str = "-Xmx1000m";
 
 pub(super) async fn rows() -> Vec<Row> {
-    let single = Launch::single().on_disk().start().await;
-    let mut rows =
-        storm(&single, (READERS, SESSION), "the server is restarted", async || single.restart(1).await).await;
-    drop(single);
-    let ensemble = Launch::ensemble().on_disk().start().await;
+    let mut rows = Vec::new();
+    for readers in READERS {
+        let single = Launch::single().jvm(JVM).on_disk().start().await;
+        let restart = async || single.restart(1).await;
+        rows.extend(storm(&single, readers, "the server is restarted", restart).await);
+    }
+    let ensemble = Launch::ensemble().jvm(JVM).on_disk().start().await;
     let leader = ensemble.leader().await;
     let elect = async || {
         ensemble.kill(leader).await;
         ensemble.another_leader(leader).await;
     };
-    rows.extend(
-        storm(&ensemble, (READERS_OF_ENSEMBLE, SESSION_OF_ENSEMBLE), "the leader of three is killed", elect)
-            .await,
-    );
+    rows.extend(storm(&ensemble, READERS_OF_ENSEMBLE, "the leader of three is killed", elect).await);
     rows
 }
 
