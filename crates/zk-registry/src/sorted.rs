@@ -34,8 +34,9 @@ impl<T: Keyed> Sorted<T> {
     /// From values in the order of their ids, each id once.
     pub(crate) fn from_sorted(values: Vec<T>) -> Self {
         let len = values.len();
-        let leaves = values.chunks(LEAF / 2).map(|leaf| Arc::new(leaf.to_vec())).collect();
-        Self { leaves, len }
+        let mut values = values.into_iter();
+        let leaf = |_| Arc::new(values.by_ref().take(LEAF / 2).collect());
+        Self { leaves: (0..len.div_ceil(LEAF / 2)).map(leaf).collect(), len }
     }
 
     pub(crate) fn len(&self) -> usize {

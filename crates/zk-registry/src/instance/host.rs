@@ -8,8 +8,8 @@ use super::InstanceId;
 /// Where the host of an instance stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Host {
-    /// In the id, in front of the port.
-    InId,
+    /// In the id, from this byte on, so many bytes.
+    InId { from: u32, len: u32 },
     /// Here, because the id does not have it, or there is no id.
     Here(Arc<str>),
 }
@@ -17,22 +17,30 @@ pub(super) enum Host {
 impl Host {
     /// The place for the host of an instance with this id.
     pub(super) fn beside(id: &InstanceId, host: Arc<str>) -> Self {
-        if in_address(id.as_str()) == Some(&*host) { Self::InId } else { Self::Here(host) }
+        let len = u32::try_from(host.len()).unwrap_or(u32::MAX);
+        match in_address(id.as_str()) {
+            Some((from, known)) if known == &*host && len < u32::MAX => Self::InId { from, len },
+            _ => Self::Here(host),
+        }
     }
 
     /// The host of the instance that has this id.
     pub(super) fn as_str<'a>(&'a self, id: Option<&'a InstanceId>) -> &'a str {
         match self {
-            Self::InId => id.and_then(|id| in_address(id.as_str())).unwrap_or_default(),
+            Self::InId { from, len } => {
+                let (from, len) = (*from as usize, *len as usize);
+                id.and_then(|id| id.as_str().get(from..from + len)).unwrap_or_default()
+            }
             Self::Here(host) => host,
         }
     }
 }
 
-/// The host in `host:port` or `[host]:port`.
-fn in_address(address: &str) -> Option<&str> {
+/// The host in `host:port` or `[host]:port`, and the byte at which it begins.
+fn in_address(address: &str) -> Option<(u32, &str)> {
     let (host, _) = address.rsplit_once(':')?;
-    Some(host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host))
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    Some(bare.map_or((0, host), |bare| (1, bare)))
 }
 
 #[cfg(test)]
@@ -42,6 +50,7 @@ mod tests {
     #[test]
     fn the_host_is_what_was_told_whatever_the_id_is() {
         let hosts = [
+            "[a",
             "",
             "[",
             "]",
@@ -68,6 +77,7 @@ mod tests {
             "[]:80",
             ":80",
             "[:1",
+            "[a:1",
             "a:b:1",
             "[[::1]]:80",
             ":::",
@@ -88,7 +98,7 @@ mod tests {
         for host in ["10.0.0.1", "2001:db8::1", "time.example"] {
             let plain = Instance::new(host, 80);
             let id = plain.id().unwrap();
-            assert!(matches!(plain.with_id(id).host, super::Host::InId));
+            assert!(matches!(plain.with_id(id).host, super::Host::InId { .. }));
         }
     }
 }

@@ -54,7 +54,7 @@ impl Instance {
     pub fn with_id(mut self, id: InstanceId) -> Self {
         let host = match self.host {
             Host::Here(host) => host,
-            Host::InId => self.host().into(),
+            Host::InId { .. } => self.host().into(),
         };
         self.host = Host::beside(&id, host);
         self.id = Some(id);

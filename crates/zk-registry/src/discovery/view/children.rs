@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::alike::Alike;
 use super::child::{Judge, Judged, Known, Other, Read};
 use super::names::Names;
+use super::order::{age, sorted};
 use super::others::Others;
 use super::room;
 use crate::discovery::snapshot_file::StoredRule;
@@ -198,7 +199,7 @@ impl Children {
                 }
             }
         }
-        members.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| age(b).cmp(&age(a))));
+        let mut members = sorted(members);
         let listed = members.len();
         members.dedup_by(|older, winner| {
             let is_same_id = older.id == winner.id;
@@ -219,6 +220,7 @@ impl Children {
             others.remove(&name);
             effect.again.push(name);
         }
+        self.used = room::total(members.iter());
         let overflow = self.overflow(members.iter(), &others);
         if !overflow.is_empty() {
             let ids: HashSet<_> = overflow.iter().map(|member| &member.id).collect();
@@ -229,6 +231,7 @@ impl Children {
                 overgrown.remove(&name);
                 others.insert(name, other);
             }
+            self.used = room::total(members.iter());
             is_news = true;
         }
         // Those that are left are no children any more, or instances by now.
@@ -237,7 +240,6 @@ impl Children {
         if is_news {
             self.shown_otherwise();
         }
-        self.used = room::total(members.iter());
         self.names = Names::of(members.iter().map(|member| &**member));
         self.replace_members(Members::from_sorted(members), &mut effect);
         self.offer_room(&mut effect);
@@ -246,7 +248,9 @@ impl Children {
 
     /// Takes up the instances of a listing; with no news, the leaves stay shared with the snapshots that are out.
     fn replace_members(&mut self, members: Members, effect: &mut Effect) {
-        for change in self.members.diff(&members) {
+        // Nothing goes from the first listing.
+        let changes = if self.members.len() == 0 { Vec::new() } else { self.members.diff(&members) };
+        for change in changes {
             match change {
                 Change::Removed(member) | Change::Updated { old: member, .. } => effect.gone.push(member),
                 Change::Added(_) => {}
@@ -390,14 +394,14 @@ impl Children {
         self.others.first_waiting().is_some_and(|(czxid, ..)| member.created.0 > czxid)
     }
 
-    /// The youngest of these instances, for which there is no room.
+    /// The youngest of these instances, whose bytes are `used`, for which there is no room.
     fn overflow<'a>(
         &self,
-        members: impl Iterator<Item = &'a Arc<Member>> + Clone,
+        members: impl Iterator<Item = &'a Arc<Member>>,
         others: &Others,
     ) -> Vec<Arc<Member>> {
         let (most, waiting) = (self.judge.limits.service, others.first_waiting().map(|(czxid, ..)| czxid));
-        if waiting.is_none() && room::total(members.clone()) <= most {
+        if waiting.is_none() && self.used <= most {
             return Vec::new();
         }
         room::overflow(members, most, waiting)
@@ -441,9 +445,4 @@ impl Children {
             effect.again.push(name);
         }
     }
-}
-
-/// The order of nodes that claim one id: the last one has it.
-fn age(member: &Member) -> (i64, Option<&str>) {
-    (member.created.0, member.node.as_ref().map(AsRef::as_ref))
 }

@@ -8,6 +8,7 @@ mod child;
 mod children;
 mod marks;
 mod names;
+mod order;
 mod others;
 mod room;
 mod suspects;
