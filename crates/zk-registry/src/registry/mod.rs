@@ -1,15 +1,18 @@
 //! The facade: one [`Registry`] per process registers instances and watches services over shared sessions.
 
+mod ask;
 pub(crate) mod background;
 mod directories;
+mod inner;
 mod reader;
 mod samples;
 mod slots;
 pub(crate) mod stats;
+mod tasks;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
@@ -17,23 +20,17 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use self::ask::closed;
 use self::background::Background;
-use self::directories::{Directories, Root};
-use self::reader::Reader;
-use self::slots::{Place, Slots};
-use crate::discovery::catalog::{CatalogDriver, CatalogSettings};
-use crate::discovery::{
-    self, Composer, Driver, Following, Join, Mapped, Mapping, MappingDriver, Merge, Origin, Outlet,
-    ShardedService, SnapshotFile, StartShard, Subscription, Subscriptions, ViewSettings,
-};
+use self::inner::Inner;
+use self::slots::Slots;
+use crate::discovery::{self, Outlet, Subscription};
 use crate::error::{Error, ErrorKind};
-use crate::format::sealed::Sharding;
-use crate::format::{Format, shards};
 use crate::instance::{Instance, ServiceName};
 use crate::options::{ConnectString, Options, Source};
 use crate::registration::{Context, Prepared, Registering, Registration};
 use crate::resolve::{Resolve, ServiceWatch, Services, ServicesWatch};
-use crate::session::{ConnectionState, Link, Phase, SessionSettings};
+use crate::session::{ConnectionState, SessionSettings};
 use crate::snapshot::Snapshot;
 use crate::store::zookeeper::ZooKeeper;
 use crate::store::{Connect, Store};
@@ -45,20 +42,6 @@ use crate::withdrawn::Withdrawn;
 /// sessions are closed in the background. [`close`](Self::close) is the polite way: it waits for the acknowledgement.
 #[derive(Clone)]
 pub struct Registry(Arc<Inner>);
-
-struct Inner {
-    options: Options,
-    /// Which ZooKeeper it is, for the snapshot files.
-    cluster: String,
-    slots: Slots,
-    views: Arc<Subscriptions>,
-    /// The tasks behind the views: the last thing that they do is to write their snapshot files.
-    drivers: TaskTracker,
-    /// The state of the first session.
-    first: watch::Receiver<ConnectionState>,
-    /// The worst state of all sessions.
-    connection: watch::Receiver<ConnectionState>,
-}
 
 impl Registry {
     /// Starts connecting in the background and returns at once: it does not wait for ZooKeeper, needs no ambient runtime
@@ -282,272 +265,6 @@ impl Registry {
     }
 }
 
-impl Inner {
-    /// Starts the task behind a watch of which services a source has.
-    fn start_catalog(&self, source: &Source, services: watch::Sender<Services>) {
-        let context = &self.slots.context;
-        let place = self.slots.place_for(&source.base.to_string());
-        let settings = CatalogSettings {
-            base: source.base.clone(),
-            format: source.format.clone(),
-            limits: self.options.record_limits,
-            audit_interval: context.audit_interval,
-            seed: context.seed,
-            last_heard: place.last_heard.clone(),
-        };
-        let driver = CatalogDriver::new(settings, place.link.clone(), services);
-        self.slots.background.spawn(async move {
-            driver.run().await;
-            drop(place);
-        });
-    }
-
-    /// Starts the tasks behind the watches of a service, each of which keeps the place.
-    fn start(self: &Arc<Self>, service: &ServiceName, sources: &[Directories], place: Place, outlet: Outlet) {
-        let place = Arc::new(place);
-        if let [only] = sources {
-            return self.start_source(service, only, &place, outlet);
-        }
-        let join = Join::new(service, sources.iter().map(|one| one.source.format.weight_unit()));
-        let mut composer = Composer::new(service, join, outlet);
-        for source in sources {
-            let part = composer.part(place.last_heard.clone());
-            self.start_source(service, source, &place, part);
-        }
-        self.spawn(&place, composer.run());
-    }
-
-    /// Starts the tasks behind what one source says of a service.
-    fn start_source(
-        self: &Arc<Self>,
-        service: &ServiceName,
-        of: &Directories,
-        place: &Arc<Place>,
-        outlet: Outlet,
-    ) {
-        match of.source.format.mapping(service) {
-            Some(path) => self.start_mapped(service, &of.source, path, place, outlet),
-            None => self.start_directories(service, of, place, outlet),
-        }
-    }
-
-    /// Starts the tasks behind a service whose node at `path` says where it stands.
-    fn start_mapped(
-        self: &Arc<Self>,
-        service: &ServiceName,
-        source: &Source,
-        path: String,
-        place: &Arc<Place>,
-        outlet: Outlet,
-    ) {
-        let (sender, mapping) = watch::channel(Mapping::Unknown);
-        let context = &self.slots.context;
-        let driver = MappingDriver {
-            path,
-            link: place.link.clone(),
-            audit_interval: context.audit_interval,
-            seed: context.seed,
-            mapping: sender,
-        };
-        self.spawn(place, driver.run());
-        // The views end with their watch, which keeps the registry alive.
-        let (inner, held) = (Arc::downgrade(self), place.clone());
-        let (name, source_of_views) = (service.clone(), source.clone());
-        let start = move |names: &[ServiceName], outlet: Outlet| {
-            let Some(inner) = inner.upgrade() else { return false };
-            inner.start_names(&name, names, &source_of_views, &held, outlet);
-            true
-        };
-        let (format, unmapped) = (source.format.clone(), service.clone());
-        let names = move |data: &[u8]| match format.mapped(data) {
-            names if names.is_empty() => vec![unmapped.clone()],
-            names => names,
-        };
-        let mapped = Mapped { service: service.clone(), outlet, mapping, names, start };
-        self.spawn(place, mapped.run());
-    }
-
-    /// Starts the tasks behind a service that stands under these names.
-    fn start_names(
-        &self,
-        service: &ServiceName,
-        names: &[ServiceName],
-        source: &Source,
-        place: &Arc<Place>,
-        outlet: Outlet,
-    ) {
-        let root = |name: &ServiceName| Root { path: source.base.service(name), file: None };
-        let roots: Vec<Root> = names.iter().map(root).collect();
-        let join = Join::new(service, roots.iter().map(|_| source.format.weight_unit()));
-        let mut composer = Composer::new(service, join, outlet);
-        for root in &roots {
-            let part = composer.part(place.last_heard.clone());
-            let settings = self.view_settings(service, &source.format, (0, root), &part);
-            self.spawn(place, Driver::new(settings, place.link.clone(), part).run());
-        }
-        self.spawn(place, composer.run());
-    }
-
-    /// Starts the tasks behind the directories of a service in one source.
-    fn start_directories(
-        self: &Arc<Self>,
-        service: &ServiceName,
-        of: &Directories,
-        place: &Arc<Place>,
-        outlet: Outlet,
-    ) {
-        let format = &of.source.format;
-        if let ([root], false) = (&*of.roots, format.is_composed()) {
-            let mut settings = self.view_settings(service, format, (0, root), &outlet);
-            settings.following =
-                (format.sharding() != Sharding::Never).then(|| self.following(service, &of.source));
-            return self.spawn(place, Driver::new(settings, place.link.clone(), outlet).run());
-        }
-        let merge = Merge::new(service, format.clone(), of.roots.len());
-        let mut composer = Composer::new(service, merge, outlet);
-        for root in of.roots.iter().enumerate() {
-            let part = composer.part(place.last_heard.clone());
-            let settings = self.view_settings(service, format, root, &part);
-            self.spawn(place, Driver::new(settings, place.link.clone(), part).run());
-        }
-        let Some(reader) = Reader::of(&of.source, service, &self.slots, place.link.clone()) else {
-            return self.spawn(place, composer.run());
-        };
-        self.spawn(place, async move {
-            tokio::select! {
-                () = composer.run() => {}
-                never = reader.run() => match never {},
-            }
-        });
-    }
-
-    fn spawn(&self, place: &Arc<Place>, task: impl Future<Output = ()> + Send + 'static) {
-        let place = place.clone();
-        self.slots.background.spawn(self.drivers.track_future(async move {
-            task.await;
-            drop(place);
-        }));
-    }
-
-    /// How the shards of a service are read, once its own node says that there are some.
-    fn following(self: &Arc<Self>, service: &ServiceName, source: &Source) -> Following {
-        // A watch keeps the registry; its views must not.
-        let (inner, service, source) = (Arc::downgrade(self), service.clone(), source.clone());
-        Following::Alone(Box::new(move |handover| {
-            let registry = inner.clone();
-            let start: StartShard = Box::new(move |number, channel| {
-                let directory = shards::directory(&service, number);
-                let (Some(inner), Ok(directory)) = (registry.upgrade(), directory) else { return };
-                let path = source.base.service(&directory);
-                let place = Arc::new(inner.slots.place_for(&path));
-                let shards = channel.shards;
-                let (root, outlet) = (Root { file: None, path }, channel.outlet(place.last_heard.clone()));
-                let at = (usize::from(number) + 1, &root);
-                let mut settings = inner.view_settings(&service, &source.format, at, &outlet);
-                // The service has one file, whatever it stands in.
-                settings.alike = shards;
-                inner.spawn(&place, Driver::new(settings, place.link.clone(), outlet).run());
-            });
-            let (service, part) = ShardedService::new(handover, start);
-            if let Some(inner) = inner.upgrade() {
-                inner.slots.background.spawn(inner.drivers.track_future(service.run()));
-            }
-            part
-        }))
-    }
-
-    /// What the view of one of a service's directories goes by.
-    fn view_settings(
-        &self,
-        service: &ServiceName,
-        format: &Arc<dyn Format>,
-        (number, root): (usize, &Root),
-        outlet: &Outlet,
-    ) -> ViewSettings {
-        let context = &self.slots.context;
-        let (holders, registrars) = (context.holders.clone(), self.slots.registrars.clone());
-        ViewSettings {
-            service: service.clone(),
-            directory: number,
-            root: root.path.clone(),
-            format: format.clone(),
-            suspicion: self.options.suspicion,
-            record_limits: self.options.record_limits,
-            session_timeout: context.session_timeout,
-            audit_interval: context.audit_interval,
-            file: self.options.snapshot_dir.as_deref().zip(root.file.clone()).map(|(directory, root)| {
-                let origin = Origin { cluster: self.cluster.clone(), root };
-                SnapshotFile::new(directory, origin)
-            }),
-            seed: context.seed,
-            last_heard: outlet.channel.last_heard.clone(),
-            counters: outlet.channel.counters.clone(),
-            changed: Box::new(move |path| {
-                if holders.holder(path).is_some() {
-                    for registrar in registrars.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                        registrar.nudge(path);
-                    }
-                }
-            }),
-            alike: 1,
-            following: None,
-        }
-    }
-
-    /// Asks ZooKeeper over the first session, for at most one session timeout. The background side keeps the time, so that
-    /// the caller needs no runtime.
-    async fn ask<T: Send + 'static, F>(
-        &self,
-        what: &'static str,
-        request: impl FnOnce(Arc<dyn Store>) -> F + Send + 'static,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>> + Send,
-    {
-        let within = self.slots.context.session_timeout;
-        let link = self.slots.first_link();
-        let asking = async move { request(connected(link).await?).await };
-        // A deadline is made where it is kept: it needs a clock.
-        let asking = async move { timeout(within, asking).await };
-        match self.slots.background.run(asking).await {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => Err(unanswered(&self.first.borrow(), what, within)),
-            None => match &*self.first.borrow() {
-                ConnectionState::Failed(error) => Err(error.clone()),
-                _ => Err(closed()),
-            },
-        }
-    }
-}
-
-/// The session behind a link, once it is connected.
-async fn connected(mut link: watch::Receiver<Link>) -> Result<Arc<dyn Store>, Error> {
-    loop {
-        let now = link.borrow_and_update().clone();
-        match (now.phase, now.store, now.refused) {
-            (Phase::Up, Some(store), _) => return Ok(store),
-            (Phase::Closed, ..) => return Err(now.failed.unwrap_or_else(closed)),
-            (.., Some(refused)) => return Err(refused),
-            _ => link.changed().await.map_err(|_| closed())?,
-        }
-    }
-}
-
-/// The error of a request that took too long; it carries why there is no connection, if there is none.
-fn unanswered(state: &ConnectionState, what: &str, within: Duration) -> Error {
-    match state {
-        ConnectionState::Connecting { last: Some(cause) } => Error::with_source(
-            ErrorKind::Unavailable,
-            format!("{what}: ZooKeeper was not reached within {within:?}: {cause}"),
-            cause.clone(),
-        ),
-        _ => {
-            let message = format!("{what}: ZooKeeper did not answer within {within:?}");
-            Error::new(ErrorKind::Unavailable, message)
-        }
-    }
-}
-
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry")
@@ -555,10 +272,6 @@ impl fmt::Debug for Registry {
             .field("connection", &*self.0.connection.borrow())
             .finish_non_exhaustive()
     }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the registry was closed")
 }
 
 impl Resolve for Registry {
@@ -594,148 +307,4 @@ impl Resolve for Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::snapshot::{Freshness, Zxid};
-
-    #[test]
-    fn what_can_be_known_to_fail_without_a_server_is_told_at_once() {
-        let registry = Registry::open("tls://zk.example:2281".parse().unwrap(), Options::default());
-        let ConnectionState::Failed(error) = &*registry.0.connection.borrow() else {
-            panic!("{registry:?}");
-        };
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.to_string().starts_with("tls"), "{error}");
-    }
-
-    #[test]
-    fn futures_need_no_runtime_of_the_callers() {
-        let options = Options::default().with_session_timeout(Duration::from_secs(1));
-        let registry = Registry::open("127.0.0.1:1".parse().unwrap(), options);
-        let service = "time".parse().unwrap();
-        futures_executor(async {
-            assert_eq!(registry.lookup(&service).await.unwrap_err().kind(), ErrorKind::Unavailable);
-            assert_eq!(registry.services().await.unwrap_err().kind(), ErrorKind::Unavailable);
-            assert_eq!(registry.close(Duration::from_secs(1)).await, Withdrawn::Confirmed);
-        });
-    }
-
-    /// Another executor than tokio's.
-    fn futures_executor(task: impl Future<Output = ()>) {
-        struct Unpark(std::thread::Thread);
-        impl std::task::Wake for Unpark {
-            fn wake(self: Arc<Self>) {
-                self.0.unpark();
-            }
-        }
-        let waker = Arc::new(Unpark(std::thread::current())).into();
-        let mut task = std::pin::pin!(task);
-        while task.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending() {
-            std::thread::park();
-        }
-    }
-
-    #[test]
-    fn a_runtime_without_timers_is_refused_by_name() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let options = Options::default().with_runtime(runtime.handle().clone());
-        let registry = Registry::open("127.0.0.1:1".parse().unwrap(), options);
-        let ConnectionState::Failed(error) = registry.connection().borrow().clone() else {
-            panic!("{registry:?}");
-        };
-        assert!(error.to_string().contains("enable_time"), "{error}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_close_that_is_never_polled_closes() {
-        let registry = crate::testing::registry();
-        let mut connection = registry.connection();
-        registry.connected().await.unwrap();
-        drop((*registry).clone().close(Duration::from_secs(1)));
-        connection.wait_for(|state| *state == ConnectionState::Closed).await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_watched_paths_are_spread_over_sessions_that_make_room_again() {
-        let registry = crate::testing::registry();
-        let name = |n: usize| format!("{}-{n:04}", "s".repeat(60)).parse::<ServiceName>().unwrap();
-        let mut watches: Vec<_> = (0..2_000).map(|n| registry.watch(&name(n))).collect();
-        // Each path has 10 + 65 bytes and counts 4 more; 98,304 / 79 = 1,244 fit.
-        assert_eq!(registry.sessions(), 2);
-        for watch in &mut watches {
-            watch.live().await.unwrap();
-        }
-        assert!(matches!(*registry.connection().borrow(), ConnectionState::Connected { .. }));
-        let again = registry.watch(&name(1_999));
-        drop(watches);
-        drop(again);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let watches: Vec<_> = (2_000..4_000).map(|n| registry.watch(&name(n))).collect();
-        assert_eq!((watches.len(), registry.sessions()), (2_000, 2));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn services_are_found_at_any_depth_in_two_round_trips_a_level() {
-        let registry = crate::testing::registry();
-        let deep: ServiceName = "a/b/c/d/e/f/g/h/i/j/k".parse().unwrap();
-        registry.register(&deep, Instance::new("h", 1)).registered().await.unwrap();
-        for n in 0..1_000 {
-            registry.put(&format!("/services/wide-{n}/child"), b"");
-        }
-        let mut registration = registry.register(&deep, Instance::new("h", 2));
-        registration.registered().await.unwrap();
-        registry.delay(Duration::from_millis(25));
-        let began = tokio::time::Instant::now();
-        assert!(registry.services().await.unwrap().contains(&deep));
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_watch_of_services_follows_what_comes_and_goes_over_reconnects_and_reads_little() {
-        let registry = crate::testing::registry();
-        let service = |name: &str| name.parse::<ServiceName>().unwrap();
-        let mut watch = registry.watch_services();
-        assert!(watch.live().await.unwrap().names().is_empty());
-        let until = async |watch: &mut ServicesWatch, names: &[&str]| {
-            let all = async {
-                while watch.current().names().iter().map(ServiceName::as_str).ne(names.iter().copied()) {
-                    watch.changed().await.unwrap();
-                }
-            };
-            timeout(Duration::from_secs(30), all).await.expect("it is seen in time");
-        };
-        let mut first = registry.register(&service("a"), Instance::new("h", 1));
-        first.registered().await.unwrap();
-        until(&mut watch, &["a"]).await;
-        let mut deep = registry.register(&service("a/b/c"), Instance::new("h", 1));
-        deep.registered().await.unwrap();
-        until(&mut watch, &["a", "a/b/c"]).await;
-        let mut second = registry.register(&service("a"), Instance::new("h", 2));
-        second.registered().await.unwrap();
-        first.withdraw(Duration::from_secs(1)).await;
-        registry.expire_session();
-        until(&mut watch, &["a", "a/b/c"]).await;
-        watch.live().await.unwrap();
-        second.withdraw(Duration::from_secs(5)).await;
-        until(&mut watch, &["a/b/c"]).await;
-        let (last, clone) = (watch.clone().live().await.unwrap().clone(), registry.clone());
-        assert!(last.contains(&service("a/b/c")) && !last.contains(&service("a")));
-        (*clone).clone().close(Duration::from_secs(1)).await;
-        while watch.changed().await.is_ok() {}
-        assert!(matches!(watch.current().freshness(), Freshness::Stale { .. }));
-    }
-
-    /// Compiling is the test: every public type crosses threads, and so does every future.
-    fn _crosses_threads(registry: &Registry, registration: Registration, watch: &mut ServiceWatch) {
-        fn send(_: impl Send) {}
-        fn send_sync<T: Send + Sync>() {}
-        send_sync::<(Registry, Registration, ServiceWatch, Snapshot, ConnectString, Options, Error, Instance)>(
-        );
-        send_sync::<crate::balance::Balancer>();
-        send((registry.connected(), registry.services(), registry.clone().close(Duration::ZERO)));
-        send(registration.update(|_| {}));
-        send(registration.withdraw(Duration::ZERO));
-        send(watch.wait_for(Zxid(1)));
-        send_sync::<(Services, ServicesWatch)>();
-    }
-}
+mod tests;
