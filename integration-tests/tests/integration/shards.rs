@@ -43,8 +43,8 @@ async fn fill(chroot: &Chroot, directories: &[String]) {
 
 /// The bytes of the list of the names below a service's node.
 async fn list_bytes(registry: &Registry, service: &str) -> usize {
-    let directory = Operator::new(registry).directory(&service.parse().unwrap()).await.unwrap();
-    directory.map_or(0, |directory| directory.list_bytes())
+    let directories = Operator::new(registry).directories(&service.parse().unwrap()).await.unwrap();
+    directories.iter().map(|directory| directory.list_bytes()).sum()
 }
 
 #[tokio::test]

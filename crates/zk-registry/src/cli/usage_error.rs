@@ -20,6 +20,9 @@ impl UsageError {
     /// option.
     pub fn from_registry(error: &crate::Error) -> Self {
         let text = error.to_string();
+        if let Some(what) = text.strip_prefix("format ") {
+            return Self::new("--format", what);
+        }
         let (option, what) = text.split_once(": ").unwrap_or(("", &text));
         let flag = match option {
             "acl" => "--acl",

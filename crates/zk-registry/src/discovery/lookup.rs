@@ -42,18 +42,28 @@ async fn read_source(
     source: &Source,
     limits: RecordLimits,
 ) -> Result<Snapshot, Error> {
-    let Some(mapping) = source.format.mapping(service) else {
+    if source.format.mapping(service).is_none() {
         return read_directories(store, service, source, limits).await;
-    };
-    let names = match mapped(store, mapping, source).await? {
-        names if names.is_empty() => vec![service.clone()],
-        names => names,
-    };
+    }
+    let names = names(store, service, source).await?;
     let mut join = Join::new(service, names.iter().map(|_| source.format.weight_unit()));
     for (n, name) in names.iter().enumerate() {
         join.take_up(n, read_directories(store, name, source, limits).await?);
     }
     Ok(join.snapshot())
+}
+
+/// The names under which a service stands in a source: its own, unless a node of its own says otherwise. Never none.
+pub(crate) async fn names(
+    store: &dyn Store,
+    service: &ServiceName,
+    source: &Source,
+) -> Result<Vec<ServiceName>, Error> {
+    let mapped = match source.format.mapping(service) {
+        Some(mapping) => mapped(store, mapping, source).await?,
+        None => Vec::new(),
+    };
+    Ok(if mapped.is_empty() { vec![service.clone()] } else { mapped })
 }
 
 /// The names under which a service stands, as the node at this path has them.

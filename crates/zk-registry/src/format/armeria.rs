@@ -4,7 +4,9 @@ use std::num::NonZeroU16;
 use std::time::SystemTime;
 
 use super::Format;
-use super::sealed::{Amendment, Carries, Codec, Decoded, Drain, Owner, Parents, READ_ONCE, check_address};
+use super::sealed::{
+    Amendment, CANNOT_DRAIN, Carries, Codec, Decoded, Drain, Owner, Parents, READ_ONCE, check_address,
+};
 use crate::error::Error;
 use crate::instance::{Instance, InstanceId, NodeName, ServiceName};
 
@@ -56,12 +58,11 @@ impl Codec for Armeria {
     }
 
     /// The name is the address: there is no other for the same one.
-    fn amend(&self, _: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
-        Err(match amendment {
-            Amendment::Status(..) => "its records cannot say that an instance is draining",
-            Amendment::Weight(_) => READ_ONCE,
-        }
-        .to_owned())
+    fn unamendable(&self, amendment: Amendment<'_>) -> Option<String> {
+        Some(match amendment {
+            Amendment::Status(..) => CANNOT_DRAIN.to_owned(),
+            Amendment::Weight(_) => READ_ONCE.to_owned(),
+        })
     }
 
     fn parents(&self) -> Parents {

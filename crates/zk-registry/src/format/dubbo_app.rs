@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Format;
 use super::curator::read::{decode, is_namespace};
 use super::parameters::Parameters;
-use super::sealed::{Carries, Child, Codec, Decoded, NodeKind, Owner, Reading, refuse};
+use super::sealed::{Amendment, Carries, Child, Codec, Decoded, NodeKind, Owner, Reading, refuse};
 use crate::error::Error;
 use crate::instance::{BasePath, Instance, InstanceId, NodeName, ServiceName};
 
@@ -85,6 +85,14 @@ impl Codec for DubboApp {
             other = other.with_ssl_port(port);
         }
         Ok(Decoded { instance: other.with_id(name.to_id()), owner })
+    }
+
+    fn unamendable(&self, _: Amendment<'_>) -> Option<String> {
+        Some(
+            "it is only read, for Dubbo's consumers look at no mark in these records: have the instance take itself offline, \
+            or write a rule with dubbo for consumers at the level of interfaces"
+                .to_owned(),
+        )
     }
 
     /// Consumers ignore an instance whose metadata state no revision of what it exports.

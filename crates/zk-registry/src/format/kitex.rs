@@ -85,13 +85,13 @@ impl Codec for Kitex {
         })
     }
 
+    fn unamendable(&self, amendment: Amendment<'_>) -> Option<String> {
+        matches!(amendment, Amendment::Status(..)).then(cannot_drain)
+    }
+
     /// Readers ask for the data again and again.
     fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
-        let Amendment::Weight(weight) = amendment else {
-            return Err(format!(
-                "nothing says that it is draining: a weight of 0 means {UNIT} to its readers"
-            ));
-        };
+        let Amendment::Weight(weight) = amendment else { return Err(cannot_drain()) };
         let mut record = Fields::of(str::from_utf8(data).map_err(|error| error.to_string())?)?;
         record.set("Weight", weight.to_string());
         Ok(record.json().into_bytes())
@@ -108,6 +108,10 @@ impl Codec for Kitex {
     fn weight_unit(&self) -> u16 {
         UNIT
     }
+}
+
+fn cannot_drain() -> String {
+    format!("nothing says that it is draining: a weight of 0 means {UNIT} to its readers")
 }
 
 const NAME: &str = "kitex";

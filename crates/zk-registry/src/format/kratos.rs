@@ -11,7 +11,8 @@ use super::Format;
 use super::fields::Fields;
 use super::parameters::Parameters;
 use super::sealed::{
-    Amendment, Carries, Child, Codec, Decoded, Drain, Owner, Parents, Reading, check_host, refuse,
+    Amendment, CANNOT_DRAIN, Carries, Child, Codec, Decoded, Drain, Owner, Parents, Reading, check_host,
+    refuse,
 };
 use crate::error::{Error, ErrorKind};
 use crate::instance::address;
@@ -155,10 +156,12 @@ impl Codec for Kratos {
         self.decode(service, child.name, child.data).map(Reading::Member)
     }
 
+    fn unamendable(&self, amendment: Amendment<'_>) -> Option<String> {
+        matches!(amendment, Amendment::Status(..)).then(|| CANNOT_DRAIN.to_owned())
+    }
+
     fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
-        let Amendment::Weight(weight) = amendment else {
-            return Err("its records cannot say that an instance is draining".to_owned());
-        };
+        let Amendment::Weight(weight) = amendment else { return Err(CANNOT_DRAIN.to_owned()) };
         let mut record = Fields::of(str::from_utf8(data).map_err(|error| error.to_string())?)?;
         let stated = record.get(METADATA).filter(|metadata| *metadata != "null").unwrap_or("{}");
         let mut metadata = Fields::of(stated)?;

@@ -122,8 +122,8 @@ impl Codec for Nerve {
         Ok(Decoded { instance: instance.with_id(id), owner: None })
     }
 
-    fn amend(&self, _: &[u8], _: Amendment<'_>) -> Result<Vec<u8>, String> {
-        Err(READ_ONCE.to_owned())
+    fn unamendable(&self, _: Amendment<'_>) -> Option<String> {
+        Some(READ_ONCE.to_owned())
     }
 
     fn parents(&self) -> Parents {

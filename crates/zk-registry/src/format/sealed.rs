@@ -171,6 +171,9 @@ impl Carries {
 /// Why a record of a format cannot be amended whose readers read a node's data once.
 pub(super) const READ_ONCE: &str = "readers take up a change of it under another name alone, and a node of another name would end with this program: ask its owner";
 
+/// Why a record cannot be drained whose format has no word for it.
+pub(super) const CANNOT_DRAIN: &str = "its records cannot say that an instance is draining";
+
 /// The error of an instance that a format cannot write.
 pub(super) fn refuse(why: String) -> Error {
     Error::new(ErrorKind::Invalid, why)
@@ -266,14 +269,18 @@ pub trait Codec: fmt::Debug {
     /// What an instance's node says, or why it says nothing.
     fn decode(&self, service: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String>;
 
-    /// The record with one thing changed and the rest as somebody wrote it, or why that cannot be. Defaults to a refusal.
+    /// Why nobody but its owner can amend an instance so, whatever its record says; `None`: others can. Defaults to a reason.
+    fn unamendable(&self, amendment: Amendment<'_>) -> Option<String> {
+        Some(match amendment {
+            Amendment::Status(..) => CANNOT_DRAIN.to_owned(),
+            Amendment::Weight(_) => "its records cannot say a weight".to_owned(),
+        })
+    }
+
+    /// The record with one thing changed and the rest as somebody wrote it, or why that cannot be. Defaults to a refusal of what
+    /// is [unamendable](Self::unamendable), and otherwise to the record as it is: [rules](Self::rules_in) amend it.
     fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
-        let _ = data;
-        let what = match amendment {
-            Amendment::Status(..) => "that an instance is draining",
-            Amendment::Weight(_) => "a weight",
-        };
-        Err(format!("its records cannot say {what}"))
+        self.unamendable(amendment).map_or_else(|| Ok(data.to_owned()), Err)
     }
 
     /// Which directory has the rules by which operators change instances that are not theirs, counted as

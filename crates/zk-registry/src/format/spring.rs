@@ -77,6 +77,10 @@ impl Codec for Spring {
         decode(name, data)
     }
 
+    fn unamendable(&self, _: Amendment<'_>) -> Option<String> {
+        None
+    }
+
     fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
         amend(data, amendment, WeightIn::Payload)
     }

@@ -1,11 +1,11 @@
-//! A service's own node as an operator sees it.
+//! A node that has instances, as an operator sees it.
 
 use crate::discovery::lookup::exists;
 use crate::error::Error;
 use crate::options::Acl;
 use crate::store::{Fault, Store};
 
-/// The node of a service, and the names of the nodes below it.
+/// A node below which instances of a service stand, and their names.
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: String,

@@ -120,7 +120,7 @@ impl Inspection {
         &self.path
     }
 
-    /// The service that it stands below.
+    /// The service that it stands below: of an interface that is mapped to applications, one of these.
     pub fn service(&self) -> &ServiceName {
         &self.service
     }

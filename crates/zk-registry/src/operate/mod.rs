@@ -37,6 +37,7 @@ use crate::error::{Error, ErrorKind};
 use crate::format::Format;
 use crate::format::sealed::{Amendment, Sharding};
 use crate::instance::{NodeName, ServiceName, Status};
+use crate::options::Source;
 use crate::registry::Registry;
 use crate::store::{Fault, Store};
 
@@ -51,7 +52,7 @@ impl Operator {
     }
 
     /// Looks at a node of a service: the one of this name, or else the one of the instance that has this id. `None` when there is
-    /// neither.
+    /// neither. An interface of Dubbo that a mapping finds under applications is looked for there: [`Inspection::service`] says where.
     ///
     /// Everything that ZooKeeper acknowledged to any client before the call is in it.
     ///
@@ -75,8 +76,31 @@ impl Operator {
         }
     }
 
-    /// Looks at the node of this name: of several directories in the first one that has it, of shards in the one that readers go by.
+    /// Looks at the node of this name, under the first of the names of its service that has it.
     async fn named(&self, service: &ServiceName, name: NodeName) -> Result<Option<Inspection>, Error> {
+        for service in self.names(service).await? {
+            if let Some(found) = self.named_below(&service, name.clone()).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names under which a service stands.
+    async fn names(&self, service: &ServiceName) -> Result<Vec<ServiceName>, Error> {
+        let context = self.0.context();
+        if context.format.mapping(service).is_none() {
+            return Ok(vec![service.clone()]);
+        }
+        let source = Source::new(context.base.clone(), context.format.clone());
+        let service = service.clone();
+        let look =
+            move |store: Arc<dyn Store>| async move { lookup::names(&*store, &service, &source).await };
+        self.0.ask("looking where the service stands", look).await
+    }
+
+    /// Looks at the node of this name: of several directories in the first one that has it, of shards in the one that readers go by.
+    async fn named_below(&self, service: &ServiceName, name: NodeName) -> Result<Option<Inspection>, Error> {
         let format = &self.0.context().format;
         let directories: Vec<_> = match format.sharding() {
             Sharding::Never => format.directories(service)?.into_iter().enumerate().collect(),
@@ -142,8 +166,8 @@ impl Operator {
         Ok(None)
     }
 
-    /// Looks at the directory of a service's instances and the names in it; `None` when there is none. Where a service has
-    /// several, it is the one of instances that are up.
+    /// Looks at the directories of a service's instances that are up, and the names in them: one for each of the names under which
+    /// the service stands, as an interface of Dubbo does under several applications. None where there is no such node.
     ///
     /// # Errors
     ///
@@ -152,12 +176,16 @@ impl Operator {
     /// # Cancel safety
     ///
     /// Dropping the future changes nothing.
-    pub async fn directory(&self, service: &ServiceName) -> Result<Option<Directory>, Error> {
+    pub async fn directories(&self, service: &ServiceName) -> Result<Vec<Directory>, Error> {
         let context = self.0.context();
-        let directories = context.format.directories(service)?;
-        let root = context.base.service(directories.first().unwrap_or(service));
-        let look = move |store: Arc<dyn Store>| async move { Directory::read(&*store, root).await };
-        self.0.ask("looking at the service", look).await
+        let mut found = Vec::new();
+        for name in self.names(service).await? {
+            let directories = context.format.directories(&name)?;
+            let root = context.base.service(directories.first().unwrap_or(&name));
+            let look = move |store: Arc<dyn Store>| async move { Directory::read(&*store, root).await };
+            found.extend(self.0.ask("looking at the service", look).await?);
+        }
+        Ok(found)
     }
 
     /// Drains an instance, or brings it back: one write of the marks that the format has for it, all else as it stands. A reason is
@@ -220,6 +248,9 @@ impl Operator {
 
     async fn amend(&self, seen: &Inspection, amendment: Amendment<'_>) -> Result<Inspection, Error> {
         let format = self.0.context().format.clone();
+        if let Some(why) = format.unamendable(amendment) {
+            return Err(cannot(seen, &*format, &why));
+        }
         if format.rules_in().is_some() {
             return self.rule(seen, amendment).await;
         }

@@ -64,7 +64,7 @@ async fn a_write_is_refused_once_the_node_is_not_the_one_that_was_seen() {
     assert!(another.to_string().contains("anew"), "{another}");
     let ghost = operator.inspect(&time(), "ghost").await.unwrap().unwrap();
     operator.evict(&ghost).await.unwrap();
-    assert_eq!(operator.directory(&time()).await.unwrap().unwrap().names(), [""; 0]);
+    assert_eq!(operator.directories(&time()).await.unwrap()[0].names(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,10 +76,11 @@ async fn a_node_that_is_no_instance_is_shown_with_the_reason_and_not_written() {
     assert!(broken.instance().unwrap_err().contains("JSON"), "{broken:?}");
     let refused = operator.set_status(&broken, Status::Draining, None).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
-    let directory = operator.directory(&time()).await.unwrap().unwrap();
+    let directories = operator.directories(&time()).await.unwrap();
+    let [directory] = &*directories else { panic!("{directories:?}") };
     assert_eq!((directory.path(), directory.names().len()), ("/services/time", 1));
     assert_eq!(directory.acl(), Ok(crate::options::Acl::Open));
-    assert!(operator.directory(&"none".parse().unwrap()).await.unwrap().is_none());
+    assert!(operator.directories(&"none".parse().unwrap()).await.unwrap().is_empty());
     assert_eq!(operator.inspect(&time(), "a/b").await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
@@ -98,7 +99,7 @@ async fn an_instance_is_found_by_its_id_whatever_its_node_is_called() {
         let seen = operator.inspect(&service, &id).await.unwrap();
         let seen = seen.unwrap_or_else(|| panic!("{format}: {id} is there"));
         assert_eq!(seen.instance().map(|instance| instance.port()), Ok(80), "{format}: {seen:?}");
-        assert_eq!(operator.directory(&service).await.unwrap().unwrap().names().len(), 1, "{format}");
+        assert_eq!(operator.directories(&service).await.unwrap()[0].names().len(), 1, "{format}");
     }
 }
 
@@ -207,4 +208,32 @@ async fn rules_of_others_keep_what_else_they_say_and_one_that_wins_is_named() {
     let refused = operator.set_status(&stubborn, Status::Up, None).await.unwrap_err();
     assert!(refused.to_string().contains("another rule"), "{refused}");
     assert_eq!(refused.kind(), ErrorKind::Invalid);
+}
+
+/// A registry of Dubbo's applications, and the record of an instance of one of them.
+fn applications() -> (crate::testing::Registry, String) {
+    let format = crate::format::named("dubbo-app:mapping=/dubbo/mapping").unwrap();
+    let registry = crate::testing::Registry::with(crate::options::Options::default().with_format(format), 1);
+    let record = r#"{"address":"10.0.0.1","port":80,"payload":{"@class":"org.apache.dubbo.registry.zookeeper.ZookeeperInstance","metadata":{"dubbo.metadata.revision":"9b60"}}}"#;
+    (registry, record.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_is_looked_at_under_the_applications_that_it_is_mapped_to() {
+    let (registry, record) = applications();
+    let operator = Operator::new(&registry);
+    let interface: ServiceName = "com.foo.Bar".parse().unwrap();
+    registry.put("/dubbo/mapping/com.foo.Bar", b"shop,till,gone");
+    registry.put("/services/shop/10.0.0.1:80", record.as_bytes());
+    registry.put("/services/till/10.0.0.2:80", record.replace("0.0.1", "0.0.2").as_bytes());
+    let seen = operator.inspect(&interface, "10.0.0.2:80").await.unwrap().unwrap();
+    assert_eq!((seen.path(), seen.service().as_str()), ("/services/till/10.0.0.2:80", "till"));
+    let directories = operator.directories(&interface).await.unwrap();
+    let paths: Vec<_> = directories.iter().map(Directory::path).collect();
+    assert_eq!(paths, ["/services/shop", "/services/till"], "an application without a node has none");
+    operator.evict(&seen).await.unwrap();
+    assert_eq!(registry.lookup(&interface).await.unwrap().len(), 1);
+    // One that is not mapped is an application.
+    assert!(operator.inspect(&"till".parse().unwrap(), "10.0.0.2:80").await.unwrap().is_none());
+    assert_eq!(operator.directories(&"till".parse().unwrap()).await.unwrap().len(), 1);
 }

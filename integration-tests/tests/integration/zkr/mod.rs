@@ -1,5 +1,6 @@
 //! `zkr`, as an operator uses it: each subcommand, with each of its exit codes, on a real ZooKeeper.
 
+mod mapped;
 mod top;
 mod web;
 
@@ -166,8 +167,8 @@ async fn an_instance_is_drained_brought_back_and_weighed_and_its_owner_keeps_tha
     assert!(world.refused(&format!("weight time {id} 0"), 2).await.contains("1 to 65535"));
     world.raw.create("/services/time/broken", b"{", CreateMode::Persistent).await.unwrap();
     assert!(world.refused("drain time broken", 1).await.contains("no instance"));
-    let plain = world.refused(&format!("drain time {id} --format plain"), 1).await;
-    assert!(plain.contains("format plain"), "{plain}");
+    let plain = world.refused(&format!("drain time {id} --format plain"), 2).await;
+    assert!(plain.contains("--format: plain: its records cannot say"), "{plain}");
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::num::NonZeroU16;
 
+use zk_registry::cli::FormatName;
 use zk_registry::operate::{Inspection, Operator};
-use zk_registry::{ErrorKind, Instance, InstanceId, ServiceName, Status, Zxid};
+use zk_registry::{Error, ErrorKind, Instance, InstanceId, ServiceName, Status, Zxid};
 
 use crate::compare::differences;
 use crate::exit::Failure;
@@ -19,6 +20,14 @@ pub(crate) enum Wish {
 }
 
 impl Wish {
+    /// Fails where nobody but its owner can change an instance so, whatever its record says.
+    pub(crate) fn check(&self, format: &FormatName) -> Result<(), Error> {
+        match self {
+            Self::Status(..) => format.check_drain(),
+            Self::Weight(_) => format.check_weight(),
+        }
+    }
+
     pub(crate) fn is_met_by(&self, instance: &Instance) -> bool {
         match self {
             Self::Status(status, _) => instance.status() == *status,

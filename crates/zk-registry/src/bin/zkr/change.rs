@@ -126,6 +126,9 @@ impl Change {
         output: &Output,
         stop: &CancellationToken,
     ) -> Result<Exit, Failure> {
+        if let Some(format) = common.cluster.format.first() {
+            wish.check(format)?;
+        }
         let fleet = Fleet::of(common)?;
         fleet
             .with(stop, async |registry| {
@@ -233,6 +236,6 @@ Examples:
 Exit codes:
   0  it is done, or it was so already
   1  refused: no such instance, a record that cannot say it, written by somebody else meanwhile, written back at once
-  2  wrong usage; nothing was touched
+  2  wrong usage, also a format in which only an instance itself can do it; nothing was touched
   3  ZooKeeper was not reached, or does not let us read; or a signal came first, when it may be written
   4  written, but not seen in time";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zk_registry::cli::UsageError;
-use zk_registry::operate::Operator;
+use zk_registry::operate::{Directory, Operator};
 use zk_registry::{ConnectString, ConnectionState, ErrorKind, InstanceId, Options, Registry, ServiceName};
 
 use crate::common_args::CommonArgs;
@@ -76,7 +76,7 @@ impl Fleet {
 /// Fails where a service could never be seen: without the chroot, or without the right to read. A watch would take a chroot that is
 /// not there for one that comes later, and show an empty fleet meanwhile.
 pub(crate) async fn reachable(registry: &Registry, service: &ServiceName) -> Result<(), Failure> {
-    Operator::new(registry).directory(service).await?;
+    Operator::new(registry).directories(service).await?;
     Ok(())
 }
 
@@ -91,9 +91,9 @@ pub(crate) async fn any_reachable(registry: &Registry, services: &[ServiceName])
 
 /// The failure of a node that is not there: with the nodes that are.
 pub(crate) async fn not_there(operator: &Operator, service: &ServiceName, node: &str) -> Failure {
-    let directory = operator.directory(service).await;
-    let names = directory.ok().flatten().map(|directory| directory.names().to_vec()).unwrap_or_default();
-    let mut others: Vec<_> = names.iter().take(SHOWN).cloned().collect();
+    let directories = operator.directories(service).await.unwrap_or_default();
+    let names: Vec<_> = directories.iter().flat_map(Directory::names).collect();
+    let mut others: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();
     if names.len() > SHOWN {
         others.push(format!("and {} more", names.len() - SHOWN));
     }

@@ -10,7 +10,7 @@ use crate::format::rules::{Rule, Rules};
 use crate::format::sealed::{Amendment, RuleChange};
 use crate::instance::{DRAIN_REASON, Instance, NodeName, ServiceName, Status};
 
-/// Whose providers a rule is for.
+/// Whose providers a rule is for: of one group, or of none, and so of one version.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
     pub(super) service: &'a ServiceName,
@@ -28,10 +28,6 @@ pub(super) fn amend(
     rules: &[Arc<Rules>],
     amendment: Amendment<'_>,
 ) -> Result<RuleChange, String> {
-    if [part.group, part.version].contains(&Some("*")) {
-        return Err("a rule is for one group and one version: name them, as in dubbo:group=g,version=1.0.0"
-            .to_owned());
-    }
     let (keys, stated): (&[&str], Vec<(&str, String)>) = match amendment {
         Amendment::Status(Status::Draining, reason) => {
             let mut stated = vec![(DISABLED, "true".to_owned())];

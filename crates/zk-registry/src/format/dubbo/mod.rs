@@ -177,6 +177,13 @@ impl Codec for Dubbo {
         Some(1)
     }
 
+    fn unamendable(&self, _: Amendment<'_>) -> Option<String> {
+        let is_of_many = [&self.group, &self.version].into_iter().any(|one| one.as_deref() == Some("*"));
+        is_of_many.then(|| {
+            "a rule is for one group and one version: name them, as in dubbo:group=g,version=1.0.0".to_owned()
+        })
+    }
+
     fn amend_rules(
         &self,
         service: &ServiceName,

@@ -235,13 +235,13 @@ impl Codec for Motan {
         Ok(Reading::Member(decoded))
     }
 
+    fn unamendable(&self, amendment: Amendment<'_>) -> Option<String> {
+        matches!(amendment, Amendment::Status(..)).then(|| CANNOT_MOVE.to_owned())
+    }
+
     /// The url with another weight, everything else and its encoding as they were written.
     fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
-        let Amendment::Weight(weight) = amendment else {
-            let why = "a draining instance stands in another directory, and a node that this program put there would end with it: \
-                ask its owner to move";
-            return Err(why.to_owned());
-        };
+        let Amendment::Weight(weight) = amendment else { return Err(CANNOT_MOVE.to_owned()) };
         if u32::from(weight.get()) > MOST_WEIGHT {
             return Err(format!("a weight is at most {MOST_WEIGHT}"));
         }
@@ -297,6 +297,9 @@ fn unit() -> NonZeroU16 {
 }
 
 const NAME: &str = "motan";
+/// Why nobody but its owner can drain an instance.
+const CANNOT_MOVE: &str = "a draining instance stands in another directory, and a node that this program put there would end with it: \
+    ask its owner to move";
 const SERVER: &str = "server";
 const UNAVAILABLE: &str = "unavailableServer";
 const WEIGHT: &str = "META_WEIGHT";

@@ -170,8 +170,8 @@ impl Codec for ServerSet {
         (attributes != *instance.attributes()).then(|| instance.clone().with_attributes(attributes))
     }
 
-    fn amend(&self, _: &[u8], _: Amendment<'_>) -> Result<Vec<u8>, String> {
-        Err(READ_ONCE.to_owned())
+    fn unamendable(&self, _: Amendment<'_>) -> Option<String> {
+        Some(READ_ONCE.to_owned())
     }
 
     fn is_composed(&self) -> bool {

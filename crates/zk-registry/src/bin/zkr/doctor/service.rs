@@ -20,18 +20,20 @@ pub(super) async fn look(
     name: &ServiceName,
     dials: bool,
 ) -> Result<(Vec<Finding>, Paths), Failure> {
-    let Some(directory) = operator.directory(name).await? else {
+    let directories = operator.directories(name).await?;
+    if directories.is_empty() {
         let cure = "check the name, --base and the chroot";
         return Ok((vec![Finding::broken(subject(name), "there is no such node", cure)], Paths::default()));
-    };
+    }
     let snapshot = registry.lookup(name).await?;
-    let mut findings = of_directory(name, &directory);
+    let mut findings: Vec<_> =
+        directories.iter().flat_map(|directory| of_directory(name, directory)).collect();
     findings.extend(of_snapshot(name, &snapshot));
     findings.extend(of_clocks(name, &snapshot, SystemTime::now()));
     if dials {
         findings.extend(of_dials(name, &snapshot).await);
     }
-    Ok((findings, Paths::of(&directory, &snapshot)))
+    Ok((findings, Paths::of(&directories, &snapshot)))
 }
 
 fn subject(name: &ServiceName) -> String {
@@ -41,8 +43,8 @@ fn subject(name: &ServiceName) -> String {
 fn of_directory(name: &ServiceName, directory: &Directory) -> Vec<Finding> {
     let mut findings = Vec::new();
     let bytes = directory.list_bytes();
-    let what =
-        format!("the list of {} has {bytes} bytes of {PACKET}", count(directory.names().len(), "node"));
+    let (path, nodes) = (directory.path(), count(directory.names().len(), "node"));
+    let what = format!("the list of {nodes} below {path} has {bytes} bytes of {PACKET}");
     let cure = "beyond jute.maxbuffer nobody can list it any more, and so nobody can find or clean it: spread the service, \
         or raise it on every server and client";
     if bytes > PACKET * 9 / 10 {
@@ -53,12 +55,12 @@ fn of_directory(name: &ServiceName, directory: &Directory) -> Vec<Finding> {
     match directory.acl() {
         Ok(Acl::Open) => findings.push(Finding::doubtful(
             subject(name),
-            "everybody may write: anyone who reaches ZooKeeper can redirect its traffic",
+            format!("everybody may write {path}: anyone who reaches ZooKeeper can redirect its traffic"),
             "register with --acl read-only or creator, and credentials; docs/SECURE-ENSEMBLE.md",
         )),
         Ok(_) => {}
         Err(error) => {
-            findings.push(Finding::ok(subject(name), format!("who may write is not known: {error}")));
+            findings.push(Finding::ok(subject(name), format!("who may write {path} is not known: {error}")));
         }
     }
     findings
@@ -158,11 +160,12 @@ async fn of_dials(name: &ServiceName, snapshot: &Snapshot) -> Vec<Finding> {
 pub(super) struct Paths(BTreeMap<i64, usize>);
 
 impl Paths {
-    fn of(directory: &Directory, snapshot: &Snapshot) -> Self {
+    fn of(directories: &[Directory], snapshot: &Snapshot) -> Self {
+        // Which directory has which member is not told; the longest path is never too short.
+        let parent = directories.iter().map(|directory| directory.path().len()).max().unwrap_or_default();
         let mut paths = BTreeMap::new();
         for member in snapshot.instances().filter(|member| member.session() != 0) {
-            *paths.entry(member.session()).or_default() +=
-                directory.path().len() + 1 + member.id().as_str().len() + 4;
+            *paths.entry(member.session()).or_default() += parent + 1 + member.id().as_str().len() + 4;
         }
         Self(paths)
     }
