@@ -19,7 +19,7 @@ use self::host::Host;
 pub(crate) use self::name::check_segment;
 pub use self::name::{InstanceId, NodeName, ServiceName};
 pub use self::path::BasePath;
-use self::warm_up::WarmUp;
+use self::warm_up::{StatedWarmUp, WarmUp};
 use crate::error::Error;
 
 /// One running copy of a service: where it can be reached, and what it says of itself.
@@ -31,8 +31,8 @@ pub struct Instance {
     ssl_port: Option<u16>,
     /// Shared: many instances say the same.
     attributes: Arc<Attributes>,
-    /// Boxed: few have one.
-    warm_up: Option<Box<WarmUp>>,
+    /// Boxed: few state any of it.
+    warm_up: Option<Box<StatedWarmUp>>,
 }
 
 impl Instance {
@@ -98,8 +98,8 @@ impl Instance {
 
     /// Sets the time in which it asks for less than its share.
     #[must_use]
-    pub(crate) fn with_warm_up(mut self, warm_up: Option<WarmUp>) -> Self {
-        self.warm_up = warm_up.map(Box::new);
+    pub(crate) fn with_warm_up(mut self, warm_up: StatedWarmUp) -> Self {
+        self.warm_up = (warm_up != StatedWarmUp::default()).then(|| Box::new(warm_up));
         self
     }
 
@@ -166,9 +166,14 @@ impl Instance {
         self.attributes.weight
     }
 
-    /// The time in which it asks for less than its share, if its record states one.
+    /// The time in which it asks for less than its share, if there is one.
     pub(crate) fn warm_up(&self) -> Option<WarmUp> {
-        self.warm_up.as_deref().copied()
+        self.stated_warm_up().complete()
+    }
+
+    /// What is stated of that time, be it all or not.
+    pub(crate) fn stated_warm_up(&self) -> StatedWarmUp {
+        self.warm_up.as_deref().copied().unwrap_or_default()
     }
 
     /// The zone, if the instance states one.

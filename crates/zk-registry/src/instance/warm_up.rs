@@ -1,7 +1,23 @@
 //! The time in which an instance asks for less than its share, because it has just started.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What is stated of the warm-up of an instance. It has one where both are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct StatedWarmUp {
+    /// When it began to serve by its own clock, in milliseconds since the Unix epoch.
+    pub(crate) began: Option<NonZeroU64>,
+    /// How many milliseconds the warm-up takes; 0: there is none.
+    pub(crate) span: Option<u32>,
+}
+
+impl StatedWarmUp {
+    /// The warm-up, if there is one.
+    pub(crate) fn complete(self) -> Option<WarmUp> {
+        Some(WarmUp { began: self.began?.get(), span: NonZeroU32::new(self.span?)? })
+    }
+}
 
 /// The time in which an instance asks for less than its share: it grows evenly from nothing to all of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,11 +29,6 @@ pub(crate) struct WarmUp {
 }
 
 impl WarmUp {
-    /// A warm-up that began so many milliseconds after the Unix epoch, and takes so many.
-    pub(crate) fn new(began: u64, span: NonZeroU32) -> Self {
-        Self { began, span }
-    }
-
     /// How long it takes.
     pub(crate) fn span(self) -> Duration {
         Duration::from_millis(self.span.get().into())
@@ -36,7 +47,7 @@ mod tests {
 
     #[test]
     fn what_is_left_goes_from_the_span_to_nothing() {
-        let warm_up = WarmUp::new(10_000, NonZeroU32::new(4_000).unwrap());
+        let warm_up = WarmUp { began: 10_000, span: NonZeroU32::new(4_000).unwrap() };
         for (now, left) in [(0, 4_000), (10_000, 4_000), (11_000, 3_000), (14_000, 0), (u64::MAX, 0)] {
             let now = UNIX_EPOCH.checked_add(Duration::from_millis(now.min(1 << 50))).unwrap();
             assert_eq!(warm_up.left(now), Duration::from_millis(left), "{now:?}");

@@ -1,20 +1,23 @@
 //! Instances whose records ask for a warm-up.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::world::{World, alive, instance, listing};
 use crate::balance::BalancerOptions;
 use crate::balance::strategy::Random;
 use crate::instance::Instance;
-use crate::instance::warm_up::WarmUp;
+use crate::instance::warm_up::StatedWarmUp;
 
 /// Ten minutes, of which so many seconds are over.
 fn warming(n: u32, since: u64) -> Instance {
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - Duration::from_secs(since);
-    let warm_up = WarmUp::new(began.as_millis().try_into().unwrap(), NonZeroU32::new(600_000).unwrap());
-    heavy(n).with_warm_up(Some(warm_up))
+    heavy(n).with_warm_up(ten_minutes(began))
+}
+
+fn ten_minutes(began: Duration) -> StatedWarmUp {
+    StatedWarmUp { began: NonZeroU64::new(began.as_millis().try_into().unwrap()), span: Some(600_000) }
 }
 
 fn heavy(n: u32) -> Instance {
@@ -58,8 +61,7 @@ fn where_all_have_just_begun_none_has_less_than_the_others() {
 #[test]
 fn what_has_just_begun_or_begins_by_a_clock_that_is_ahead_has_a_little() {
     let ahead = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(1_000_000);
-    let ahead = WarmUp::new(ahead.as_millis().try_into().unwrap(), NonZeroU32::new(600_000).unwrap());
-    for new in [heavy(3).with_warm_up(Some(ahead)), warming(3, 0)] {
+    for new in [heavy(3).with_warm_up(ten_minutes(ahead)), warming(3, 0)] {
         let world = World::new(Random, listing((0..3).map(heavy).chain([new]).map(alive)));
         let shares = shares(&world);
         is_about(&shares, "i-3", 0.01 / 3.01);

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use self::amend::Part;
 use self::consumer::Consumer;
 use self::overrides::Override;
-use self::url::Url;
+use self::url::{TIMESTAMP, Url, WARM_UP};
 use super::Format;
 use super::curator::record::milliseconds;
 use super::parameters::Parameters;
@@ -23,7 +23,7 @@ use super::sealed::{
     check_address, refuse,
 };
 use crate::error::Error;
-use crate::instance::warm_up::WarmUp;
+use crate::instance::warm_up::StatedWarmUp;
 use crate::instance::{Attributes, Instance, InstanceId, NodeName, ServiceName, Status};
 
 /// Dubbo's providers, as every Dubbo from 2.5 to 3.3 writes and reads them at the level of interfaces: a service is an
@@ -238,7 +238,7 @@ impl Dubbo {
             ("pid", std::process::id().to_string()),
             ("release", url::CLIENT.to_owned()),
             ("side", "provider".to_owned()),
-            ("timestamp", milliseconds(place.registered).to_string()),
+            (TIMESTAMP, milliseconds(place.registered).to_string()),
         ];
         parameters.extend(self.group.clone().map(|group| ("group", group)));
         parameters.extend(self.version.clone().map(|version| ("version", version)));
@@ -295,10 +295,13 @@ fn decoded(url: &Url<'_>) -> Result<Decoded, String> {
 }
 
 /// The warm-up that a provider asks for. Java's readers hold one of ten minutes against each that states when it began; here it has
-/// to say so.
-fn warm_up(url: &Url<'_>) -> Option<WarmUp> {
-    let began = url.get("timestamp")?.parse().ok()?;
-    Some(WarmUp::new(began, url.get("warmup")?.parse().ok()?))
+/// to say so, or a rule.
+fn warm_up(url: &Url<'_>) -> StatedWarmUp {
+    let (began, span) = (url.get(TIMESTAMP), url.get(WARM_UP));
+    StatedWarmUp {
+        began: began.and_then(|began| began.parse().ok()),
+        span: span.and_then(|span| span.parse().ok()),
+    }
 }
 
 fn attributes(url: &Url<'_>) -> Attributes {
@@ -352,8 +355,8 @@ fn is_no_metadata(key: &str) -> bool {
             | "revision"
             | "service-name-mapping"
             | "side"
-            | "timestamp"
-            | "warmup"
+            | TIMESTAMP
+            | WARM_UP
     );
     is_read || is_noise || key.starts_with("qos.")
 }

@@ -1,8 +1,10 @@
 //! Rules of operators: `override://` and `absent://` urls beside the providers.
 
 use std::num::NonZeroU16;
+use std::str::FromStr;
 
-use super::url::Url;
+use super::url::{TIMESTAMP, Url, WARM_UP};
+use crate::instance::warm_up::StatedWarmUp;
 use crate::instance::{Attributes, Instance, Status};
 
 /// One rule.
@@ -89,7 +91,7 @@ impl Override {
             })
     }
 
-    fn apply(&self, attributes: &mut Attributes) {
+    fn apply(&self, attributes: &mut Attributes, warm_up: &mut StatedWarmUp) {
         let only_missing = self.0.protocol == "absent";
         for (key, value) in self.0.parameters() {
             if OF_THE_RULE.contains(&key) || key.starts_with('~') {
@@ -101,6 +103,8 @@ impl Override {
                     attributes.status = if value == "true" { Status::Draining } else { Status::Up };
                 }
                 "weight" | "disabled" => {}
+                TIMESTAMP => state(&mut warm_up.began, value, only_missing),
+                WARM_UP => state(&mut warm_up.span, value, only_missing),
                 _ if only_missing && attributes.metadata.contains_key(key) => {}
                 _ => drop(attributes.metadata.insert(key.to_owned(), value.to_owned())),
             }
@@ -117,9 +121,19 @@ pub(super) fn apply(
 ) -> Option<Instance> {
     let mut rules: Vec<_> = rules.into_iter().filter(|rule| rule.matches(group, version, instance)).collect();
     rules.sort_by_key(|rule| rule.order());
-    let mut attributes = instance.attributes().clone();
-    rules.iter().for_each(|rule| rule.apply(&mut attributes));
-    (attributes != *instance.attributes()).then(|| instance.clone().with_attributes(attributes))
+    let (mut attributes, mut warm_up) = (instance.attributes().clone(), instance.stated_warm_up());
+    rules.iter().for_each(|rule| rule.apply(&mut attributes, &mut warm_up));
+    let changes = attributes != *instance.attributes() || warm_up != instance.stated_warm_up();
+    changes.then(|| instance.clone().with_attributes(attributes).with_warm_up(warm_up))
+}
+
+/// Takes up a number, or only one that is missing. What is no number leaves it as it was.
+fn state<T: FromStr>(number: &mut Option<T>, text: &str, only_missing: bool) {
+    if let Ok(stated) = text.trim().parse()
+        && !(only_missing && number.is_some())
+    {
+        *number = Some(stated);
+    }
 }
 
 /// Takes up a weight; 0 is never picked. What is no number leaves it as it was.

@@ -129,6 +129,10 @@ fn escapes(text: &str) -> impl Iterator<Item = (usize, u8)> {
 pub(super) const PROTOCOL_VERSION: &str = "2.0.2";
 /// The release that our urls state.
 pub(super) const CLIENT: &str = concat!("zk-registry-", env!("CARGO_PKG_VERSION"));
+/// The parameter that states when a provider began to serve, in milliseconds since the Unix epoch.
+pub(super) const TIMESTAMP: &str = "timestamp";
+/// The parameter that states how many milliseconds its warm-up takes.
+pub(super) const WARM_UP: &str = "warmup";
 /// The length of an escape.
 const ESCAPE: usize = 3;
 /// About how many parameters a provider has.

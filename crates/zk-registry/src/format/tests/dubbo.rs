@@ -183,6 +183,11 @@ fn a_name_that_java_cannot_read_is_rejected() {
 }
 
 fn ruled(rules: &[&str], instance: &Instance) -> String {
+    summary(&under(rules, instance))
+}
+
+/// The instance as these rules make it.
+fn under(rules: &[&str], instance: &Instance) -> Instance {
     let format = named("dubbo:group=g,version=1.0.0").unwrap();
     let rules: Vec<_> = rules
         .iter()
@@ -192,7 +197,40 @@ fn ruled(rules: &[&str], instance: &Instance) -> String {
             other => panic!("{url}: {other:?}"),
         })
         .collect();
-    summary(&format.apply(&rules, &"node".parse().unwrap(), instance).unwrap_or_else(|| instance.clone()))
+    format.apply(&rules, &"node".parse().unwrap(), instance).unwrap_or_else(|| instance.clone())
+}
+
+#[test]
+fn overrides_apply_to_the_warm_up_of_a_provider_as_to_its_weight() {
+    let rule = |rest: &str| {
+        format!("override://10.0.0.1:20880/time?category=configurators&group=g&version=1.0.0&{rest}")
+    };
+    let absent = |rest: &str| rule(rest).replace("override", "absent");
+    let (both, began) = ("timestamp=1000&warmup=5000", "timestamp=1000");
+    for (stated, rules, left) in [
+        (both, [rule("warmup=9000"), rule("priority=-1&warmup=7000")], Some(9_000)),
+        (both, [rule("warmup=0"), rule("enabled=false&warmup=7000")], None),
+        (both, [rule("warmup=x"), rule("warmup=7000").replace("10.0.0.1", "10.0.0.2")], Some(5_000)),
+        (both, [rule("timestamp=500"), rule("timestamp=x")], Some(4_500)),
+        (both, [absent("warmup=9000"), absent("timestamp=500")], Some(5_000)),
+        (began, [absent("warmup=9000"), rule("timeout=1")], Some(9_000)),
+        (began, [rule("timeout=1"), rule("weight=50")], None),
+        ("warmup=5000", [rule("timestamp=1000"), rule("weight=50")], Some(5_000)),
+        ("warmup=0", [rule("timestamp=1000"), absent("warmup=5000")], None),
+    ] {
+        let name = percent::encode(&format!("dubbo://10.0.0.1:20880/time?group=g&version=1.0.0&{stated}"));
+        let provider = member(&*named("dubbo:group=g,version=1.0.0").unwrap(), "time", &name).unwrap();
+        let [first, second] = &rules;
+        let after = under(&[first, second], &provider);
+        let at = UNIX_EPOCH + Duration::from_secs(1);
+        assert_eq!(
+            after.warm_up().map(|warm_up| warm_up.left(at)),
+            left.map(Duration::from_millis),
+            "{stated}: {rules:?}"
+        );
+        let metadata = after.metadata();
+        assert!(["timestamp", "warmup"].iter().all(|key| !metadata.contains_key(*key)), "{metadata:?}");
+    }
 }
 
 #[test]
