@@ -66,7 +66,7 @@ pub(crate) async fn names(
     Ok(if mapped.is_empty() { vec![service.clone()] } else { mapped })
 }
 
-/// The names under which a service stands, as the node at this path has them.
+/// The names that the mapping node at this path lists; none where there is no such node.
 async fn mapped(store: &dyn Store, path: String, source: &Source) -> Result<Vec<ServiceName>, Error> {
     let paths = [path];
     let failed = |fault: Fault| fault.while_reading(&paths[0]);

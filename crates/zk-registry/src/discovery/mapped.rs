@@ -1,5 +1,6 @@
-//! The task behind the watches of a service whose instances stand under other names, which a node of its own lists: for each
-//! list there is a view, and the old one is shown until the new one is live.
+//! The task behind the watches of a service that a mapping node finds under other names, as an interface of Dubbo 3 under applications.
+//!
+//! Each list of names has a view of its own. When the list changes, the old view is shown until the new one is live.
 
 use futures_util::future::OptionFuture;
 use tokio::sync::{mpsc, watch};
@@ -10,18 +11,18 @@ use crate::instance::ServiceName;
 use crate::resolve::Waiter;
 use crate::snapshot::{Freshness, Snapshot};
 
-/// Shows a service where its node says that it stands. `run` it once.
+/// A service that is shown under the names which its mapping node lists. `run` it once.
 pub(crate) struct Mapped<N, S> {
     pub(crate) service: ServiceName,
     pub(crate) outlet: Outlet,
     pub(crate) mapping: watch::Receiver<Mapping>,
-    /// The names under which the service stands, by the data of its node. Never empty.
+    /// The names that the data of the node list; the service's own where they list none.
     pub(crate) names: N,
     /// Starts the view of these names; `false`: the registry is gone.
     pub(crate) start: S,
 }
 
-/// A view of some names.
+/// The view of one list of names.
 struct View {
     names: Vec<ServiceName>,
     snapshots: watch::Receiver<Snapshot>,
@@ -36,7 +37,7 @@ where
     /// Publishes until the view has ended, or the last watch is dropped.
     pub(crate) async fn run(mut self) {
         let mut shown: Option<View> = None;
-        // Of another list; it takes the place of the shown one once it is live.
+        // The view of a newer list; it becomes the shown one once it is live.
         let mut next: Option<View> = None;
         let mut is_final = false;
         loop {
@@ -80,7 +81,7 @@ where
                 }
                 Some(waiter) = self.outlet.waiters.recv(), if shown.is_some() => {
                     if let Some(view) = &shown {
-                        // Of a view that has ended there is nothing to wait for.
+                        // A view that has ended takes no waiters: this one is told so by being dropped.
                         let _ = view.wanted.send(waiter);
                     }
                 }
@@ -94,7 +95,7 @@ where
         self.outlet.subscriptions.forget(&self.service, &self.outlet.channel.snapshots);
     }
 
-    /// The names that are known now; `None`: none are, and why is shown.
+    /// The names in what is known of the node; `None` if it was never read: the reason, if there is one, is published.
     fn take_up(&self, mapping: Mapping) -> Option<Vec<ServiceName>> {
         match mapping {
             Mapping::Unknown => None,
@@ -110,7 +111,7 @@ where
         }
     }
 
-    /// A view of these names; `None`: the registry is gone.
+    /// Starts the view of these names; `None`: the registry is gone.
     fn begin(&self, names: Vec<ServiceName>) -> Option<View> {
         let channel = &self.outlet.channel;
         let (part, snapshots, wanted) =
@@ -118,7 +119,8 @@ where
         (self.start)(&names, part).then_some(View { names, snapshots, wanted })
     }
 
-    /// Shows what a view shows. Revision and watermark only grow: a view that takes the place of another one was read later.
+    /// Publishes the snapshot of a view as the service's. Revision and watermark only grow, also from one view to the next, which was
+    /// read later.
     fn publish(&self, view: Option<&mut View>) {
         let Some(view) = view else { return };
         let snapshot = view.snapshots.borrow_and_update().clone();

@@ -1,4 +1,5 @@
-//! Where a service stands, if a node of its own says so: that node, kept up to date by a watch.
+//! The node that maps a service to the names under which it stands, as Dubbo 3 maps an interface to applications: it is read, and read
+//! again when it changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,28 +17,30 @@ use crate::error::Error;
 use crate::session::{Link, Phase};
 use crate::store::{Event, Fault, Store, Watch};
 
-/// What is known of the node.
+/// What is known of a service's mapping node.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Mapping {
     /// It was not read yet.
     Unknown,
-    /// ZooKeeper refuses to say.
+    /// It could not be read yet, for this reason.
     Hindered(Error),
-    /// Its data; empty where there is no node.
+    /// It has these data; none, if there is no such node.
     Known(Vec<u8>),
 }
 
-/// The task that follows the node. `run` it once.
+/// The task that follows a mapping node. `run` it once.
 pub(crate) struct MappingDriver {
+    /// The path of the node.
     pub(crate) path: String,
     pub(crate) link: watch::Receiver<Link>,
     pub(crate) audit_interval: Duration,
     pub(crate) seed: u64,
+    /// The channel on which the task publishes what it knows.
     pub(crate) mapping: watch::Sender<Mapping>,
 }
 
 impl MappingDriver {
-    /// Follows the node until the registry is closed or nobody wants to know. What was known stays over an outage.
+    /// Publishes what the node says until the registry is closed or no receiver is left. An outage changes nothing of it.
     pub(crate) async fn run(mut self) {
         let mut rng = SmallRng::seed_from_u64(self.seed);
         let mut pace = Pace::new();
@@ -49,7 +52,7 @@ impl MappingDriver {
         }
     }
 
-    /// Waits for a session that is connected; `None`: there will be none.
+    /// Waits for a session that is connected, and returns it with its number; `None`: the registry is closed, or no receiver is left.
     async fn next_session(&mut self) -> Option<(Arc<dyn Store>, u64)> {
         loop {
             let link = self.link.borrow_and_update().clone();
@@ -65,7 +68,7 @@ impl MappingDriver {
         }
     }
 
-    /// One session, to its end.
+    /// Follows the node in one session, and returns why that ended.
     async fn session(&mut self, store: &dyn Store, number: u64, pace: &mut Pace, rng: &mut SmallRng) -> Over {
         let mut armed: Option<Box<dyn Watch>> = None;
         loop {
@@ -147,7 +150,7 @@ impl MappingDriver {
         }
     }
 
-    /// Awaits an answer as long as the session lives and somebody wants to know.
+    /// Awaits an answer, unless the session ends or no receiver is left.
     async fn within<T>(&mut self, number: u64, answer: impl Future<Output = T>) -> Result<T, Over> {
         tokio::select! {
             biased;
@@ -157,6 +160,7 @@ impl MappingDriver {
         }
     }
 
+    /// Publishes the data of the node, if they are others than before.
     fn known(&self, data: Vec<u8>) {
         let next = Mapping::Known(data);
         self.mapping.send_if_modified(|mapping| {
@@ -166,7 +170,7 @@ impl MappingDriver {
         });
     }
 
-    /// What is known is kept; only one who knows nothing is told why.
+    /// Publishes why the node cannot be read, if it never could: data that are known stay.
     fn hindered(&self, fault: Fault) {
         let next = Mapping::Hindered(fault.while_reading(&self.path));
         self.mapping.send_if_modified(|mapping| {

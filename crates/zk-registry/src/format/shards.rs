@@ -48,12 +48,13 @@ pub(crate) enum Marker {
 /// How a service's own node was made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum OwnNode {
-    /// To stay.
+    /// As a persistent node, for the marker to stay.
     Kept,
-    /// Perhaps as a container, which goes with its last child.
+    /// In another way, perhaps as a container: the server deletes that, and the marker in it, some time after its last child.
     Passing,
 }
 
+/// A marker as JSON.
 #[derive(Deserialize, Serialize)]
 struct Document {
     #[serde(rename = "zk-registry")]
@@ -73,24 +74,26 @@ impl Shards {
     /// A service without shards.
     pub(crate) const NONE: Self = Self { count: 1, read: 0 };
 
-    /// So many, of a service that never had more.
+    /// The shards of a service that is spread over `count` of them, and never was over more.
     pub(crate) fn new(count: u16) -> Self {
         Self::NONE.changed_to(count)
     }
 
-    /// So many from now on. Those that were read still are: instances are on their way.
+    /// The shards of the same service once it is spread over `count` of them. All that were read until then are read on: instances
+    /// have yet to leave them.
     pub(crate) fn changed_to(self, count: u16) -> Self {
         let count = count.clamp(1, MOST);
         Self { count, read: if count > 1 { self.read.max(count) } else { self.read } }
     }
 
-    /// The shard of an instance, counted from 0; `None`: its place is below the service's own node. For ever the same.
+    /// The shard of an instance, counted from 0; `None`: it stands below the service's own node. No version may answer otherwise
+    /// than another one, whose readers and writers share the fleet.
     pub(crate) fn of(self, id: &InstanceId) -> Option<u16> {
         (self.count > 1).then(|| jump(u64::from(crc32fast::hash(id.as_str().as_bytes())), self.count))
     }
 
-    /// The nodes that have the instances: the service's own, then its shards. An error of kind `Invalid` for a service whose name
-    /// leaves no room.
+    /// The nodes below which the instances stand: the service's own, then each shard that is read. An error of kind `Invalid` for a
+    /// service whose name is too long for the suffix of a shard.
     pub(crate) fn directories(self, service: &ServiceName) -> Result<Vec<ServiceName>, Error> {
         let shards = (0..self.read).map(|shard| directory(service, shard));
         std::iter::once(Ok(service.clone())).chain(shards).collect()
@@ -102,7 +105,7 @@ pub(crate) fn directory(service: &ServiceName, shard: u16) -> Result<ServiceName
     format!("{service}{INFIX}{shard}").parse()
 }
 
-/// The service that has this directory as a shard.
+/// The service of which this directory is a shard; `None` of any other directory.
 pub(crate) fn service_of(directory: &ServiceName) -> Option<ServiceName> {
     let (service, number) = directory.as_str().rsplit_once(INFIX)?;
     let shard: u16 = number.parse().ok()?;
@@ -111,7 +114,7 @@ pub(crate) fn service_of(directory: &ServiceName) -> Option<ServiceName> {
 }
 
 impl Marker {
-    /// What these data of a service's node say. A marker with a number that no release writes is somebody else's.
+    /// The marker in the data of a service's own node. Data with numbers that no release writes are taken for somebody else's.
     pub(crate) fn read(data: &[u8]) -> Self {
         if data.is_empty() {
             return Self::Absent;
@@ -129,7 +132,7 @@ impl Marker {
         }
     }
 
-    /// The shards of the service.
+    /// The shards that the marker names: none where it is absent or somebody else's.
     pub(crate) fn shards(self) -> Shards {
         match self {
             Self::Absent | Self::Foreign => Shards::NONE,
@@ -138,7 +141,7 @@ impl Marker {
     }
 }
 
-/// The data that say so.
+/// The data of a marker that names these shards.
 pub(crate) fn marker(Shards { count, read }: Shards, node: OwnNode) -> Vec<u8> {
     let kept = node == OwnNode::Kept;
     let document = Document { ours: Fields { v: 1, shards: count, read, kept } };
@@ -166,7 +169,7 @@ pub(crate) struct Sharded {
 }
 
 impl Sharded {
-    /// A format, whose services may have shards, with these.
+    /// The same format, but that registrations stand in `shards`.
     pub(crate) fn new(format: Arc<dyn Format>, shards: Shards) -> Self {
         Self { format, shards }
     }
@@ -181,7 +184,7 @@ impl Format for Sharded {
 impl Codec for Sharded {
     fn position(&self, service: &ServiceName, directory: &ServiceName) -> Option<usize> {
         let is_own = directory == service || service_of(directory).as_ref() == Some(service);
-        // Whichever it is, its children are read alike.
+        // The children of a shard are read as those of the service's own node are.
         is_own.then_some(0)
     }
 

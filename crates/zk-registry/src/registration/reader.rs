@@ -20,8 +20,8 @@ use crate::instance::{Instance, ServiceName};
 use crate::options::Source;
 
 impl Prepared {
-    /// A reader of `service` on `host`, as the format of `source` has it; `None` where readers do not state themselves. It has no
-    /// attributes, and its path is nobody else's.
+    /// The registration of a reader of `service` on `host`, as the format of `source` writes readers; `None` if it writes none. It has
+    /// no attributes to update, and competes with no other registration for its path.
     pub(crate) fn reader(
         context: &Context,
         source: &Source,
@@ -59,7 +59,7 @@ impl Prepared {
         Some(Ok(Self::Ready { id, desired, news: vec![new] }))
     }
 
-    /// The same, whose path bytes somebody else accounts for.
+    /// The same registration without path bytes: the caller has counted them already.
     pub(crate) fn without_load(mut self) -> Self {
         if let Self::Ready { news, .. } = &mut self {
             news.iter_mut().for_each(|new| new.load = 0);

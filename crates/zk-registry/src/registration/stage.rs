@@ -2,18 +2,18 @@
 
 use crate::error::Error;
 
-/// How the next round begins for a registration.
+/// What the next round asks for a registration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
-    /// A request is under way. Its answer decides between the last two; a lost session leads to `Create`.
+    /// Nothing: a request is under way. Its answer leads to `Create` or to `Read`; a lost session leads to `Create`.
     Asked,
-    /// A request is under way, and the node may have changed since it was sent: the answer is followed by a read, whatever
-    /// it says. A lost session leads to `Create`.
+    /// Nothing: a request is under way, but the node may have changed since it was sent. Whatever its answer says, `Read` follows; a
+    /// lost session leads to `Create`.
     AskedAgain,
-    /// The node is created at once: no session of ours has it. A refusal, or a doubt, leads to `Read`; a missing parent back
-    /// to `Create`.
+    /// A create, without a read before it: no session of ours has a node there. A refusal or a lost answer leads to `Read`, a
+    /// missing parent back to `Create`.
     Create,
-    /// The node is read first. An absent node leads to `Create`, a doubt back to `Read`.
+    /// A read, from which the next step is decided. An absent node leads to `Create`, a lost answer back to `Read`.
     Read,
 }
 
@@ -27,19 +27,20 @@ impl Stage {
 /// Why a request is made again.
 #[derive(Clone, Debug)]
 pub(super) enum Trouble {
-    /// The answer was lost, with the connection as a rule: the registration is as it was.
+    /// Its answer was lost, as a rule with the connection: ZooKeeper may have done what was asked, or not.
     Doubt(Error),
-    /// ZooKeeper refuses it, until an administrator lifts that. Updates that wait for it fail.
+    /// ZooKeeper refused it, and will until an administrator changes something. Updates that wait for the answer fail.
     Refused(Error),
 }
 
-/// What was sent to the node so far.
+/// How far the records of a registration have come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Written {
-    /// Nothing: a withdrawal has nothing to undo. Stays so until the first create is sent.
+    /// No record was sent: a withdrawal has nothing to delete. The first record that is sent leads to `Sent`.
     Never,
-    /// At least one record, which may stand there. Stays so over failures; a read or an acknowledgement leads to `Seen`.
+    /// A record was sent, and may stand in ZooKeeper. Failures change nothing of that; an acknowledgement, or a read that shows
+    /// the record, leads to `Seen`.
     Sent,
-    /// The node was seen to say what it should, once: what differs from then on was written by another client.
+    /// The node said what it should at least once: other data that are seen later were written by another client.
     Seen,
 }

@@ -1,6 +1,7 @@
-//! The task that keeps a reader of a service listed for as long as it watches, where its format asks for that.
+//! The task that lists this process among the readers of a service for as long as it watches the service, in a format that has such a
+//! list: Dubbo's `consumers`.
 //!
-//! The view does not wait for it: what ZooKeeper refuses is logged by the registrar, and tried again.
+//! The view does not wait for it: a refusal of ZooKeeper is logged by the registrar, and the registration tried again.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -22,13 +23,13 @@ use crate::session::Link;
 pub(super) struct Reader {
     context: Context,
     room: Room,
-    /// The session of its view, which says from where ZooKeeper is reached.
+    /// The link of the view's session. Its connection tells the address of this host, which the reader's node states.
     link: watch::Receiver<Link>,
     source: Source,
     service: ServiceName,
 }
 
-/// What the path of its node takes of a session's share; dropping it gives that back.
+/// The path bytes of a reader's node, counted among those that its session may register. Dropping it takes them out of the count.
 struct Room {
     registrar: Registrar,
     load: usize,
@@ -41,7 +42,7 @@ impl Drop for Room {
 }
 
 impl Reader {
-    /// The reader that `source` lists of a service; `None` where its format lists none.
+    /// The reader of a service in `source`; `None` if the format lists no readers, or, which is logged, cannot list this one.
     pub(super) fn of(
         source: &Source,
         service: &ServiceName,
@@ -69,7 +70,7 @@ impl Reader {
         pending().await
     }
 
-    /// Our own end of the connection to ZooKeeper; `None` if there will be none.
+    /// The address of this end of the connection to ZooKeeper, once there is one; `None` if the registry is closed before.
     async fn host(&mut self) -> Option<IpAddr> {
         let local = |link: &Link| link.store.as_ref().and_then(|store| store.local());
         let link = self.link.wait_for(|link| local(link).is_some()).await.ok()?;
@@ -78,7 +79,7 @@ impl Reader {
 
     fn register(&self, host: &str) -> Option<Registration> {
         match Prepared::reader(&self.context, &self.source, &self.service, host)? {
-            // It ends with the watch, and must not keep the registry alive beyond it.
+            // A guard keeps its registry open. This one gets `()` in the place of the registry, which a reader must not keep open.
             Ok(prepared) => {
                 let registrar = self.room.registrar.clone();
                 let (registration, _) = prepared.without_load().register(registrar, Arc::new(()));
@@ -93,11 +94,12 @@ impl Reader {
     }
 }
 
+/// Logs why a reader is not listed.
 fn unlisted(service: &ServiceName, error: &Error) {
     warn!(%service, %error, "the reader of the service cannot be listed");
 }
 
-/// As long as an address can be.
+/// The longest text of an address: path bytes are counted before the address is known.
 const LONGEST_HOST: &str = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
 
 #[cfg(test)]
