@@ -120,6 +120,7 @@ async fn one_of(format: &str) -> (crate::testing::Registry, Operator, Inspection
 async fn what_a_dialect_has_no_way_for_is_refused_with_the_reason() {
     for (format, weight, status) in [
         ("armeria", Some("another name"), "cannot say that an instance is draining"),
+        ("curator-strict", Some("cannot say a weight"), "cannot say that an instance is draining"),
         ("kitex", None, "a weight of 0 means 10"),
         ("kratos", None, "cannot say that an instance is draining"),
         ("motan", None, "another directory"),
@@ -128,10 +129,14 @@ async fn what_a_dialect_has_no_way_for_is_refused_with_the_reason() {
         ("serverset", Some("another name"), "another name"),
     ] {
         let (_registry, operator, seen, _registration) = one_of(format).await;
-        let refused = operator.set_status(&seen, Status::Draining, None).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Invalid, "{format}: {refused}");
-        let said = refused.to_string();
-        assert!(said.contains(status) && said.contains(&format!("format {format}")), "{said}");
+        for wished in [Status::Draining, Status::Up] {
+            let refused = operator.set_status(&seen, wished, None).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Invalid, "{format}: {refused}");
+            let said = refused.to_string();
+            assert!(said.contains(status) && said.contains(&format!("format {format}")), "{said}");
+        }
+        let again = operator.inspect(seen.service(), seen.name().as_str()).await.unwrap().unwrap();
+        assert_eq!((again.data(), again.version()), (seen.data(), seen.version()), "{format}: not written");
         let weighed = operator.set_weight(&seen, NonZeroU16::new(30).unwrap()).await;
         match weight {
             Some(why) => assert!(weighed.unwrap_err().to_string().contains(why), "{format}"),
@@ -236,4 +241,44 @@ async fn an_interface_is_looked_at_under_the_applications_that_it_is_mapped_to()
     // One that is not mapped is an application.
     assert!(operator.inspect(&"till".parse().unwrap(), "10.0.0.2:80").await.unwrap().is_none());
     assert_eq!(operator.directories(&"till".parse().unwrap()).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_of_dubbo_is_neither_drained_nor_brought_back_nor_weighed() {
+    let (registry, record) = applications();
+    let operator = Operator::new(&registry);
+    registry.put("/services/shop/10.0.0.1:80", record.as_bytes());
+    let seen = operator.inspect(&"shop".parse().unwrap(), "10.0.0.1:80").await.unwrap().unwrap();
+    let weight = NonZeroU16::new(30).unwrap();
+    for refused in [
+        operator.set_status(&seen, Status::Draining, Some("a deploy")).await,
+        operator.set_status(&seen, Status::Up, None).await,
+        operator.set_weight(&seen, weight).await,
+    ] {
+        let refused = refused.unwrap_err();
+        let said = refused.to_string();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{said}");
+        assert!(said.contains("only read") && said.ends_with("(format dubbo-app)"), "{said}");
+    }
+    assert_eq!(registry.data("/services/shop/10.0.0.1:80").unwrap(), record.as_bytes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_for_every_group_or_version_is_refused() {
+    let url = "dubbo://10.0.0.1:80/com.example.Time?group=g&version=1";
+    let name = ["%3A", "%2F", "%3F", "%3D", "%26"]
+        .into_iter()
+        .zip([":", "/", "?", "=", "&"])
+        .fold(url.to_owned(), |name, (escape, sign)| name.replace(sign, escape));
+    for format in ["dubbo:group=*,version=1", "dubbo:group=g,version=*"] {
+        let options = crate::options::Options::default().with_format(crate::format::named(format).unwrap());
+        let registry = crate::testing::Registry::with(options, 1);
+        registry.put(&format!("/services/com.example.Time/providers/{name}"), b"");
+        let operator = Operator::new(&registry);
+        let service = "com.example.Time".parse().unwrap();
+        let seen = operator.inspect(&service, "10.0.0.1:80").await.unwrap().unwrap();
+        let refused = operator.set_status(&seen, Status::Draining, None).await.unwrap_err();
+        assert!(refused.to_string().contains("name them"), "{refused}");
+        assert_eq!(registry.data("/services/com.example.Time/configurators"), None, "{format}");
+    }
 }
