@@ -193,9 +193,7 @@ impl Entry {
         self.withdrawals.extend(done);
         self.purpose = Purpose::Leave;
         self.intent.record = None;
-        let may_stand = self.written != Written::Never || self.stage.is_asked();
-        self.read_next();
-        may_stand
+        !self.is_untouched()
     }
 
     /// The next request is a read, unless one is under way.

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 
-/// What the next round asks for a registration.
+/// What the next round asks for a registration. One that wants no node is read, where this says `Create`, too.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
     /// Nothing: a request is under way. Its answer leads to `Create` or to `Read`; a lost session leads to `Create`.

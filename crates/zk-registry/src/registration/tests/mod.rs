@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+mod moving;
 mod neighbours;
 mod promises;
 mod resting;
@@ -370,6 +371,20 @@ async fn one_that_waits_for_somebody_looks_once_a_second_however_often_it_is_ask
     sleep(Duration::from_secs(10)).await;
     let reads = world.cluster.counts().reads - before;
     assert!((5..15).contains(&reads), "{reads} reads: {waiting:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_for_somebody_writes_nothing_in_a_new_session_either() {
+    let world = World::new();
+    world.cluster.put(NODE, b"somebody's");
+    let waiting = world.register(Registering::default());
+    sleep(SOON).await;
+    let mut states = waiting.states();
+    assert!(matches!(*states.borrow_and_update(), RegistrationState::Conflict { .. }), "{waiting:?}");
+    // A write would be told in the state.
+    world.cluster.refuse_next_write(Fault::Definite("the quota is exceeded".to_owned()));
+    world.cluster.expire(world.network.session().unwrap());
+    assert!(timeout(SESSION, states.changed()).await.is_err(), "{waiting:?}");
 }
 
 #[tokio::test(start_paused = true)]

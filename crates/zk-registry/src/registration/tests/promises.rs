@@ -4,6 +4,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::error::Error;
 use crate::instance::Instance;
@@ -184,6 +186,24 @@ async fn a_withdrawal_is_not_confirmed_before_a_create_that_is_under_way() {
     assert!(world.cluster.node(NODE).is_none(), "the create came after its withdrawal was confirmed");
     sleep(Duration::from_secs(30)).await;
     assert!(world.cluster.node(NODE).is_none(), "it came back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawal_before_anything_was_written_is_confirmed_at_once_also_while_a_read_is_under_way() {
+    let world = World::new();
+    let first = world.registered().await;
+    let second = world.register(Registering::default());
+    sleep(SOON).await;
+    assert!(matches!(state(&second), RegistrationState::Conflict { .. }), "{second:?}");
+    world.cluster.set_latency(SOON);
+    assert_eq!(first.withdraw(SESSION).await, Withdrawn::Confirmed);
+    // The second one looks whether the place is free.
+    let before = world.cluster.counts().reads;
+    sleep(SOON * 3 / 4).await;
+    assert_eq!(world.cluster.counts().reads, before + 1, "the read was executed, its answer is on the way");
+    let began = Instant::now();
+    assert_eq!(second.withdraw(SESSION).await, Withdrawn::Confirmed);
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,12 @@
 //! Several rounds that are under way at once.
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::options::Mixing;
 
 const ROUND_TRIP: Duration = Duration::from_millis(100);
+const SHORTLY: Duration = Duration::from_millis(5);
 const STRANGER: i64 = 0x99;
 
 /// A world where two registrations fill a transaction, and none is put off by a look at its neighbours.
@@ -68,5 +71,31 @@ async fn nodes_of_which_only_the_server_knows_whose_they_are_are_judged_in_the_e
         .collect();
     for withdrawal in withdrawals {
         assert_eq!(withdrawal.await.unwrap(), Withdrawn::Superseded);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_is_asked_for_once_at_a_time_also_where_there_is_room_beside_the_round() {
+    let world = world(Cluster::new(1));
+    let mut registrations = world.register_some(1..=2);
+    for registration in &mut registrations {
+        registered(registration).await;
+    }
+    world.cluster.set_latency(ROUND_TRIP);
+    let before = world.cluster.counts().reads;
+    let update = async |weights: u16| {
+        let updates = registrations
+            .iter()
+            .map(|registration| registration.update(move |attributes| attributes.weight = weight(weights)));
+        // What is wanted is stored by the first poll.
+        let _ = timeout(ROUND_TRIP / 4, join_all(updates)).await;
+    };
+    update(2).await;
+    update(3).await;
+    sleep(ROUND_TRIP / 2 - SHORTLY).await;
+    assert_eq!(world.cluster.counts().reads, before + 1, "both are read in one request");
+    sleep(ROUND_TRIP * 10).await;
+    for registration in &registrations {
+        assert_eq!(registration.attributes().weight, weight(3));
     }
 }
