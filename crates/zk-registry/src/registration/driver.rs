@@ -170,6 +170,8 @@ impl Driver {
     /// Adds one registration, or one leftover, to the round.
     fn enlist(&mut self, key: Key, round: &mut Round) {
         if let Some(path) = self.audits.leftover(key) {
+            // The list is made after the read: it says whether the node that was read is our session's.
+            round.owned = true;
             return round.reads.push((key, path.clone()));
         }
         let Some(entry) = self.entries.get_mut(&key) else { return };
@@ -225,6 +227,8 @@ impl Driver {
     fn learn(&mut self, asked: Asked, answers: Answers) {
         let orphans: HashMap<String, Fault> = answers.orphans.into_iter().collect();
         let is_current = self.connection.is_current(asked);
+        let owned = answers.owned.as_ref().filter(|_| is_current);
+        let mut has_judged_leftovers = false;
         for (directory, seen) in answers.looks {
             let (waiting, look) = self.neighbours.saw(directory.clone(), seen);
             for key in waiting {
@@ -247,7 +251,10 @@ impl Driver {
         for (key, answer) in answers.items {
             answer.count(&self.context.counters.writes);
             if let Some(path) = self.audits.take(key) {
-                if is_current {
+                has_judged_leftovers = true;
+                if let Some(Ok(owned)) = owned
+                    && owned.contains(&path)
+                {
                     self.clear(key, path, answer);
                 }
             } else if let Some(entry) = self.entries.get_mut(&key) {
@@ -257,7 +264,6 @@ impl Driver {
                     entry.stage = Stage::Read;
                     Next::Due
                 } else {
-                    let owned = answers.owned.as_ref().filter(|_| is_current);
                     let around = Circumstances { orphan: orphans.get(&entry.parent()), owned };
                     answers::meaning(entry, answer, &around, &self.context)
                 };
@@ -270,7 +276,8 @@ impl Driver {
                 }
             }
         }
-        if let (Some(Ok(owned)), true) = (answers.owned, is_current) {
+        // A list beside the reads of leftovers has them still, and is no audit: their deletes are sent after it.
+        if let (Some(Ok(owned)), true, false) = (answers.owned, is_current, has_judged_leftovers) {
             self.look_for_leftovers(owned);
         }
         self.settle_session();
@@ -327,11 +334,11 @@ impl Driver {
         }
     }
 
-    /// Deletes a leftover that a live session of ours owns; the answer of the delete is of no interest.
+    /// Deletes a leftover that our session owns, unless it is wanted by now. The answer of the delete is of no interest: the next
+    /// audit finds a node that is still there.
     fn clear(&mut self, key: Key, path: String, answer: Answer) {
         let Answer::Read(Ok(Node { stat, .. })) = answer else { return };
-        if self.context.sessions.with(|ids| ids.live.contains(&stat.owner))
-            && self.context.holders.holder(&path).is_none()
+        if self.context.holders.holder(&path).is_none()
             && self.entries.values().all(|entry| entry.places.paths().all(|other| other != path))
         {
             info!(path, "deleting a node of ours that nobody wants any more");

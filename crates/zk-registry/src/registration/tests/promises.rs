@@ -219,6 +219,27 @@ async fn what_appears_after_the_last_registration_went_is_found_by_one_more_audi
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_could_not_be_deleted_goes_later_also_from_a_session_that_the_server_put_in_the_place_of_ours()
+ {
+    for replaces in [false, true] {
+        let world = audited_every(Duration::from_secs(60));
+        world.cluster.replace_sessions(replaces);
+        let registration = world.registered().await;
+        world.network.cut();
+        if replaces {
+            world.cluster.expire(world.network.session().unwrap());
+        }
+        world.network.heal();
+        sleep(SOON).await;
+        assert!(world.cluster.node(NODE).is_some(), "it stands again");
+        world.cluster.refuse_writes_for(SESSION, Fault::NoAuth);
+        assert_eq!(registration.withdraw(SOON).await, Withdrawn::Forbidden);
+        sleep(Duration::from_secs(130)).await;
+        assert!(world.cluster.node(NODE).is_none(), "replaced: {replaces}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_update_that_was_taken_back_is_not_adopted_when_it_comes_late() {
     let world = audited_every(Duration::from_secs(4));
     let registration = world.registered().await;
