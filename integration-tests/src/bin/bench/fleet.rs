@@ -48,7 +48,9 @@ impl LargeFleet {
     pub(crate) async fn of(size: usize, chroot: &Chroot) -> Self {
         let (raw, to) = (chroot.raw().await, chroot.connect_string());
         raw.mkdir("/services/time").await.expect("the chroot is ours");
-        let registry = open(&to).await;
+        // A server that has just been relieved of a large fleet may pause for longer than the default.
+        let options = Options::default().with_session_timeout(SOON * 2);
+        let registry = open_with(&to, options).await;
         let mut registration = registry.register(&time(), Instance::new(TEMPLATE, PORT));
         registration.registered().await.expect("nobody is in the way");
         let (record, _) = raw.get(registration.path()).await.expect("the server is up").expect("it is there");

@@ -268,29 +268,25 @@ impl Children {
     pub(super) fn apply(&mut self, reads: Vec<Read>) -> Effect {
         let mut effect = Effect::default();
         for read in reads {
-            let judged = self.judge.judge(self.known(read.name()), &read);
-            if matches!(judged, Judged::Kept) {
-                continue;
-            }
-            let name = read.name().to_owned();
-            match judged {
+            let name = read.name();
+            match self.judge.judge(self.known(name), &read) {
                 Judged::Kept => {}
                 Judged::Overgrown(other) => {
-                    if other.is_news_after(self.overgrown.get(&name)) {
+                    if other.is_news_after(self.overgrown.get(name)) {
                         self.shown_otherwise();
                     }
-                    self.overgrown.insert(name.clone(), other);
-                    effect.changed.push(name);
+                    self.overgrown.insert(name.to_owned(), other);
+                    effect.changed.push(name.to_owned());
                 }
                 Judged::Gone => self.remove(name, &mut effect),
                 Judged::Member(member) if self.is_younger_than_one_that_waits(&member) => {
-                    let other = room::rejected(&name, &member, self.judge.limits.service);
+                    let other = room::rejected(name, &member, self.judge.limits.service);
                     self.put_other(name, other, &mut effect);
                 }
                 Judged::Member(mut member) => {
                     self.share_attributes(&mut member);
-                    self.put_member(&name, member, &mut effect);
-                    effect.changed.push(name);
+                    self.put_member(name, member, &mut effect);
+                    effect.changed.push(name.to_owned());
                 }
                 Judged::Other(other) => self.put_other(name, other, &mut effect),
             }
@@ -337,26 +333,26 @@ impl Children {
     }
 
     /// A child went.
-    fn remove(&mut self, name: String, effect: &mut Effect) {
-        let vacated = self.member(&name).map(|member| member.id.clone());
-        let was_known = self.take_out(&name, effect);
+    fn remove(&mut self, name: &str, effect: &mut Effect) {
+        let vacated = self.member(name).map(|member| member.id.clone());
+        let was_known = self.take_out(name, effect);
         self.fill(vacated, effect);
         if was_known {
             self.version += 1;
-            effect.changed.push(name);
+            effect.changed.push(name.to_owned());
         }
     }
 
     /// A child is no instance. Another record that is none for the same reason is no news.
-    fn put_other(&mut self, name: String, other: Other, effect: &mut Effect) {
-        if !self.others.renew(&name, &other) {
-            let vacated = self.member(&name).map(|member| member.id.clone());
-            self.take_out(&name, effect);
-            self.others.insert(name.clone(), other);
+    fn put_other(&mut self, name: &str, other: Other, effect: &mut Effect) {
+        if !self.others.renew(name, &other) {
+            let vacated = self.member(name).map(|member| member.id.clone());
+            self.take_out(name, effect);
+            self.others.insert(name.to_owned(), other);
             self.shown_otherwise();
             self.fill(vacated, effect);
         }
-        effect.changed.push(name);
+        effect.changed.push(name.to_owned());
     }
 
     /// Forgets a child. Whether it was known.
