@@ -16,7 +16,7 @@ use super::epoch::{Epoch, Line, Need, Over, Replies, lost_epoch};
 use super::portion::Portion;
 use super::sharding::{Following, Handover};
 use super::snapshot_file::SnapshotFile;
-use super::spread::spread;
+use super::spread::{InVain, spread};
 use super::subscriptions::Subscriptions;
 use super::view::{self, View};
 use super::waiters::Waiters;
@@ -79,8 +79,11 @@ pub(super) struct Keeper {
     progressed_at: Option<Instant>,
     /// After which moment something of the server was received.
     received_at: Option<Instant>,
-    /// How many connections in a row were lost before everything was read.
-    in_vain: u32,
+    in_vain: InVain,
+    /// When the last resync after a reconnect was due to begin.
+    resync_due: Option<Instant>,
+    /// When the connection was last lost.
+    lost_at: Option<Instant>,
 }
 
 impl Keeper {
@@ -112,7 +115,9 @@ impl Keeper {
             published_at: None,
             progressed_at: None,
             received_at: None,
-            in_vain: 0,
+            in_vain: InVain::default(),
+            resync_due: None,
+            lost_at: None,
         }
     }
 
@@ -267,14 +272,22 @@ impl Keeper {
                 }
             }
             Event::Connected => {
-                self.in_vain =
-                    if epoch.need == Need::Everything { self.in_vain.saturating_add(1) } else { 0 };
+                if epoch.need == Need::Everything {
+                    let under_way = self.lost_at.zip(self.resync_due);
+                    let under_way = under_way.map(|(lost, due)| lost.saturating_duration_since(due));
+                    self.in_vain.count(under_way.unwrap_or_default(), self.settings.session_timeout);
+                } else {
+                    self.in_vain = InVain::default();
+                }
                 (epoch.line, epoch.need) = (Line::Unarmed, Need::Everything);
-                epoch.reads.begin(self.resync_at());
+                let begin_at = self.resync_at();
+                self.resync_due = Some(begin_at.unwrap_or(at));
+                epoch.reads.begin(begin_at);
                 epoch.checks.begin(None);
             }
             Event::Disconnected => {
                 (epoch.line, epoch.sweep) = (Line::Lost, None);
+                self.lost_at = Some(at);
                 self.lost();
             }
             Event::Over => return Err(Over::Epoch),

@@ -13,17 +13,38 @@ const PER_INSTANCE: Duration = Duration::from_micros(20);
 /// is reached.
 const PER_FURTHER: Duration = Duration::from_millis(5);
 
-/// How many session timeouts a resync is spread over at most, after connections that were lost before everything was read.
-const LONGEST: u32 = 4;
+/// How often the longest delay of all doubles: to four session timeouts.
+const DOUBLINGS: u32 = 2;
 
-/// The longest delay of a resync: at most a quarter of the session timeout. It doubles with each connection that was lost before
-/// everything was read, up to four session timeouts: a server that cannot answer all in time would be asked for ever otherwise.
-pub(super) fn spread(instances: usize, in_vain: u32, session_timeout: Duration) -> Duration {
+/// The resyncs of one view that came to nothing, in a row: the connection was lost before everything was read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct InVain {
+    /// All of them.
+    resyncs: u32,
+    /// Those for which the server had long enough.
+    slow: u32,
+}
+
+impl InVain {
+    /// One more: it had been under way for this time when its connection was lost.
+    pub(super) fn count(&mut self, under_way: Duration, session_timeout: Duration) {
+        self.resyncs = self.resyncs.saturating_add(1);
+        if under_way >= session_timeout / 8 {
+            self.slow = self.slow.saturating_add(1);
+        }
+    }
+}
+
+/// The longest delay of a resync: at most a quarter of the session timeout. It doubles with each one that came to nothing, up to the
+/// session timeout, and up to four of them where the server had long enough: it cannot answer all readers in the time that a
+/// connection lasts, and would be asked for ever otherwise. A connection that breaks again and again says nothing of that.
+pub(super) fn spread(instances: usize, in_vain: InVain, session_timeout: Duration) -> Duration {
     let count = |instances: usize| u32::try_from(instances).unwrap_or(u32::MAX);
     let small = PER_INSTANCE * count(instances.min(SMALL));
     let large = PER_FURTHER.saturating_mul(count(instances.saturating_sub(SMALL)));
     let first = small.saturating_add(large).min(session_timeout / 4);
-    first.saturating_mul(2_u32.saturating_pow(in_vain)).min(session_timeout.saturating_mul(LONGEST))
+    let longest = session_timeout.saturating_mul(1 << in_vain.slow.min(DOUBLINGS));
+    first.saturating_mul(2_u32.saturating_pow(in_vain.resyncs)).min(longest)
 }
 
 #[cfg(test)]
@@ -32,19 +53,24 @@ mod tests {
 
     #[test]
     fn a_small_service_is_read_at_once_and_the_largest_within_a_quarter_of_the_session() {
-        let timeout = Duration::from_secs(10);
-        assert_eq!(spread(0, 0, timeout), Duration::ZERO);
-        assert_eq!(spread(500, 0, timeout), Duration::from_millis(10));
-        assert_eq!(spread(600, 0, timeout), Duration::from_millis(510));
-        assert_eq!(spread(1_000, 0, timeout), Duration::from_millis(2_500));
-        assert_eq!(spread(usize::MAX, 0, timeout), Duration::from_millis(2_500));
+        let (first, timeout) = (InVain::default(), Duration::from_secs(10));
+        assert_eq!(spread(0, first, timeout), Duration::ZERO);
+        assert_eq!(spread(500, first, timeout), Duration::from_millis(10));
+        assert_eq!(spread(600, first, timeout), Duration::from_millis(510));
+        assert_eq!(spread(1_000, first, timeout), Duration::from_millis(2_500));
+        assert_eq!(spread(usize::MAX, first, timeout), Duration::from_millis(2_500));
     }
 
     #[test]
     fn who_did_not_get_everything_comes_later_and_later() {
         let timeout = Duration::from_secs(10);
-        let spreads = [0, 1, 2, 3, 4, 5, u32::MAX].map(|in_vain| spread(1_000, in_vain, timeout).as_millis());
-        assert_eq!(spreads, [2_500, 5_000, 10_000, 20_000, 40_000, 40_000, 40_000]);
-        assert_eq!(spread(500, 3, timeout), Duration::from_millis(80));
+        for (under_way, expected) in [(1_249, [5, 10, 10, 10, 10, 10]), (1_250, [5, 10, 20, 40, 40, 40])] {
+            let mut in_vain = InVain::default();
+            for expected in expected {
+                in_vain.count(Duration::from_millis(under_way), timeout);
+                assert_eq!(spread(1_000, in_vain, timeout), Duration::from_secs(expected));
+                assert!(spread(500, in_vain, timeout) <= Duration::from_millis(640));
+            }
+        }
     }
 }
