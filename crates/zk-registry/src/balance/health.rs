@@ -176,7 +176,7 @@ impl Health {
         self.tracking.latency || kind != PickedAs::Plain || outcome != Outcome::Success
     }
 
-    /// A call to `endpoint` is over that [teaches no time](Self::learns_time).
+    /// Ends a call to `endpoint` whose time [does not matter](Self::learns_time).
     #[inline]
     pub(super) fn succeed(&self, endpoint: &Endpoint) {
         self.leave(endpoint);

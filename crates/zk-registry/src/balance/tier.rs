@@ -340,7 +340,7 @@ impl Candidates {
         }
     }
 
-    /// A plain call is over that succeeded, of which no time is learned.
+    /// Ends a plain call that succeeded, and learns no time from it.
     #[inline]
     pub(super) fn succeed(&self, choice: Choice) {
         self.health.succeed(self.endpoint(choice));

@@ -13,7 +13,7 @@ const PER_INSTANCE: Duration = Duration::from_micros(20);
 /// is reached.
 const PER_FURTHER: Duration = Duration::from_millis(5);
 
-/// How often the longest delay of all doubles: to four session timeouts.
+/// The doublings of the session timeout, as the longest delay, after slow resyncs: to four of it.
 const DOUBLINGS: u32 = 2;
 
 /// The resyncs of one view that came to nothing, in a row: the connection was lost before everything was read.

@@ -171,7 +171,7 @@ impl Instance {
         self.stated_warm_up().complete()
     }
 
-    /// What is stated of that time, be it all or not.
+    /// The parts of that time that its record states.
     pub(crate) fn stated_warm_up(&self) -> StatedWarmUp {
         self.warm_up.as_deref().copied().unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What is stated of the warm-up of an instance. It has one where both are.
+/// The parts of a warm-up that an instance states. It has a warm-up where it states both.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct StatedWarmUp {
     /// When it began to serve by its own clock, in milliseconds since the Unix epoch.

@@ -54,7 +54,7 @@ pub(crate) struct Driver {
     session_timeout: Arc<AtomicU64>,
     load: Arc<AtomicUsize>,
     rng: SmallRng,
-    /// Boxed: a table that grows moves what is in it.
+    /// The registrations, boxed because a growing table moves its values.
     entries: HashMap<Key, Box<Entry>>,
     schedule: Schedule,
     /// Registrations whose path has become free.

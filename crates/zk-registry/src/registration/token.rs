@@ -19,7 +19,7 @@ pub struct FencingToken {
     pub session: i64,
 }
 
-/// The present token of a registration: set by its registrar, read by its guard. Nobody waits for it.
+/// The present token of a registration: its registrar sets it, its guard reads it, and no task waits for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenCell(Arc<Mutex<Option<FencingToken>>>);
 

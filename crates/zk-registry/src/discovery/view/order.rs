@@ -6,7 +6,8 @@ use crate::snapshot::Member;
 
 /// Instances in the order of their ids, of those with one id the youngest first.
 pub(super) fn sorted(members: Vec<Arc<Member>>) -> Vec<Arc<Member>> {
-    // Each beside the beginning of its id: whoever compares the ids themselves waits for memory, a dozen times for each of 100,000.
+    // The beginning of its id stands beside each member: comparing the ids themselves waits for memory, a dozen times for each of
+    // 100,000 members.
     let mut keyed: Vec<_> =
         members.into_iter().map(|member| (beginning(member.id.as_str()), member)).collect();
     keyed.sort_by(|(a, one), (b, other)| {
