@@ -79,8 +79,9 @@ pub(super) struct Keeper {
     progressed_at: Option<Instant>,
     /// After which moment something of the server was received.
     received_at: Option<Instant>,
+    /// The resyncs in a row whose connection was lost before they were done.
     in_vain: InVain,
-    /// When the last resync after a reconnect was due to begin.
+    /// When the last resync was due to begin, of a reconnect or of a further session.
     resync_due: Option<Instant>,
     /// When the connection was last lost.
     lost_at: Option<Instant>,
@@ -280,9 +281,7 @@ impl Keeper {
                     self.in_vain = InVain::default();
                 }
                 (epoch.line, epoch.need) = (Line::Unarmed, Need::Everything);
-                let begin_at = self.resync_at();
-                self.resync_due = Some(begin_at.unwrap_or(at));
-                epoch.reads.begin(begin_at);
+                epoch.reads.begin(self.resync_at());
                 epoch.checks.begin(None);
             }
             Event::Disconnected => {
@@ -304,7 +303,9 @@ impl Keeper {
             self.settings.session_timeout,
         );
         let delay = spread.mul_f64(self.rng.random_range(0.0..1.0));
-        (delay >= Duration::from_millis(1)).then(|| Instant::now() + delay)
+        let due = Instant::now() + delay;
+        self.resync_due = Some(due);
+        (delay >= Duration::from_millis(1)).then_some(due)
     }
 
     /// The server is not heard any more.
