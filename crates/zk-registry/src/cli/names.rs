@@ -59,7 +59,7 @@ impl FormatName {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`], with the reason why nobody can, and the formats in which it can be done.
+    /// [`ErrorKind::Invalid`], with the reason why only the owner can, and the formats in which others can.
     pub fn check_drain(&self) -> Result<(), Error> {
         self.check_amendment(Amendment::Status(Status::Draining, None))
     }

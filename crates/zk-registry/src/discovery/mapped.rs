@@ -95,7 +95,7 @@ where
         self.outlet.subscriptions.forget(&self.service, &self.outlet.channel.snapshots);
     }
 
-    /// The names in what is known of the node; `None` if it was never read: the reason, if there is one, is published.
+    /// The names that the node listed when it was last read. `None` before the first read; the error of a read that failed is published.
     fn take_up(&self, mapping: Mapping) -> Option<Vec<ServiceName>> {
         match mapping {
             Mapping::Unknown => None,

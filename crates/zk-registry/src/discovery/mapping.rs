@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::session::{Link, Phase};
 use crate::store::{Event, Fault, Store, Watch};
 
-/// What is known of a service's mapping node.
+/// The state of a service's mapping node, as the last read showed it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Mapping {
     /// It was not read yet.
@@ -35,7 +35,7 @@ pub(crate) struct MappingDriver {
     pub(crate) link: watch::Receiver<Link>,
     pub(crate) audit_interval: Duration,
     pub(crate) seed: u64,
-    /// The channel on which the task publishes what it knows.
+    /// The channel on which the task publishes the state of the node.
     pub(crate) mapping: watch::Sender<Mapping>,
 }
 

@@ -269,7 +269,8 @@ pub trait Codec: fmt::Debug {
     /// What an instance's node says, or why it says nothing.
     fn decode(&self, service: &ServiceName, name: &NodeName, data: &[u8]) -> Result<Decoded, String>;
 
-    /// Why nobody but its owner can amend an instance so, whatever its record says; `None`: others can. Defaults to a reason.
+    /// The reason why only its owner can amend an instance so, for every record of this format; `None`: others can. Defaults to a
+    /// reason.
     fn unamendable(&self, amendment: Amendment<'_>) -> Option<String> {
         Some(match amendment {
             Amendment::Status(..) => CANNOT_DRAIN.to_owned(),
@@ -277,7 +278,7 @@ pub trait Codec: fmt::Debug {
         })
     }
 
-    /// The record with one thing changed and the rest as somebody wrote it, or why that cannot be. Defaults to a refusal of what
+    /// The record with one thing changed and the rest as it was written, or why that cannot be. Defaults to a refusal of what
     /// is [unamendable](Self::unamendable), and otherwise to the record as it is: [rules](Self::rules_in) amend it.
     fn amend(&self, data: &[u8], amendment: Amendment<'_>) -> Result<Vec<u8>, String> {
         self.unamendable(amendment).map_or_else(|| Ok(data.to_owned()), Err)

@@ -105,7 +105,7 @@ pub(crate) fn directory(service: &ServiceName, shard: u16) -> Result<ServiceName
     format!("{service}{INFIX}{shard}").parse()
 }
 
-/// The service of which this directory is a shard; `None` of any other directory.
+/// The service whose shard this directory is; `None` where it is no shard.
 pub(crate) fn service_of(directory: &ServiceName) -> Option<ServiceName> {
     let (service, number) = directory.as_str().rsplit_once(INFIX)?;
     let shard: u16 = number.parse().ok()?;
@@ -114,7 +114,7 @@ pub(crate) fn service_of(directory: &ServiceName) -> Option<ServiceName> {
 }
 
 impl Marker {
-    /// The marker in the data of a service's own node. Data with numbers that no release writes are taken for somebody else's.
+    /// The marker in the data of a service's own node. Data with numbers that no release writes are foreign.
     pub(crate) fn read(data: &[u8]) -> Self {
         if data.is_empty() {
             return Self::Absent;
@@ -132,7 +132,7 @@ impl Marker {
         }
     }
 
-    /// The shards that the marker names: none where it is absent or somebody else's.
+    /// The shards that the marker names: none where it is absent or foreign.
     pub(crate) fn shards(self) -> Shards {
         match self {
             Self::Absent | Self::Foreign => Shards::NONE,

@@ -20,7 +20,7 @@ pub(crate) enum Wish {
 }
 
 impl Wish {
-    /// Fails where nobody but its owner can change an instance so, whatever its record says.
+    /// Fails where the format lets only the owner of an instance change it so.
     pub(crate) fn check(&self, format: &FormatName) -> Result<(), Error> {
         match self {
             Self::Status(..) => format.check_drain(),

@@ -127,7 +127,7 @@ pub(super) fn apply(
     changes.then(|| instance.clone().with_attributes(attributes).with_warm_up(warm_up))
 }
 
-/// Takes up a number, or only one that is missing. What is no number leaves it as it was.
+/// Replaces a number by the stated one, or only sets a missing one. A text that is no number changes nothing.
 fn state<T: FromStr>(number: &mut Option<T>, text: &str, only_missing: bool) {
     if let Ok(stated) = text.trim().parse()
         && !(only_missing && number.is_some())
@@ -136,7 +136,7 @@ fn state<T: FromStr>(number: &mut Option<T>, text: &str, only_missing: bool) {
     }
 }
 
-/// Takes up a weight; 0 is never picked. What is no number leaves it as it was.
+/// Takes up a weight; 0 is never picked. A text that is no number changes nothing.
 pub(super) fn set_weight(attributes: &mut Attributes, text: &str) {
     match text.trim().parse::<i64>() {
         Ok(weight) if weight <= 0 => attributes.status = Status::Draining,

@@ -297,7 +297,7 @@ fn unit() -> NonZeroU16 {
 }
 
 const NAME: &str = "motan";
-/// Why nobody but its owner can drain an instance.
+/// The reason why only its owner can drain an instance.
 const CANNOT_MOVE: &str = "a draining instance stands in another directory, and a node that this program put there would end with it: \
     ask its owner to move";
 const SERVER: &str = "server";
